@@ -1,0 +1,33 @@
+//! The words of Testyard as types.
+//!
+//! Everything here is plain data with the rules that make it valid: a value of one of these types has been checked
+//! when it was made, so no other room checks it again. There is no IO, no clock and no randomness in this crate; time
+//! is an argument wherever it matters.
+//!
+//! | module | noun |
+//! | --- | --- |
+//! | [`urn`] | GENI URNs, the authority in them, and typed URNs of slices, slivers and users |
+//! | [`id`] | Testyard's own identifiers: slices, slivers, hosts, revisions |
+//! | [`name`] | names that people give: client ids, host names, login names |
+//! | [`time`] | the time format of the AM API |
+//! | [`topology`] | nodes and links as the user asked for them |
+//! | [`image`] | what a node boots |
+//! | [`sliver_type`] | a kind of node with its limits and capabilities |
+//! | [`account`] | users of a node and their SSH keys |
+//! | [`state`] | allocation and operational states, and actions |
+//! | [`diagnostic`] | what a parser or planner has to say about an input |
+//! | [`suggest`] | "did you mean" |
+
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod diagnostic;
+pub mod id;
+pub mod image;
+pub mod name;
+pub mod sliver_type;
+pub mod state;
+pub mod suggest;
+pub mod time;
+pub mod topology;
+pub mod urn;
