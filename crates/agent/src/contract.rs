@@ -1,0 +1,48 @@
+//! The contract between the controller and a host. The in-process host and, later, a remote one keep it alike.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use testyard_model::id::SliceId;
+use tokio::sync::mpsc;
+
+use crate::desired;
+use crate::observed;
+
+/// A machine that nodes run on, as the controller sees it.
+#[async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// Gives the host everything that should be on it; whatever else carries this testbed's mark is removed. Called
+    /// once when the controller starts or the host comes back.
+    async fn sync(&self, slices: Vec<desired::Slice>) -> Result<(), HostError>;
+
+    /// Gives the host the desired state of one slice; one without nodes is removed. An older revision than the one
+    /// that the host has is ignored. Returns when the host has taken it, long before it is so.
+    async fn apply(&self, slice: desired::Slice) -> Result<(), HostError>;
+
+    /// What the host sees of each slice, as often as it changes, beginning with all of them. A slice whose desired
+    /// state has no nodes is reported once more, without nodes, when nothing of it is left.
+    fn watch(&self) -> mpsc::UnboundedReceiver<observed::Slice>;
+
+    /// What the host last saw of one slice.
+    async fn observe(&self, slice: SliceId) -> Result<Option<observed::Slice>, HostError>;
+
+    /// What the host is and has.
+    async fn facts(&self) -> Result<HostFacts, HostError>;
+
+    /// Ends the work of the converger and waits for it; nodes run on.
+    async fn shut_down(&self);
+}
+
+/// What a host is and has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Its runtimes, for people: `Docker Engine 20.10.24 (API 1.41)`; an engine that does not answer says so here.
+    pub engines: Vec<String>,
+    /// Whether nodes can be started now.
+    pub healthy: bool,
+}
+
+/// The host cannot be spoken to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("host is out of reach: {0}")]
+pub struct HostError(pub String);

@@ -1,0 +1,84 @@
+//! What should be on a host.
+
+use serde::{Deserialize, Serialize};
+use testyard_fabric::{ControlAddress, Forward};
+use testyard_guest_protocol::Secret;
+use testyard_model::account::Account;
+use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
+use testyard_model::image::ImageName;
+use testyard_model::name::{ClientId, Hostname};
+use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
+use testyard_model::topology::Services;
+
+/// What should be of one slice on one host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Which slice.
+    pub slice: SliceId,
+    /// Its number on this testbed.
+    pub tag: SliceTag,
+    /// Its name, for people and for the nodes' domain.
+    pub name: String,
+    /// Grows with every change of this state.
+    pub revision: Revision,
+    /// Its nodes on this host; none means: remove everything of this slice.
+    pub nodes: Vec<Node>,
+}
+
+/// What a node should be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Which sliver.
+    pub sliver: SliverId,
+    /// The user's name of it.
+    pub client_id: ClientId,
+    /// Its own name.
+    pub hostname: Hostname,
+    /// What runs it.
+    pub runtime: RuntimeKind,
+    /// What it boots.
+    pub image: ImageName,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub privileges: Privileges,
+    /// Whether it should run.
+    pub power: Power,
+    /// Counts restarts asked for. A node that has booted for a smaller number is booted again.
+    pub boot: u32,
+    /// Counts reloads asked for. Each number is a disk of its own.
+    pub disk: u32,
+    /// Its control interface's addresses.
+    pub address: ControlAddress,
+    /// Ports of the host that lead to it. The one that leads to port 22 is its SSH port.
+    pub forwards: Vec<Forward>,
+    /// SSH host keys.
+    pub host_keys: Vec<HostKey>,
+    /// Counts changes of the accounts.
+    pub accounts_revision: u64,
+    /// Accounts, exactly these.
+    pub accounts: Vec<Account>,
+    /// What to install and run, once per disk.
+    pub services: Services,
+}
+
+/// Whether a node should run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// It should run.
+    On,
+    /// It should be stopped, its disk kept.
+    Off,
+}
+
+/// An SSH host key of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostKey {
+    /// `ed25519` or `ecdsa`.
+    pub algorithm: String,
+    /// In OpenSSH's private key format.
+    pub private: Secret,
+    /// In the one-line format of `.pub` files.
+    pub public: String,
+}

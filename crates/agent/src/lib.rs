@@ -1,0 +1,13 @@
+//! The host contract, and the converger behind it.
+//!
+//! A host is level-triggered: it is given the whole [`desired::Slice`] with a revision and makes it so from whatever
+//! it finds; it reports what it [`observed`]. Restart and reload are counters in the desired state, not commands, so
+//! that a crash of anything at any instant needs no special recovery: the next pass converges.
+
+#![forbid(unsafe_code)]
+
+mod contract;
+pub mod desired;
+pub mod observed;
+
+pub use contract::{Host, HostError, HostFacts};

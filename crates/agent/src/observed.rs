@@ -1,0 +1,114 @@
+//! What a host sees.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use testyard_guest_protocol::{ProgramState, ServiceReport};
+use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::sliver_type::Port;
+use testyard_runtime::PullProgress;
+
+/// What a host sees of one slice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Which slice.
+    pub slice: SliceId,
+    /// The revision of the desired state that the host works on.
+    pub revision: Revision,
+    /// Its nodes; none when nothing of the slice is left.
+    pub nodes: Vec<Node>,
+}
+
+/// What a host sees of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Which sliver.
+    pub sliver: SliverId,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The restart counter of its present boot.
+    pub boot: u32,
+    /// The reload counter of its present disk.
+    pub disk: u32,
+    /// The revision of the accounts that are in it.
+    pub accounts_revision: u64,
+    /// Why it cannot go on, and what to do about it. Present with [`Phase::Failed`], and with others as a warning.
+    pub problem: Option<String>,
+    /// What image it boots, once known.
+    pub image: Option<ImageSeen>,
+    /// How far the pull of its image has come, while it is being pulled.
+    pub pull: Option<PullProgress>,
+    /// The image's own program.
+    pub program: ProgramState,
+    /// Its installs and executes.
+    pub services: Vec<ServiceReport>,
+    /// When it reached what, in the present boot.
+    pub timeline: Vec<Milestone>,
+}
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing has been done yet.
+    Waiting,
+    /// The image is being fetched.
+    Pulling,
+    /// The runtime makes and boots it.
+    Booting,
+    /// Its guest sets up interfaces, accounts and SSH.
+    Configuring,
+    /// SSH answers; installs are running.
+    Installing,
+    /// As asked for.
+    Ready,
+    /// It is being stopped.
+    Stopping,
+    /// Stopped, as asked for.
+    Stopped,
+    /// It will not get on by itself.
+    Failed,
+}
+
+/// The image that a node boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSeen {
+    /// The engine's id of its content.
+    pub id: String,
+    /// The registry's digest, if it came from one.
+    pub digest: Option<String>,
+    /// Ports that it EXPOSEs.
+    pub exposed: Vec<Port>,
+}
+
+/// When a node reached what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milestone {
+    /// What.
+    pub stage: Stage,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The stages of a boot, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The host has taken up the work.
+    Begun,
+    /// The image is on the host.
+    ImageReady,
+    /// The runtime has made the node.
+    Created,
+    /// The node runs.
+    Started,
+    /// Its control interface is there.
+    Attached,
+    /// The guest has spoken.
+    GuestUp,
+    /// Names, accounts and keys are in place.
+    Prepared,
+    /// SSH answers.
+    SshUp,
+    /// As asked for.
+    Ready,
+}

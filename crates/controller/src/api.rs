@@ -1,0 +1,258 @@
+//! What front doors ask of the controller and what they get: plain types, no protocol.
+//!
+//! A front door has authenticated and authorised the caller before it asks; [`Caller::until`] is the end of what the
+//! caller was allowed, and no lease outlives it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use testyard_agent::observed;
+use testyard_fabric::Forward;
+use testyard_model::account::{Account, User};
+use testyard_model::diagnostic::Diagnostic;
+use testyard_model::id::{HostName, SliverId};
+use testyard_model::image::ImageName;
+use testyard_model::name::{ClientId, Hostname, SliverTypeName};
+use testyard_model::sliver_type::SliverType;
+use testyard_model::state::{Action, Allocation, Operational};
+use testyard_model::topology::{Services, Topology};
+use testyard_model::urn::{SliceUrn, SliverUrn, Urn, UserUrn};
+
+/// Who asks, and until when that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user on whose behalf the call is made.
+    pub user: UserUrn,
+    /// The tool that speaks for the user, if one does.
+    pub tool: Option<Urn>,
+    /// The end of the credential.
+    pub until: Timestamp,
+}
+
+/// Which slivers a call is about: exactly one slice, or some slivers of one slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of a slice that the operation can be about.
+    Slice(SliceUrn),
+    /// These, which must be of the slice that the caller may use.
+    Slivers {
+        /// The slice that the credential is for.
+        slice: SliceUrn,
+        /// At least one.
+        slivers: Vec<SliverUrn>,
+    },
+}
+
+/// Whether a call that fails for some slivers is carried out for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Everything or nothing.
+    AllOrNothing,
+    /// What can be done is done; the rest carries an error.
+    Best,
+}
+
+/// A call to allocate.
+#[derive(Clone, Debug)]
+pub struct Allocate {
+    /// The slice, made if it is not there.
+    pub slice: SliceUrn,
+    /// What to allocate.
+    pub topology: Topology,
+    /// The request as received, kept whole for manifests.
+    pub document: String,
+    /// When the slivers are to expire; the configured life of allocated slivers if absent.
+    pub end: Option<Timestamp>,
+}
+
+/// A call to provision.
+#[derive(Clone, Debug)]
+pub struct Provision {
+    /// Which slivers; a slice means those that are allocated now.
+    pub selection: Selection,
+    /// Accounts to make on them.
+    pub users: Vec<User>,
+    /// When the slivers are to expire; the configured life of provisioned slivers if absent.
+    pub end: Option<Timestamp>,
+    /// All or nothing?
+    pub effort: Effort,
+}
+
+/// A call to act.
+#[derive(Clone, Debug)]
+pub struct Perform {
+    /// Which slivers.
+    pub selection: Selection,
+    /// What to do.
+    pub action: Action,
+    /// For [`Action::UpdateUsers`].
+    pub users: Vec<User>,
+    /// All or nothing?
+    pub effort: Effort,
+}
+
+/// A call to renew.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// Which slivers.
+    pub selection: Selection,
+    /// The new end.
+    pub end: Timestamp,
+    /// Take the latest end that is allowed instead of refusing one that is too late.
+    pub as_late_as_possible: bool,
+    /// All or nothing?
+    pub effort: Effort,
+}
+
+/// Some slivers of a slice, as they are.
+#[derive(Clone, Debug)]
+pub struct SliceView {
+    /// The slice.
+    pub urn: SliceUrn,
+    /// Requests that the slivers come from, each once, in the order of their allocation.
+    pub documents: Vec<Document>,
+    /// The slivers, in the order of their allocation.
+    pub slivers: Vec<SliverView>,
+    /// Slivers that were named and are not there (best effort only), with the reason.
+    pub missing: Vec<(SliverUrn, String)>,
+    /// What the planner has to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A request as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its number, to which [`SliverView::document`] refers.
+    pub id: i64,
+    /// Its text.
+    pub text: String,
+}
+
+/// A sliver, as it is.
+#[derive(Clone, Debug)]
+pub struct SliverView {
+    /// Its id.
+    pub id: SliverId,
+    /// Its URN.
+    pub urn: SliverUrn,
+    /// The request that it comes from.
+    pub document: i64,
+    /// The user's name of it.
+    pub client_id: ClientId,
+    /// What the slice holds of it.
+    pub allocation: Allocation,
+    /// What it is doing; none before it is provisioned.
+    pub operational: Operational,
+    /// When it expires.
+    pub expires: Timestamp,
+    /// What is wrong with it, or went wrong with this call for it; empty if nothing.
+    pub error: String,
+    /// The host it is on.
+    pub host: HostName,
+    /// The public name of that host.
+    pub host_address: String,
+    /// The kind of node.
+    pub sliver_type: SliverTypeName,
+    /// The image that it boots.
+    pub image: ImageName,
+    /// Its own name.
+    pub hostname: Hostname,
+    /// Its control addresses.
+    pub address: testyard_fabric::ControlAddress,
+    /// The port of the host that leads to its SSH; none before it is provisioned.
+    pub ssh_port: Option<u16>,
+    /// Further ports of the host that lead to it.
+    pub forwards: Vec<Forward>,
+    /// Its accounts.
+    pub accounts: Vec<Account>,
+    /// Its public SSH host keys, in the one-line format.
+    pub host_keys: Vec<String>,
+    /// What it installs and runs.
+    pub services: Services,
+    /// What its host last saw.
+    pub observed: Option<observed::Node>,
+    /// When what happened to it since it was allocated, beside the host's own timeline.
+    pub events: Vec<SliverEvent>,
+}
+
+/// Something that happened to a sliver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliverEvent {
+    /// What, for people and scripts: `allocated`, `provisioned`, `configuring`, `ready`, `failed`, …
+    pub what: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the testbed offers now.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Hosts.
+    pub hosts: Vec<HostOffer>,
+    /// Kinds of nodes.
+    pub sliver_types: Vec<SliverType>,
+}
+
+/// What one host offers now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostOffer {
+    /// Its name.
+    pub name: HostName,
+    /// Nodes that it can take in all.
+    pub capacity: u32,
+    /// Nodes that it could take now.
+    pub free: u32,
+    /// Whether it can start nodes now.
+    pub healthy: bool,
+    /// Where it is.
+    pub location: Option<Location>,
+}
+
+/// A place on earth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// A call that was not carried out; nothing has changed. Front doors render the text for the caller and choose
+/// their own code by the variant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// An argument contradicts itself or the topology is not one that can be.
+    #[error("{0}")]
+    BadRequest(String),
+    /// No such slice or sliver here, or not any more.
+    #[error("{0}")]
+    NotFound(String),
+    /// The slice has been shut down by an operator.
+    #[error("slice {0} has been shut down by the testbed's operators; ask them about it")]
+    ShutDown(SliceUrn),
+    /// Not enough is free.
+    #[error("{0}")]
+    TooBig(String),
+    /// Not in this state, or not at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Against the policy, or users cannot be updated now.
+    #[error("{0}")]
+    Refused(String),
+    /// The time asked for is outside what is allowed.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// The name is in use in this slice.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// Something else is being done to this slice.
+    #[error("{0}")]
+    Busy(String),
+    /// The caller's credential has ended.
+    #[error("{0}")]
+    Expired(String),
+    /// Our fault; the log knows more under this reference.
+    #[error("internal error; the testbed's log has the details under {0}")]
+    Internal(String),
+}

@@ -1,0 +1,13 @@
+//! What a host does to connect nodes.
+//!
+//! In this stage: each node's control interface. The engine starts nodes without a network; the fabric makes a veth,
+//! puts one half into the node as `eth0`, routes the node's addresses to the other half, and keeps one table of
+//! packet rules: NAT out, forwarded ports in, no traffic between slices, source addresses enforced. What it makes
+//! lives in the kernel, outlives the agent and carries the testbed's instance mark.
+//!
+//! The kernel is behind [`Fabric`]; [`fake`] is one that remembers, for tests and for planning.
+
+mod contract;
+pub mod fake;
+
+pub use contract::{Attached, Attachment, ControlAddress, Fabric, FabricConfig, FabricError, Forward, Repair};
