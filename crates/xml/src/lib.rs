@@ -15,4 +15,4 @@ mod read;
 
 pub use edit::{Edits, escape_attribute, escape_text};
 pub use read::{Limits, XmlError, parse, position, prefix_of, text_of};
-pub use roxmltree::{Document, Node, NodeId};
+pub use roxmltree::{Attribute, Document, Node, NodeId};

@@ -1,0 +1,12 @@
+//! Topology languages: each is read into a [`Topology`](testyard_model::topology::Topology) and diagnostics with line
+//! and column. RSpec also renders manifests and advertisements.
+//!
+//! Pure: no IO, no clock. What a request asks for in vain (an unknown sliver type, a full host) is the plan's to say;
+//! what is said here needs nothing but the text.
+
+#![forbid(unsafe_code)]
+
+pub mod rspec;
+
+#[doc(hidden)]
+pub mod fuzzing;

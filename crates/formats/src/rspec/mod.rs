@@ -1,0 +1,39 @@
+//! GENI RSpec v3: requests in, manifests and advertisements out (am-api.md §4; `docs/reference/rspec.md`).
+//!
+//! ```text
+//! request text ─parse_request→ Request { topology, diagnostics, document }
+//!                                           │ plan, run            │ kept whole, in the store
+//!                                           ▼                      ▼
+//!                                      ManifestNode … ────→ manifest(documents, nodes, info) → text
+//! ```
+//!
+//! A manifest is the request's own text with changes spliced in, so comments, prefixes, unknown extensions and nodes
+//! of other testbeds stay byte for byte as they came.
+
+mod advertisement;
+mod context;
+mod document;
+mod element;
+mod error;
+mod findings;
+mod images;
+mod manifest;
+mod markup;
+mod merge;
+mod namespace;
+mod network;
+mod node;
+mod opstate;
+mod request;
+mod services;
+
+pub use advertisement::{AdvertisedHost, Advertisement, Location, advertisement};
+pub use context::{Context, RequestLimits, Unbound};
+pub use document::RequestDocument;
+pub use error::{Foreign, RequestError};
+pub use manifest::{Endpoint, Forward, ManifestInfo, ManifestNode, manifest};
+pub use namespace::{
+    DOCKER_AM, EMULAB, EXTENSIONS, OPSTATE, RSPEC, SCHEMA_AD, SCHEMA_MANIFEST, SCHEMA_REQUEST, TESTYARD, USER,
+};
+pub use request::{Request, parse_request};
+pub use services::{execute_log, execute_status};

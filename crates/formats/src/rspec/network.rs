@@ -1,0 +1,198 @@
+//! Reading interfaces and links. Nothing realises them yet: they are read, checked, and kept in the manifest.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use testyard_model::suggest::closest;
+use testyard_model::topology::{Interface, InterfaceAddress, Link};
+use testyard_xml::Node as Xml;
+
+use super::context::{Context, RequestLimits};
+use super::element::{core_children, short, word};
+use super::findings::Findings;
+use super::node::client_id;
+use super::request::Census;
+
+/// The interfaces of a request by name.
+pub(super) struct Network<'a, 'input> {
+    ours: HashMap<&'a str, Xml<'a, 'input>>,
+    foreign: HashSet<&'a str>,
+}
+
+impl<'a, 'input> Network<'a, 'input> {
+    pub(super) fn new(census: &Census<'a, 'input>, findings: &mut Findings<'_>) -> Self {
+        let mut ours: HashMap<&'a str, Xml<'a, 'input>> = HashMap::new();
+        let interfaces = |nodes: &[Xml<'a, 'input>]| -> Vec<(&'a str, Xml<'a, 'input>)> {
+            let all = nodes.iter().flat_map(|node| core_children(*node, "interface"));
+            all.filter_map(|interface| Some((interface.attribute("client_id")?, interface))).collect()
+        };
+        for (id, interface) in interfaces(&census.ours) {
+            match ours.get(id) {
+                Some(first) => {
+                    let message = format!("client_id {:?} is taken: another interface has it", short(id));
+                    findings.error(interface, message).place_of(*first);
+                }
+                None => {
+                    ours.insert(id, interface);
+                }
+            }
+        }
+        Self { ours, foreign: interfaces(&census.foreign).into_iter().map(|(id, _)| id).collect() }
+    }
+
+    /// The interface that was probably meant. Not looked for among many: it would take long.
+    fn like(&self, id: &str) -> Option<&'a str> {
+        const MANY: usize = 200;
+        let mut known: Vec<&str> = self.ours.keys().copied().take(MANY + 1).collect();
+        known.sort_unstable();
+        (known.len() <= MANY).then(|| closest(id, known)).flatten()
+    }
+
+    pub(super) fn interfaces(
+        &self,
+        node: Xml<'_, '_>,
+        limits: &RequestLimits,
+        findings: &mut Findings<'_>,
+    ) -> Vec<Interface> {
+        let mut result = Vec::new();
+        for element in core_children(node, "interface") {
+            if result.len() >= limits.interfaces {
+                findings.error(element, format!("more than {} interfaces on one node", limits.interfaces));
+                break;
+            }
+            let addresses = core_children(element, "ip").filter_map(|ip| address(ip, findings)).collect();
+            if let Some(client_id) = client_id(element, "interface", findings) {
+                result.push(Interface { client_id, addresses });
+            }
+        }
+        result
+    }
+}
+
+/// The links that an interface of ours is on.
+pub(super) fn links(
+    root: Xml<'_, '_>,
+    context: &Context,
+    network: &Network<'_, '_>,
+    findings: &mut Findings<'_>,
+) -> Vec<Link> {
+    let mut result = Vec::new();
+    let mut seen: HashMap<&str, Xml<'_, '_>> = HashMap::new();
+    let mut first_link = None;
+    for element in core_children(root, "link") {
+        let refs: Vec<_> = core_children(element, "interface_ref").collect();
+        let is_ours =
+            |r: &Xml<'_, '_>| r.attribute("client_id").is_some_and(|id| network.ours.contains_key(id));
+        if !refs.iter().any(is_ours) {
+            continue;
+        }
+        first_link.get_or_insert(element);
+        let Some(client_id) = client_id(element, "link", findings) else { continue };
+        let name = element.attribute("client_id").unwrap_or_default();
+        if let Some(first) = seen.insert(name, element) {
+            let message = format!("client_id {:?} is taken: another link has it", short(name));
+            findings.error(element, message).place_of(first);
+        }
+        let foreign_managers = core_children(element, "component_manager")
+            .any(|manager| word(manager, "name").is_some_and(|name| !context.is_us(name)));
+        let mut interfaces = Vec::new();
+        for reference in refs {
+            let Some(id) = reference.attribute("client_id") else {
+                findings.error(reference, "interface_ref has no client_id");
+                continue;
+            };
+            match id.parse() {
+                Ok(id) if is_ours(&reference) => interfaces.push(id),
+                _ if network.foreign.contains(id) || foreign_managers => {}
+                _ => {
+                    findings
+                        .error(reference, format!("there is no interface {:?}", short(id)))
+                        .suggest_with(|| network.like(id).map(|meant| format!("did you mean {meant:?}?")));
+                }
+            }
+        }
+        result.push(Link { client_id, interfaces });
+    }
+    if let Some(first) = first_link {
+        let count = seen.len();
+        let (verb, what) = if count == 1 { ("is", "link") } else { ("are", "links") };
+        let message =
+            format!("{count} {what} of this testbed's nodes {verb} kept in the manifest and not made yet");
+        findings.notice(first, message).suggest("interfaces and their addresses have no effect yet");
+    }
+    result
+}
+
+fn address(ip: Xml<'_, '_>, findings: &mut Findings<'_>) -> Option<InterfaceAddress> {
+    let Some(text) = word(ip, "address") else {
+        findings.warning(ip, "ip has no address and is ignored");
+        return None;
+    };
+    let (text, inline) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let Ok(address) = text.parse::<IpAddr>() else {
+        let message = format!("{:?} is no IP address", short(text));
+        findings.error(ip, message).suggest("like 10.1.1.1, or leave it out to have one chosen");
+        return None;
+    };
+    let kind = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    if let Some(given) = word(ip, "type")
+        && !given.eq_ignore_ascii_case(kind)
+    {
+        findings.warning(ip, format!("type {:?} of {address} is taken for {kind}", short(given)));
+    }
+    let Some(mask) = word(ip, "netmask").or(inline) else {
+        return Some(InterfaceAddress { address, prefix_length: None });
+    };
+    let prefix_length = prefix_length(mask, address);
+    if prefix_length.is_none() {
+        let message = format!("{:?} is no netmask of {address}", short(mask));
+        findings.error(ip, message).suggest(if address.is_ipv4() {
+            "like 255.255.255.0 or 24"
+        } else {
+            "like 64"
+        });
+    }
+    prefix_length.map(|_| InterfaceAddress { address, prefix_length })
+}
+
+/// `255.255.255.0`, `ffff:ffff::`, `24` and `/24`.
+fn prefix_length(mask: &str, address: IpAddr) -> Option<u8> {
+    let digits = mask.strip_prefix('/').unwrap_or(mask);
+    if let Ok(length) = digits.parse::<u8>() {
+        return (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(length);
+    }
+    let (bits, width) = match address {
+        IpAddr::V4(_) => (u128::from(mask.parse::<Ipv4Addr>().ok()?.to_bits()) << 96, 32),
+        IpAddr::V6(_) => (mask.parse::<Ipv6Addr>().ok()?.to_bits(), 128),
+    };
+    let length = bits.leading_ones();
+    (bits.count_ones() == length && length <= width).then_some(length as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn netmasks() {
+        let v4: IpAddr = "10.0.0.1".parse().unwrap();
+        let v6: IpAddr = "fd00::1".parse().unwrap();
+        for (mask, address, expected) in [
+            ("255.255.255.0", v4, Some(24)),
+            ("0.0.0.0", v4, Some(0)),
+            ("255.255.255.255", v4, Some(32)),
+            ("/16", v4, Some(16)),
+            ("33", v4, None),
+            ("255.0.255.0", v4, None),
+            ("0.255.255.255", v4, None),
+            ("ffff:ffff::", v6, Some(32)),
+            ("64", v6, Some(64)),
+            ("129", v6, None),
+            ("255.255.255.0", v6, None),
+            ("x", v4, None),
+        ] {
+            assert_eq!(prefix_length(mask, address), expected, "{mask}");
+        }
+    }
+}
