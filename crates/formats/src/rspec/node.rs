@@ -93,7 +93,7 @@ fn children(element: Xml<'_, '_>, findings: &mut Findings<'_>) {
                 _ => unknown(child, CHILDREN, findings),
             },
             Some(TESTYARD) if !OWN_CHILDREN.contains(&name) => unknown(child, OWN_CHILDREN, findings),
-            None => {
+            None | Some("") => {
                 let remark =
                     findings.warning(child, format!("{:?} is in no namespace and is ignored", short(name)));
                 remark.suggest(format!("put it into namespace {RSPEC:?}"));
