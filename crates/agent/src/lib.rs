@@ -3,11 +3,22 @@
 //! A host is level-triggered: it is given the whole [`desired::Slice`] with a revision and makes it so from whatever
 //! it finds; it reports what it [`observed`]. Restart and reload are counters in the desired state, not commands, so
 //! that a crash of anything at any instant needs no special recovery: the next pass converges.
+//!
+//! ```text
+//! controller ── sync, apply ──► LocalHost ── one task a node ──► decide (pure) ──► runtime, fabric, guest
+//!            ◄── watch ───────            ◄── what was seen ────
+//! ```
 
 #![forbid(unsafe_code)]
 
 mod contract;
 pub mod desired;
+mod guest;
+mod ledger;
+mod local;
+mod node;
 pub mod observed;
 
 pub use contract::{Host, HostError, HostFacts};
+pub use ledger::{Ledger, LedgerError};
+pub use local::{LocalHost, LocalHostConfig, StartError};

@@ -45,7 +45,9 @@ pub enum KeyError {
     #[error("an SSH key of {0} characters is too long")]
     TooLong(usize),
     /// A private key was given.
-    #[error("this is a private key: give the public one (the file that ends in .pub), and replace this key, it has been sent over the network")]
+    #[error(
+        "this is a private key: give the public one (the file that ends in .pub), and replace this key, it has been sent over the network"
+    )]
     Private,
     /// No key type that OpenSSH knows.
     #[error("no known type of SSH key in {0:?}")]
@@ -140,7 +142,7 @@ fn blob_is_of_kind(blob: &str, kind: &str) -> bool {
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - body.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
         return None;
     }
     let mut out = Vec::with_capacity(body.len() * 3 / 4);
@@ -216,7 +218,9 @@ mod tests {
     #[test]
     fn what_is_no_key() {
         assert_eq!(PublicKey::parse_all("-----BEGIN OPENSSH PRIVATE KEY-----\nx"), Err(KeyError::Private));
-        for bad in ["ssh-dss AAAA", "ssh-ed25519 AAAA", "ssh-ed25519", "'; id", &ED.replacen("ed25519", "rsa", 1)] {
+        for bad in
+            ["ssh-dss AAAA", "ssh-ed25519 AAAA", "ssh-ed25519", "'; id", &ED.replacen("ed25519", "rsa", 1)]
+        {
             assert!(PublicKey::parse_all(bad).is_err(), "{bad}");
         }
     }

@@ -140,7 +140,9 @@ macro_rules! short_name {
 
 /// A name in the configuration that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is not a {what}: use a letter, then letters, digits and hyphens, all lower case, at most {max}")]
+#[error(
+    "{name:?} is not a {what}: use a letter, then letters, digits and hyphens, all lower case, at most {max}"
+)]
 pub struct BadName {
     what: &'static str,
     name: String,

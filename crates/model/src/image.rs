@@ -19,7 +19,9 @@ pub enum ImageNameError {
     #[error("{0:?} is a URL: name an image of a registry, like debian:12")]
     Url(String),
     /// It breaks the grammar of image names.
-    #[error("{0:?} is not the name of an image: use lower case, like debian:12 or registry.example.net/lab/tool:1")]
+    #[error(
+        "{0:?} is not the name of an image: use lower case, like debian:12 or registry.example.net/lab/tool:1"
+    )]
     Grammar(String),
 }
 
@@ -124,14 +126,38 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["debian", "debian:12", "lab/tool", "registry.example.net:5000/lab/tool:1.0", "localhost/x", "a__b"] {
+        for good in [
+            "debian",
+            "debian:12",
+            "lab/tool",
+            "registry.example.net:5000/lab/tool:1.0",
+            "localhost/x",
+            "a__b",
+        ] {
             assert!(good.parse::<ImageName>().is_ok(), "{good}");
         }
         let digest = format!("debian@sha256:{}", "0".repeat(64));
         assert!(digest.parse::<ImageName>().is_ok());
         for bad in [
-            "", "Debian", "-rm", "--privileged", "a b", "a;b", "$(id)", "../x", "/x", "a/", "a//b", "debian:", "a:b:c",
-            "debian@sha256:12", "x\n", "`id`", "a..b", "a.", "host:99999/x",
+            "",
+            "Debian",
+            "-rm",
+            "--privileged",
+            "a b",
+            "a;b",
+            "$(id)",
+            "../x",
+            "/x",
+            "a/",
+            "a//b",
+            "debian:",
+            "a:b:c",
+            "debian@sha256:12",
+            "x\n",
+            "`id`",
+            "a..b",
+            "a.",
+            "host:99999/x",
         ] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
         }

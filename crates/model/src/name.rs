@@ -182,7 +182,10 @@ impl FromStr for SliverTypeName {
             Err(NameError::Empty(WHAT))
         } else if text.len() > 64 {
             Err(NameError::TooLong { what: WHAT, max: 64 })
-        } else if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'+')) {
+        } else if !text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'+'))
+        {
             Err(NameError::Character { what: WHAT, name: text.to_owned() })
         } else {
             Ok(Self(text.to_owned()))

@@ -123,7 +123,8 @@ impl FromStr for Capability {
 
     fn from_str(text: &str) -> Result<Self, WordError> {
         let name = text.strip_prefix("CAP_").unwrap_or(text);
-        let good = (2..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        let good =
+            (2..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         if good {
             Ok(Self(name.to_owned()))
         } else {
@@ -147,7 +148,9 @@ impl FromStr for DevicePath {
         let good = text.len() <= 128
             && text.strip_prefix("/dev/").is_some_and(|rest| {
                 rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
-                    && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.'))
+                    && rest
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.'))
             });
         if good {
             Ok(Self(text.to_owned()))
@@ -227,6 +230,10 @@ mod tests {
             assert!(bad.parse::<DevicePath>().is_err(), "{bad}");
         }
         assert_eq!("53/udp".parse::<Port>().unwrap().to_string(), "53/udp");
-        assert!("0".parse::<Port>().is_err() && "80/sctp".parse::<Port>().is_err() && "65536".parse::<Port>().is_err());
+        assert!(
+            "0".parse::<Port>().is_err()
+                && "80/sctp".parse::<Port>().is_err()
+                && "65536".parse::<Port>().is_err()
+        );
     }
 }

@@ -13,7 +13,8 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
             if plain(candidate) == given_plain {
                 return Some((1.0, candidate));
             }
-            let likeness = strsim::normalized_damerau_levenshtein(&given.to_lowercase(), &candidate.to_lowercase());
+            let likeness =
+                strsim::normalized_damerau_levenshtein(&given.to_lowercase(), &candidate.to_lowercase());
             (likeness >= 0.7).then_some((likeness, candidate))
         })
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -26,7 +27,8 @@ mod tests {
 
     #[test]
     fn near_and_far() {
-        let known = ["docker-container", "docker-container_100M", "urn:publicid:IDN+am.example.net+authority+am"];
+        let known =
+            ["docker-container", "docker-container_100M", "urn:publicid:IDN+am.example.net+authority+am"];
         assert_eq!(closest("docker_container", known), Some("docker-container"));
         assert_eq!(closest("urn:publicid:IDN+am.example.net+authority+cm", known), Some(known[2]));
         assert_eq!(closest("raw-pc", known), None);

@@ -43,8 +43,9 @@ pub fn parse(text: &str) -> Result<Timestamp, TimeError> {
     // A leap second has no place on this scale: 23:59:60 is read as 23:59:59.
     let second = small(17..19)?;
     let second = if second == 60 { 59 } else { second };
-    let civil = DateTime::new(field(0..4)?, small(5..7)?, small(8..10)?, small(11..13)?, small(14..16)?, second, 0)
-        .map_err(|_| error())?;
+    let civil =
+        DateTime::new(field(0..4)?, small(5..7)?, small(8..10)?, small(11..13)?, small(14..16)?, second, 0)
+            .map_err(|_| error())?;
     let offset = offset(skip_fraction(&text[19..]).ok_or_else(error)?).ok_or_else(error)?;
     TimeZone::fixed(offset).to_timestamp(civil).map_err(|_| error())
 }
@@ -117,9 +118,19 @@ mod tests {
     #[test]
     fn what_is_no_time() {
         for text in [
-            "", "tomorrow", "2027-01-01", "2027-13-01T00:00:00Z", "2027-02-30T00:00:00Z", "2027-01-01T25:00:00Z",
-            "10000-01-01T00:00:00Z", "-001-01-01T00:00:00Z", "2027-01-01T00:00:00.Z", "2027-01-01T00:00:00+25:00",
-            "2027-01-01T00:00:00Z2028-01-01T00:00:00Z", "2027-01-01T00:00:61Z", "2027-+1-01T00:00:00Z",
+            "",
+            "tomorrow",
+            "2027-01-01",
+            "2027-13-01T00:00:00Z",
+            "2027-02-30T00:00:00Z",
+            "2027-01-01T25:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "-001-01-01T00:00:00Z",
+            "2027-01-01T00:00:00.Z",
+            "2027-01-01T00:00:00+25:00",
+            "2027-01-01T00:00:00Z2028-01-01T00:00:00Z",
+            "2027-01-01T00:00:61Z",
+            "2027-+1-01T00:00:00Z",
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }

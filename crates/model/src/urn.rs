@@ -111,7 +111,10 @@ impl FromStr for Urn {
             Some(_) => &text[PREFIX.len()..],
             None => return Err(UrnError::NoPrefix(text.to_owned())),
         };
-        if !rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`')) {
+        if !rest
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`'))
+        {
             return Err(UrnError::Character(text.to_owned()));
         }
         let mut parts = rest.splitn(3, '+');

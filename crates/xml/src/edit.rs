@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn only_what_was_meant_changes() {
-        let source = "<?xml version='1.0'?><!-- c -->\n<p:r xmlns:p='u' a='&#10;1'><p:e/><f  b=\"2\"></f></p:r>";
+        let source =
+            "<?xml version='1.0'?><!-- c -->\n<p:r xmlns:p='u' a='&#10;1'><p:e/><f  b=\"2\"></f></p:r>";
         let document = parse(source, &Limits::RSPEC).unwrap();
         let root = document.root_element();
         let (e, f) = (root.first_element_child().unwrap(), root.last_element_child().unwrap());

@@ -20,11 +20,14 @@ pub struct Limits {
 
 impl Limits {
     /// Enough for a request of some thousand nodes.
-    pub const RSPEC: Self = Self { bytes: 16 << 20, depth: 64, nodes: 500_000, attributes: 128, namespaces: 20_000 };
+    pub const RSPEC: Self =
+        Self { bytes: 16 << 20, depth: 64, nodes: 500_000, attributes: 128, namespaces: 20_000 };
     /// Enough for a credential delegated ten times.
-    pub const CREDENTIAL: Self = Self { bytes: 1 << 20, depth: 64, nodes: 20_000, attributes: 64, namespaces: 1000 };
+    pub const CREDENTIAL: Self =
+        Self { bytes: 1 << 20, depth: 64, nodes: 20_000, attributes: 64, namespaces: 1000 };
     /// Enough for an XML-RPC call that carries both.
-    pub const XML_RPC: Self = Self { bytes: 32 << 20, depth: 64, nodes: 500_000, attributes: 16, namespaces: 64 };
+    pub const XML_RPC: Self =
+        Self { bytes: 32 << 20, depth: 64, nodes: 500_000, attributes: 16, namespaces: 64 };
 }
 
 /// Why a document was not read.
@@ -157,7 +160,10 @@ mod tests {
     fn limits_hold_before_the_tree_is_built() {
         let started = std::time::Instant::now();
         let deep = "<a>".repeat(200_000) + &"</a>".repeat(200_000);
-        assert!(matches!(parse(&deep, &Limits::RSPEC), Err(XmlError::TooMuch { what: "levels of elements", .. })));
+        assert!(matches!(
+            parse(&deep, &Limits::RSPEC),
+            Err(XmlError::TooMuch { what: "levels of elements", .. })
+        ));
         let wide = format!("<a {}/>", (0..30_000).map(|n| format!("x{n}='1' ")).collect::<String>());
         assert!(matches!(parse(&wide, &Limits::RSPEC), Err(XmlError::TooMuch { .. })));
         let spaces: String = (0..30_000).map(|n| format!("<a xmlns:n{n}='u{n}'/>")).collect();

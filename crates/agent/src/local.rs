@@ -1,0 +1,452 @@
+//! The host that is this machine: one task a node, and a janitor for what has no task.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use testyard_fabric::{Fabric, FabricError};
+use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::sliver_type::RuntimeKind;
+use testyard_runtime::{NodeKey, NodeSeen, Runtime, RuntimeEvent};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::contract::{Host, HostError, HostFacts};
+use crate::ledger::{Ledger, LedgerError};
+use crate::node::inside::InstallLimits;
+use crate::node::task::{Context, Found, NodeReport, Task, Wanted};
+use crate::{desired, observed};
+
+/// What a [`LocalHost`] is made of.
+pub struct LocalHostConfig {
+    /// What runs nodes; at most one of each kind.
+    pub runtimes: Vec<Arc<dyn Runtime>>,
+    /// What connects them.
+    pub fabric: Arc<dyn Fabric>,
+    /// A folder for what must be remembered while the agent is not there.
+    pub state: PathBuf,
+    /// The testbed's domain: nodes are named `<node>.<slice>.<domain>`.
+    pub domain: String,
+    /// Name servers for nodes; empty takes those of the host.
+    pub name_servers: Vec<IpAddr>,
+    /// What a node gets to end by itself before it is killed.
+    pub stop_grace: Duration,
+    /// The most bytes that an install may download and unpack.
+    pub install_limits: (u64, u64),
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// The host cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its own records cannot be kept.
+    #[error("cannot keep records of nodes")]
+    Ledger(#[from] LedgerError),
+    /// The kernel lacks something that no node can do without.
+    #[error("cannot set up the network of nodes")]
+    Fabric(#[from] FabricError),
+}
+
+/// The host that is this machine.
+pub struct LocalHost {
+    context: Arc<Context>,
+    state: Arc<Mutex<State>>,
+    background: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The controller has said what should be here; whatever else is marked may be removed.
+    synced: bool,
+    /// The runtimes have been listed once; what they did not show is not there.
+    listed: bool,
+    slices: HashMap<SliceId, SliceEntry>,
+    watchers: Vec<mpsc::UnboundedSender<observed::Slice>>,
+}
+
+struct SliceEntry {
+    revision: Revision,
+    /// In the order of the desired state.
+    nodes: Vec<(SliverId, NodeEntry)>,
+}
+
+struct NodeEntry {
+    wanted: watch::Sender<Option<Wanted>>,
+    wake: Arc<Notify>,
+    seen: Option<observed::Node>,
+    task: JoinHandle<()>,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+// === impl LocalHost ===
+
+impl LocalHost {
+    /// Prepares the fabric and begins to watch the runtimes. An engine that does not answer is waited for.
+    ///
+    /// # Errors
+    /// [`StartError`] if no node could ever work here.
+    pub async fn start(config: LocalHostConfig) -> Result<Arc<Self>, StartError> {
+        let ledger = Ledger::open(&config.state)?;
+        config.fabric.prepare().await?;
+        let name_servers = match config.name_servers {
+            servers if servers.is_empty() => config.fabric.name_servers().await?,
+            servers => servers,
+        };
+        let (reports, reported) = mpsc::unbounded_channel();
+        let (download, unpacked) = config.install_limits;
+        let runtimes: HashMap<RuntimeKind, Arc<dyn Runtime>> =
+            config.runtimes.into_iter().map(|runtime| (runtime.kind(), runtime)).collect();
+        let context = Arc::new(Context {
+            runtimes,
+            fabric: config.fabric,
+            ledger,
+            now: config.now,
+            stop_grace: config.stop_grace,
+            domain: config.domain,
+            name_servers,
+            install_limits: InstallLimits { download, unpacked },
+            reports,
+        });
+        let state = Shared::default();
+        let background = vec![
+            tokio::spawn(gather(Arc::clone(&state), reported)),
+            tokio::spawn(watch_runtimes(Arc::clone(&context), Arc::clone(&state))),
+            tokio::spawn(watch_fabric(Arc::clone(&context))),
+        ];
+        Ok(Arc::new(Self { context, state, background: Mutex::new(background) }))
+    }
+
+    /// Sets the desired state of one slice; `found` is what a list of the runtimes has just shown.
+    fn set(&self, state: &mut State, slice: desired::Slice, found: &mut HashMap<SliverId, Found>) {
+        let listed = state.listed;
+        let entry = state
+            .slices
+            .entry(slice.slice)
+            .or_insert_with(|| SliceEntry { revision: slice.revision, nodes: Vec::new() });
+        if slice.revision < entry.revision {
+            return;
+        }
+        entry.revision = slice.revision;
+        for (sliver, node) in &entry.nodes {
+            if !slice.nodes.iter().any(|wanted| wanted.sliver == *sliver) {
+                node.wanted.send_replace(None);
+            }
+        }
+        for node in slice.nodes {
+            let sliver = node.sliver;
+            let wanted = Some(Wanted { tag: slice.tag, slice_name: slice.name.clone(), node });
+            match entry.nodes.iter().find(|(id, _)| *id == sliver) {
+                Some((_, entry)) => {
+                    entry.wanted.send_if_modified(|now| {
+                        let new = *now != wanted;
+                        *now = wanted;
+                        new
+                    });
+                }
+                None => {
+                    let mut found = found.remove(&sliver).unwrap_or_default();
+                    found.known |= listed;
+                    let entry_node = self.spawn(slice.slice, sliver, wanted, found);
+                    entry.nodes.push((sliver, entry_node));
+                }
+            }
+        }
+        if entry.nodes.is_empty() {
+            let gone = observed::Slice { slice: slice.slice, revision: slice.revision, nodes: Vec::new() };
+            state.slices.remove(&slice.slice);
+            state.tell(&gone);
+        }
+    }
+
+    fn spawn(&self, slice: SliceId, sliver: SliverId, wanted: Option<Wanted>, found: Found) -> NodeEntry {
+        let (wanted, receiver) = watch::channel(wanted);
+        let wake = Arc::new(Notify::new());
+        let task = Task::new(Arc::clone(&self.context), slice, sliver, receiver, Arc::clone(&wake), found);
+        NodeEntry { wanted, wake, seen: None, task: tokio::spawn(task.run()) }
+    }
+}
+
+#[async_trait]
+impl Host for LocalHost {
+    async fn sync(&self, slices: Vec<desired::Slice>) -> Result<(), HostError> {
+        let listed = list(&self.context).await;
+        let mut found: HashMap<SliverId, Found> = HashMap::new();
+        let mut records = self.context.ledger.load();
+        for (kind, seen) in listed.as_deref().unwrap_or_default() {
+            let found = found.entry(seen.key.sliver).or_default();
+            found.disks.insert(seen.key.disk, seen.power.clone());
+            found.runtime = Some(*kind);
+        }
+        for slice in &slices {
+            for node in &slice.nodes {
+                found.entry(node.sliver).or_default().record = records.remove(&node.sliver);
+            }
+        }
+        {
+            let mut state = lock(&self.state);
+            state.listed = listed.is_ok();
+            let missing: Vec<SliceId> = state
+                .slices
+                .keys()
+                .copied()
+                .filter(|known| !slices.iter().any(|slice| slice.slice == *known))
+                .collect();
+            for known in missing {
+                if let Some(entry) = state.slices.get(&known) {
+                    entry.nodes.iter().for_each(|(_, node)| {
+                        node.wanted.send_replace(None);
+                    });
+                }
+            }
+            for slice in slices {
+                self.set(&mut state, slice, &mut found);
+            }
+            state.synced = true;
+        }
+        for sliver in records.into_keys() {
+            self.context.ledger.forget(sliver);
+        }
+        match listed {
+            Ok(_) => sweep(&self.context, &self.state).await,
+            Err(error) => tracing::warn!(error, "an engine does not answer; waiting for it"),
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, slice: desired::Slice) -> Result<(), HostError> {
+        let mut state = lock(&self.state);
+        self.set(&mut state, slice, &mut HashMap::new());
+        Ok(())
+    }
+
+    fn watch(&self) -> mpsc::UnboundedReceiver<observed::Slice> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut state = lock(&self.state);
+        for (slice, entry) in &state.slices {
+            let _ = sender.send(entry.observed(*slice));
+        }
+        state.watchers.push(sender);
+        receiver
+    }
+
+    async fn observe(&self, slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
+        Ok(lock(&self.state).slices.get(&slice).map(|entry| entry.observed(slice)))
+    }
+
+    async fn facts(&self) -> Result<HostFacts, HostError> {
+        let mut facts = HostFacts { engines: Vec::new(), healthy: true };
+        for runtime in self.context.runtimes.values() {
+            match runtime.facts().await {
+                Ok(runtime) => facts.engines.push(runtime.engine),
+                Err(error) => {
+                    facts.healthy = false;
+                    facts.engines.push(error.to_string());
+                }
+            }
+        }
+        Ok(facts)
+    }
+
+    async fn shut_down(&self) {
+        let tasks: Vec<JoinHandle<()>> = {
+            let mut state = lock(&self.state);
+            state.watchers.clear();
+            // Tasks end when the sender of their desired state is dropped, after the step that they are at.
+            let slices = std::mem::take(&mut state.slices);
+            slices.into_values().flat_map(|entry| entry.nodes).map(|(_, node)| node.task).collect()
+        };
+        for handle in self.background.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            handle.abort();
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        for mut task in tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for LocalHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalHost").finish_non_exhaustive()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn tell(&mut self, slice: &observed::Slice) {
+        self.watchers.retain(|watcher| watcher.send(slice.clone()).is_ok());
+    }
+
+    fn node(&self, key: &NodeKey) -> Option<&NodeEntry> {
+        let entry = self.slices.get(&key.slice)?;
+        entry.nodes.iter().find(|(sliver, _)| *sliver == key.sliver).map(|(_, node)| node)
+    }
+
+    fn has_sliver(&self, sliver: SliverId) -> bool {
+        self.slices.values().any(|entry| entry.nodes.iter().any(|(id, _)| *id == sliver))
+    }
+}
+
+impl SliceEntry {
+    fn observed(&self, slice: SliceId) -> observed::Slice {
+        let nodes = self.nodes.iter().filter_map(|(_, node)| node.seen.clone()).collect();
+        observed::Slice { slice, revision: self.revision, nodes }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // The state is only ever replaced piece by piece, so a panic elsewhere leaves it usable.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts what the node tasks say together, a slice at a time.
+async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<NodeReport>) {
+    let mut batch = Vec::new();
+    while reported.recv_many(&mut batch, 10_000).await > 0 {
+        let mut state = lock(&state);
+        let mut changed: Vec<SliceId> = Vec::new();
+        for report in batch.drain(..) {
+            let Some(entry) = state.slices.get_mut(&report.slice) else { continue };
+            match report.node {
+                Some(seen) => {
+                    if let Some((_, node)) = entry.nodes.iter_mut().find(|(id, _)| *id == report.sliver) {
+                        node.seen = Some(seen);
+                    }
+                }
+                None => entry.nodes.retain(|(id, _)| *id != report.sliver),
+            }
+            if !changed.contains(&report.slice) {
+                changed.push(report.slice);
+            }
+        }
+        for slice in changed {
+            let Some(entry) = state.slices.get(&slice) else { continue };
+            let observed = entry.observed(slice);
+            if entry.nodes.is_empty() {
+                state.slices.remove(&slice);
+            }
+            state.tell(&observed);
+        }
+    }
+}
+
+/// Wakes the tasks of nodes that something has happened to, and removes what nobody wants.
+async fn watch_runtimes(context: Arc<Context>, state: Shared) {
+    let streams = context.runtimes.values().map(|runtime| {
+        let kind = runtime.kind();
+        runtime.events().map(move |event| (kind, event))
+    });
+    let mut events = futures_util::stream::select_all(streams);
+    while let Some((kind, event)) = events.next().await {
+        match event {
+            RuntimeEvent::Changed(key) => {
+                let orphan = {
+                    let state = lock(&state);
+                    match state.node(&key) {
+                        Some(node) => {
+                            node.wake.notify_one();
+                            false
+                        }
+                        None => state.synced,
+                    }
+                };
+                if orphan && let Some(runtime) = context.runtimes.get(&kind) {
+                    remove_orphan(&**runtime, &key).await;
+                }
+            }
+            RuntimeEvent::Resync => {
+                let wakes: Vec<Arc<Notify>> = {
+                    let state = lock(&state);
+                    state
+                        .slices
+                        .values()
+                        .flat_map(|entry| &entry.nodes)
+                        .map(|(_, node)| Arc::clone(&node.wake))
+                        .collect()
+                };
+                wakes.iter().for_each(|wake| wake.notify_one());
+                sweep(&context, &state).await;
+            }
+        }
+    }
+}
+
+/// Mends packet rules when something outside has changed them.
+async fn watch_fabric(context: Arc<Context>) {
+    let mut disturbances = context.fabric.disturbances();
+    while disturbances.next().await.is_some() {
+        match context.fabric.repair().await {
+            Ok(repairs) if repairs.is_empty() => {}
+            Ok(repairs) => {
+                tracing::warn!(?repairs, "something outside had changed the network of nodes; mended")
+            }
+            Err(error) => tracing::error!(%error, "cannot mend the network of nodes; will look again"),
+        }
+    }
+}
+
+async fn list(context: &Context) -> Result<Vec<(RuntimeKind, NodeSeen)>, String> {
+    let mut all = Vec::new();
+    for runtime in context.runtimes.values() {
+        let seen = runtime.list().await.map_err(|error| error.to_string())?;
+        all.extend(seen.into_iter().map(|seen| (runtime.kind(), seen)));
+    }
+    Ok(all)
+}
+
+/// Removes what carries this testbed's mark and nobody wants. Nothing, before the controller has said what it wants.
+async fn sweep(context: &Context, state: &Shared) {
+    let Ok(all) = list(context).await else { return };
+    // The list is older than this look at the state: a node that is in the list and in no task has lost its task.
+    let orphans: Vec<(RuntimeKind, NodeKey)> = {
+        let mut state = lock(state);
+        state.listed = true;
+        let wanted = |key: &NodeKey| match state.node(key) {
+            None => false,
+            Some(node) => node
+                .wanted
+                .borrow()
+                .as_ref()
+                .is_none_or(|wanted| key.disk >= wanted.node.disk || node.seen.is_none()),
+        };
+        if !state.synced {
+            return;
+        }
+        all.into_iter().filter(|(_, seen)| !wanted(&seen.key)).map(|(kind, seen)| (kind, seen.key)).collect()
+    };
+    for (kind, key) in orphans {
+        if let Some(runtime) = context.runtimes.get(&kind) {
+            remove_orphan(&**runtime, &key).await;
+        }
+    }
+    match context.fabric.attached().await {
+        Ok(attached) => {
+            for attached in attached {
+                if lock(state).has_sliver(attached.sliver) {
+                    continue;
+                }
+                if let Err(error) = context.fabric.detach(attached.sliver).await {
+                    tracing::warn!(%error, "cannot remove an interface that nobody wants");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "cannot look for interfaces that nobody wants"),
+    }
+}
+
+async fn remove_orphan(runtime: &dyn Runtime, key: &NodeKey) {
+    match runtime.remove(key).await {
+        Ok(()) => tracing::info!(%key, "removed what nobody wants any more"),
+        Err(error) => tracing::warn!(%error, "cannot remove what nobody wants any more"),
+    }
+}

@@ -1,0 +1,243 @@
+//! What to do next for a node. Pure: all that is known goes in, one step comes out, and the task in
+//! [`super::task`] carries it out and asks again.
+//!
+//! ```text
+//! not there ─FetchImage→ ─Create→ created ─Boot→ running ─Attach→ attached ─(guest)→ ready
+//!     │ was there once                   ↑          │ stopped by itself: Boot again, with back-off;
+//!     └──► GiveUp: disk lost             └──────────┘ GiveUp after three times in a minute
+//!
+//! another disk: Discard        a higher restart counter, or power off: Stop
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use testyard_runtime::PowerSeen;
+
+use crate::desired;
+use crate::ledger::Record;
+
+/// What is known about a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// What the runtime has of this sliver, by disk.
+    pub(crate) disks: BTreeMap<u32, PowerSeen>,
+    /// What the host remembers.
+    pub(crate) record: Option<Record>,
+    /// Whether the image for the next disk is on the host.
+    pub(crate) image_ready: bool,
+    /// The run whose interfaces are set up.
+    pub(crate) attached: Option<Timestamp>,
+    /// The run whose guest is listened to.
+    pub(crate) listening: Option<Timestamp>,
+    /// Why it was given up, and for what.
+    pub(crate) given_up: Option<(Attempt, String)>,
+    /// When it stopped by itself, since the last restart that was asked for.
+    pub(crate) deaths: Vec<Timestamp>,
+}
+
+/// What was tried when a node was given up: anything that the user asks for anew is a new attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) boot: u32,
+    pub(crate) disk: u32,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Remove the node with this disk.
+    Discard(u32),
+    /// Have the image on the host.
+    FetchImage,
+    /// Make the node.
+    Create,
+    /// Boot it, after this pause.
+    Boot(Duration),
+    /// Set up its interfaces.
+    Attach,
+    /// Listen to the guest of a node that was found running.
+    Listen,
+    /// End it, keep its disk.
+    Stop,
+    /// It will not get on by itself.
+    GiveUp(String),
+    /// Nothing: it is as it should be, or the next move is somebody else's.
+    Rest,
+}
+
+/// How often a node may stop by itself within [`DEATH_WINDOW`].
+pub(crate) const MAX_DEATHS: usize = 3;
+
+/// See [`MAX_DEATHS`].
+pub(crate) const DEATH_WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+impl Attempt {
+    pub(crate) fn of(desired: &desired::Node) -> Self {
+        Self { boot: desired.boot, disk: desired.disk }
+    }
+}
+
+/// The next step towards `desired`.
+pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> Step {
+    if let Some(other) = facts.disks.keys().find(|disk| **disk != desired.disk) {
+        return Step::Discard(*other);
+    }
+    let off = desired.power == desired::Power::Off;
+    let given_up = facts.given_up.as_ref().is_some_and(|(attempt, _)| *attempt == Attempt::of(desired));
+    let record = facts.record.as_ref().filter(|record| record.disk == desired.disk);
+    match facts.disks.get(&desired.disk) {
+        Some(PowerSeen::Running(running)) => {
+            let booted = record.and_then(|record| record.boot);
+            // A boot without a time is one that the agent began and did not see the end of: this one.
+            let known = booted.filter(|boot| boot.since.is_none_or(|since| since == running.since));
+            if off || known.is_some_and(|boot| boot.counter < desired.boot) {
+                Step::Stop
+            } else if given_up {
+                Step::Rest
+            } else if facts.listening != Some(running.since) {
+                Step::Listen
+            } else if facts.attached != Some(running.since) {
+                Step::Attach
+            } else {
+                Step::Rest
+            }
+        }
+        _ if off || given_up => Step::Rest,
+        Some(PowerSeen::Created) => Step::Boot(Duration::ZERO),
+        Some(PowerSeen::Stopped { exit, out_of_memory }) => {
+            let recent =
+                facts.deaths.iter().filter(|death| now.duration_since(**death) < DEATH_WINDOW).count();
+            if recent >= MAX_DEATHS {
+                return Step::GiveUp(format!(
+                    "the node stopped by itself {recent} times within a minute ({}); geni_restart tries again, \
+                     geni_reload gives it a fresh disk",
+                    ending(*exit, *out_of_memory)
+                ));
+            }
+            Step::Boot(match recent {
+                0 | 1 => Duration::ZERO,
+                _ => Duration::from_secs(2),
+            })
+        }
+        None if record.is_some() => Step::GiveUp(
+            "the node's disk is lost: something removed it from the host; geni_reload gives it a fresh one"
+                .into(),
+        ),
+        None if !facts.image_ready => Step::FetchImage,
+        None => Step::Create,
+    }
+}
+
+/// How a node ended, for people.
+pub(crate) fn ending(exit: Option<i64>, out_of_memory: bool) -> String {
+    match (exit, out_of_memory) {
+        (_, true) => "it ran out of memory".into(),
+        (Some(137), false) => "it was killed".into(),
+        (Some(status), false) => format!("exit status {status}"),
+        (None, false) => "exit status unknown".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Boot;
+    use crate::node::tests::{desired_node, image};
+    use testyard_model::id::SliceId;
+    use testyard_runtime::Running;
+    use uuid::Uuid;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn running(second: i64) -> PowerSeen {
+        PowerSeen::Running(Running { netns: "/proc/1/ns/net".into(), since: at(second) })
+    }
+
+    fn record(disk: u32, counter: u32, since: Option<i64>) -> Option<Record> {
+        Some(Record {
+            slice: SliceId::from_uuid(Uuid::nil()),
+            disk,
+            image: image(),
+            boot: Some(Boot { counter, since: since.map(at) }),
+            timeline: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn from_nothing_to_rest() {
+        let desired = desired_node();
+        let mut facts = Facts::default();
+        let now = at(100);
+        assert_eq!(decide(&desired, &facts, now), Step::FetchImage);
+        facts.image_ready = true;
+        assert_eq!(decide(&desired, &facts, now), Step::Create);
+        facts.disks.insert(0, PowerSeen::Created);
+        assert_eq!(decide(&desired, &facts, now), Step::Boot(Duration::ZERO));
+        facts.disks.insert(0, running(5));
+        facts.record = record(0, 0, Some(5));
+        assert_eq!(decide(&desired, &facts, now), Step::Listen);
+        facts.listening = Some(at(5));
+        assert_eq!(decide(&desired, &facts, now), Step::Attach);
+        facts.attached = Some(at(5));
+        assert_eq!(decide(&desired, &facts, now), Step::Rest);
+    }
+
+    #[test]
+    fn counters() {
+        let mut desired = desired_node();
+        let mut facts = Facts { record: record(0, 0, Some(5)), ..Facts::default() };
+        facts.disks.insert(0, running(5));
+        (facts.listening, facts.attached) = (Some(at(5)), Some(at(5)));
+        desired.boot = 1;
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Stop);
+        desired.disk = 1;
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Discard(0));
+    }
+
+    #[test]
+    fn a_boot_that_nobody_saw_the_end_of_is_the_one_that_was_asked_for() {
+        let mut desired = desired_node();
+        desired.boot = 1;
+        let mut facts = Facts { record: record(0, 1, None), ..Facts::default() };
+        facts.disks.insert(0, running(7));
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Listen);
+    }
+
+    #[test]
+    fn stopping_by_itself() {
+        let desired = desired_node();
+        let mut facts = Facts { record: record(0, 0, Some(5)), ..Facts::default() };
+        facts.disks.insert(0, PowerSeen::Stopped { exit: Some(1), out_of_memory: false });
+        facts.deaths = vec![at(50)];
+        assert_eq!(decide(&desired, &facts, at(50)), Step::Boot(Duration::ZERO));
+        facts.deaths = vec![at(50), at(51), at(52)];
+        assert!(matches!(decide(&desired, &facts, at(53)), Step::GiveUp(text) if text.contains("3 times")));
+        assert_eq!(decide(&desired, &facts, at(113)), Step::Boot(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_lost_disk_does_not_come_back_empty() {
+        let mut desired = desired_node();
+        let facts = Facts { record: record(0, 0, Some(5)), ..Facts::default() };
+        assert!(
+            matches!(decide(&desired, &facts, at(9)), Step::GiveUp(text) if text.contains("disk is lost"))
+        );
+        desired.disk = 1;
+        assert_eq!(decide(&desired, &facts, at(9)), Step::FetchImage);
+    }
+
+    #[test]
+    fn off_means_off() {
+        let desired = desired::Node { power: desired::Power::Off, ..desired_node() };
+        let mut facts = Facts::default();
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Rest);
+        facts.disks.insert(0, running(5));
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Stop);
+        facts.disks.insert(0, PowerSeen::Stopped { exit: Some(0), out_of_memory: false });
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Rest);
+    }
+}

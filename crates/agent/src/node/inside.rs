@@ -1,0 +1,83 @@
+//! What the inside of a node should be: the desired state in the words of the guest. Pure.
+
+use std::net::IpAddr;
+
+use testyard_guest_protocol as guest;
+use testyard_runtime::ImageConfig;
+
+use crate::desired;
+
+/// What installs may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InstallLimits {
+    /// The most bytes of one download.
+    pub(crate) download: u64,
+    /// The most bytes that one archive unpacks to.
+    pub(crate) unpacked: u64,
+}
+
+/// The guest's desired state. `revision` is 0; who sends it counts.
+pub(crate) fn inside(
+    node: &desired::Node,
+    domain: &str,
+    image: &ImageConfig,
+    servers: &[IpAddr],
+    limits: InstallLimits,
+    go: bool,
+) -> guest::Desired {
+    let name = node.hostname.as_str();
+    let names = vec![format!("{name}.{domain}"), name.to_owned()];
+    let own = std::iter::once(IpAddr::V4(node.address.ipv4)).chain(node.address.ipv6.map(IpAddr::V6));
+    guest::Desired {
+        revision: 0,
+        go,
+        hostname: name.to_owned(),
+        hosts: own.map(|address| guest::HostsLine { address, names: names.clone() }).collect(),
+        resolver: guest::Resolver { servers: servers.to_vec(), search: Vec::new() },
+        host_keys: node
+            .host_keys
+            .iter()
+            .map(|key| guest::HostKey {
+                algorithm: key.algorithm.clone(),
+                private: key.private.clone(),
+                public: key.public.clone(),
+            })
+            .collect(),
+        accounts: node
+            .accounts
+            .iter()
+            .map(|account| guest::Account {
+                login: account.login.to_string(),
+                keys: account.keys.iter().map(ToString::to_string).collect(),
+                sudo: account.sudo,
+            })
+            .collect(),
+        program: guest::Program {
+            argv: image.program(),
+            env: image.env.clone(),
+            workdir: image.workdir.clone(),
+            user: image.user.clone(),
+            stop_signal: image.stop_signal.clone(),
+        },
+        installs: node
+            .services
+            .installs
+            .iter()
+            .map(|install| guest::Install {
+                url: install.url.clone(),
+                path: install.path.clone(),
+                max_download: limits.download,
+                max_unpacked: limits.unpacked,
+            })
+            .collect(),
+        executes: node
+            .services
+            .executes
+            .iter()
+            .map(|execute| guest::Execute {
+                shell: execute.shell.as_str().to_owned(),
+                command: execute.command.clone(),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,98 @@
+//! What Testyard has left on this machine: everything that carries its marks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// Everything on this machine that carries the mark of Testyard, or of one instance of it, one line each.
+///
+/// Looked at: containers of the engine, interfaces, tables of packet rules, chains, processes of the guest, and
+/// folders below /run.
+#[must_use]
+pub fn find(instance: Option<&str>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    containers(instance, &mut found);
+    interfaces(instance, &mut found);
+    rules(instance, &mut found);
+    if instance.is_none() {
+        guests(&mut found);
+    }
+    found
+}
+
+/// Waits until nothing of the instance is left, since engines and kernels clean up behind our backs.
+///
+/// # Panics
+/// If something is left after ten seconds; the text lists it.
+pub fn assert_none(instance: &str) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let left = find(Some(instance));
+        if left.is_empty() {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "left behind:\n{}", Vec::from_iter(left).join("\n"));
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    match Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+fn containers(instance: Option<&str>, found: &mut BTreeSet<String>) {
+    let filter = match instance {
+        Some(instance) => format!("label=testyard.instance={instance}"),
+        None => "label=testyard.instance".to_owned(),
+    };
+    let listed =
+        output("docker", &["ps", "--all", "--filter", &filter, "--format", "{{.Names}} {{.Status}}"]);
+    found.extend(listed.lines().map(|line| format!("container {line}")));
+}
+
+fn interfaces(instance: Option<&str>, found: &mut BTreeSet<String>) {
+    let mark = instance.map_or("testyard:".to_owned(), |instance| format!("testyard:{instance}:"));
+    let listed = output("ip", &["-json", "link", "show"]);
+    let links: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
+    for link in links.as_array().into_iter().flatten() {
+        let alias = link["ifalias"].as_str().unwrap_or_default();
+        if alias.starts_with(&mark) {
+            found.insert(format!("interface {} ({alias})", link["ifname"].as_str().unwrap_or_default()));
+        }
+    }
+}
+
+fn rules(instance: Option<&str>, found: &mut BTreeSet<String>) {
+    let ours = |name: &str, prefix: &str| match (name.strip_prefix(prefix), instance) {
+        (Some(rest), Some(instance)) => rest == instance,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    for line in output("nft", &["list", "tables"]).lines() {
+        let name = line.rsplit(' ').next().unwrap_or_default();
+        if ours(name, "testyard_") {
+            found.insert(format!("packet rules {line}"));
+        }
+    }
+    for program in ["iptables", "ip6tables"] {
+        for line in output(program, &["-w", "-S"]).lines() {
+            let target = line.split_whitespace().find_map(|word| word.strip_prefix("TESTYARD-"));
+            if target.is_some_and(|target| instance.is_none_or(|instance| target == instance)) {
+                found.insert(format!("{program} {line}"));
+            }
+        }
+    }
+}
+
+fn guests(found: &mut BTreeSet<String>) {
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for process in processes.flatten() {
+        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+        if name.trim_end() == "testyard-guest" {
+            found.insert(format!("process {} testyard-guest", process.file_name().to_string_lossy()));
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What tests of several rooms share.
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`needs`] | asking for root, an engine, a program; a test that lacks one fails and says so |
+//! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
+//! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
+//! | [`shared`] | test data beside the project, named when it is missing |
+
+#![forbid(unsafe_code)]
+
+pub mod leaks;
+pub mod needs;
+pub mod shared;
+pub mod testbed;

@@ -1,0 +1,209 @@
+//! A testbed of one's own: the real program in temporary folders, with an instance mark that nobody else has.
+//!
+//! It is removed when it is dropped, also when the test has failed; then its folder is kept and named.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A testbed that the test has for itself.
+#[derive(Debug)]
+pub struct Testbed {
+    program: PathBuf,
+    folder: PathBuf,
+    instance: String,
+    server: Option<Child>,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl Testbed {
+    /// Makes folders, configuration and certificates with `testyard init`; nothing runs yet. `edit` may change the
+    /// text of the configuration.
+    ///
+    /// # Panics
+    /// If `testyard init` fails.
+    #[must_use]
+    pub fn init(program: &Path, edit: impl FnOnce(String) -> String) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let instance = format!("t{process}-{number}");
+        let folder = std::env::temp_dir().join(format!("testyard-{instance}"));
+        fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        let testbed = Self { program: program.to_owned(), folder, instance, server: None };
+        let dir = testbed.dir();
+        let output = testbed.run(
+            ["init", "--local", "--user", "ann", "--dir"]
+                .map(OsStr::new)
+                .into_iter()
+                .chain([dir.as_os_str()]),
+        );
+        assert!(output.status.success(), "testyard init: {}", String::from_utf8_lossy(&output.stderr));
+        let config = testbed.config();
+        let text = fs::read_to_string(&config).expect("init has written the configuration");
+        fs::write(&config, edit(text)).expect("the configuration can be written");
+        testbed
+    }
+
+    /// The folder with configuration, certificates and users.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.folder.join("etc")
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("testyard.toml")
+    }
+
+    /// A folder for whatever the test needs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The mark of everything that this testbed makes.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// A TCP port that is free now.
+    ///
+    /// # Panics
+    /// If no port is free.
+    #[must_use]
+    pub fn free_port() -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        listener.local_addr().expect("a bound socket has an address").port()
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        Command::new(&self.program)
+            .args(arguments)
+            .env("TESTYARD_DIR", self.dir())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program can be started")
+    }
+
+    /// Runs the program to its end and demands success; what it printed.
+    ///
+    /// # Panics
+    /// If it fails; the text holds what it said.
+    pub fn ok(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let arguments: Vec<_> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+        let output = self.run(&arguments);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "testyard {arguments:?}: {}\n{out}\n{err}\n{}",
+            output.status,
+            self.log()
+        );
+        out.into_owned()
+    }
+
+    /// Starts the server and waits until it listens.
+    ///
+    /// # Panics
+    /// If it is not up within thirty seconds.
+    pub fn serve(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .expect("a log can be written");
+        let child = Command::new(&self.program)
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .env("RUST_LOG", "info,testyard_agent=debug")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be opened twice"))
+            .stderr(log)
+            .spawn()
+            .expect("the program can be started");
+        self.server = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.run(["am", "get-version", "--json"]).status.success() {
+            let ended = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten());
+            assert!(ended.is_none(), "the server has ended: {ended:?}\n{}", self.log());
+            assert!(Instant::now() < deadline, "the server does not answer\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(30));
+        }
+    }
+
+    /// The server's process.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        let id = self.server.as_ref().expect("the server runs").id();
+        i32::try_from(id).expect("process ids are small")
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Asks the server to end, and waits.
+    ///
+    /// # Panics
+    /// If it does not end within thirty seconds.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let id = i32::try_from(server.id()).expect("process ids are small");
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while server.try_wait().ok().flatten().is_none() {
+            if Instant::now() > deadline {
+                let _ = server.kill();
+                let _ = server.wait();
+                panic!("the server did not end when asked to\n{}", self.log());
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// The end of what the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("serve.log")
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        self.kill();
+        let config = self.config();
+        let reset = [OsStr::new("reset"), OsStr::new("--yes"), OsStr::new("--config"), config.as_os_str()];
+        let output = self.run(reset);
+        if std::thread::panicking() {
+            eprintln!("the testbed's folder is kept: {}", self.folder.display());
+            eprintln!("{}", self.log());
+        } else {
+            assert!(output.status.success(), "reset: {}", String::from_utf8_lossy(&output.stderr));
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
