@@ -47,7 +47,8 @@ impl ImageConfig {
     /// image cannot run its program.
     #[must_use]
     pub fn init(&self) -> Option<&str> {
-        const INITS: &[&str] = &["init", "systemd", "openrc-init", "runit-init", "s6-svscan", "s6-overlay-suexec"];
+        const INITS: &[&str] =
+            &["init", "systemd", "openrc-init", "runit-init", "s6-svscan", "s6-overlay-suexec"];
         let program = self.entrypoint.first().or(self.cmd.first())?;
         let name = program.rsplit('/').next().unwrap_or(program);
         INITS.contains(&name).then_some(program.as_str())

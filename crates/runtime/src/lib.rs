@@ -16,7 +16,9 @@ pub mod fake;
 mod image;
 mod spec;
 
-pub use contract::{GuestListener, GuestStream, NodeSeen, PowerSeen, Running, Runtime, RuntimeEvent, RuntimeFacts};
+pub use contract::{
+    GuestListener, GuestStream, NodeSeen, PowerSeen, Running, Runtime, RuntimeEvent, RuntimeFacts,
+};
 pub use error::{ImageError, RuntimeError};
 pub use image::{Image, ImageConfig, Pull, PullProgress};
 pub use spec::{NodeKey, NodeSpec};

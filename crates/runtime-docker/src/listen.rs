@@ -1,0 +1,176 @@
+//! The agent's end of a node's stream: a Unix socket in a folder that only this node sees.
+//!
+//! A new listener is bound beside the old one's name and renamed over it, so that the guest finds one at any time. The
+//! folder above the nodes' folders is root's alone: nobody else on the host can pose as a guest.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use testyard_runtime::{GuestListener, GuestStream, NodeKey};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::mark;
+
+const SOCKET: &str = "agent.sock";
+
+/// The folders of all nodes.
+pub(crate) struct Sockets {
+    root: PathBuf,
+    /// Ends the listener of a node when a later one takes its place.
+    replaced: Mutex<HashMap<NodeKey, CancellationToken>>,
+}
+
+impl Sockets {
+    pub(crate) fn new(run_folder: &Path) -> Self {
+        Self { root: run_folder.join("nodes"), replaced: Mutex::default() }
+    }
+
+    pub(crate) fn folder(&self, key: &NodeKey) -> PathBuf {
+        self.root.join(mark::folder_name(key))
+    }
+
+    /// Makes a node's folder; a reboot takes it away.
+    pub(crate) fn make(&self, key: &NodeKey) -> io::Result<PathBuf> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
+        // Also where somebody has made it before us with other rights.
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))?;
+        let folder = self.folder(key);
+        match fs::DirBuilder::new().mode(0o755).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Not by the umask: root inside the node may be another user out here.
+            _ => fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?,
+        }
+        Ok(folder)
+    }
+
+    /// Listens for a node's guest. `mapped`: root inside nodes is another user outside (user namespaces).
+    pub(crate) fn listen(&self, key: &NodeKey, mapped: bool) -> io::Result<Box<dyn GuestListener>> {
+        // Held throughout: two callers would take each other's new socket away.
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = fs::File::open(self.make(key)?)?;
+        // Through the open folder: a path of its own may be longer than a socket's address can be.
+        let inside = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        let new = inside.join("agent.sock.new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&new)?;
+        // What is said holds secrets: only root in the node may listen in, unless it cannot be told apart.
+        fs::set_permissions(&new, fs::Permissions::from_mode(if mapped { 0o666 } else { 0o600 }))?;
+        fs::rename(&new, inside.join(SOCKET))?;
+        let ended = CancellationToken::new();
+        if let Some(earlier) = replaced.insert(*key, ended.clone()) {
+            earlier.cancel();
+        }
+        Ok(Box::new(SocketListener { listener, ended }))
+    }
+
+    /// Removes a node's folder with all that is in it; gone already is fine.
+    pub(crate) fn remove(&self, key: &NodeKey) -> io::Result<()> {
+        if let Some(earlier) = self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            earlier.cancel();
+        }
+        gone(fs::remove_dir_all(self.folder(key)))
+    }
+
+    /// Removes every node's folder.
+    pub(crate) fn remove_all(&self) -> io::Result<()> {
+        gone(fs::remove_dir_all(&self.root))
+    }
+}
+
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+struct SocketListener {
+    listener: UnixListener,
+    ended: CancellationToken,
+}
+
+#[async_trait]
+impl GuestListener for SocketListener {
+    async fn accept(&mut self) -> io::Result<Box<dyn GuestStream>> {
+        tokio::select! {
+            () = self.ended.cancelled() => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "a later listener has taken the place of this one"))
+            }
+            accepted = self.listener.accept() => Ok(Box::new(accepted?.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixStream;
+
+    fn key() -> NodeKey {
+        NodeKey {
+            slice: "018f0000-0000-7000-8000-000000000001".parse().unwrap(),
+            sliver: "018f0000-0000-7000-8000-000000000002".parse().unwrap(),
+            disk: 0,
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_later_listener_takes_over_without_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(folder.path());
+        let mut first = sockets.listen(&key(), false).unwrap();
+        let path = sockets.folder(&key()).join(SOCKET);
+        let _earlier = UnixStream::connect(&path).await.unwrap();
+        first.accept().await.unwrap();
+        let mut second = sockets.listen(&key(), false).unwrap();
+        let _client = UnixStream::connect(&path).await.unwrap();
+        second.accept().await.unwrap();
+        assert_eq!(first.accept().await.err().unwrap().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn only_root_and_the_node_can_reach_the_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(folder.path());
+        let _listener = sockets.listen(&key(), false).unwrap();
+        assert_eq!(mode(&folder.path().join("nodes")), 0o700);
+        assert_eq!(mode(&sockets.folder(&key())), 0o755);
+        assert_eq!(mode(&sockets.folder(&key()).join(SOCKET)), 0o600);
+        let _listener = sockets.listen(&key(), true).unwrap();
+        assert_eq!(mode(&sockets.folder(&key()).join(SOCKET)), 0o666);
+    }
+
+    #[tokio::test]
+    async fn long_run_folders_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(&folder.path().join("x".repeat(120)));
+        sockets.listen(&key(), false).unwrap();
+        assert!(sockets.folder(&key()).join(SOCKET).exists());
+    }
+
+    #[tokio::test]
+    async fn removal_is_whole_and_can_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(folder.path());
+        let _listener = sockets.listen(&key(), false).unwrap();
+        sockets.remove(&key()).unwrap();
+        sockets.remove(&key()).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("nodes")).unwrap().count(), 0);
+        sockets.remove_all().unwrap();
+        sockets.remove_all().unwrap();
+    }
+}

@@ -1,0 +1,240 @@
+//! Making, starting, stopping and removing a node. Each may be called again at any time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
+};
+use testyard_runtime::{NodeKey, NodeSpec, PowerSeen, Running, RuntimeError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::body;
+use crate::engine::{ANSWER, Fault};
+use crate::mark;
+use crate::runtime::{DockerRuntime, folder_error};
+
+/// How long to wait for another call of the engine, under way about the same container.
+const OTHER_CALL: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    semaphore.acquire().await.expect("the runtime never closes its semaphores")
+}
+
+pub(crate) async fn create(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(), RuntimeError> {
+    const ACTION: &str = "making it";
+    let key = &spec.key;
+    // The engine notices only at the start, and in words that help nobody.
+    if let Some(device) = spec.privileges.devices.iter().find(|device| !Path::new(device.as_str()).exists()) {
+        return Err(RuntimeError::Refused { key: *key, detail: missing_device(device.as_str()) });
+    }
+    let _permit = permit(&runtime.boots).await;
+    let folder = runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
+    let name = runtime.container_name(key);
+    let config = &runtime.config;
+    let body = body::of(spec, &config.instance, &config.guest_folder, &folder, runtime.ipv6);
+    let deadline = Instant::now() + OTHER_CALL;
+    let error = loop {
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let created = runtime
+            .engine
+            .call(async |docker| docker.create_container(Some(options), body.clone()).await)
+            .await;
+        match created {
+            Ok(_) => return Ok(()),
+            Err(fault) if fault.status() == Some(409) => {
+                match holder(runtime, &name).await.map_err(|f| f.at(key, ACTION))? {
+                    Some(Holder::Ours(there)) if there == *key => return Ok(()),
+                    Some(Holder::Ours(_) | Holder::Foreign) => {
+                        let detail =
+                            format!("a container {name} is there that is not this node: remove or rename it");
+                        break RuntimeError::Refused { key: *key, detail };
+                    }
+                    // Being made by another call, or being removed.
+                    None if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
+                    None => break fault.at(key, ACTION),
+                }
+            }
+            Err(fault) => break fault.at(key, ACTION),
+        }
+    };
+    if matches!(error, RuntimeError::Refused { .. }) {
+        runtime.sockets.remove(key).map_err(|error| folder_error(key, ACTION, &error))?;
+    }
+    Err(error)
+}
+
+fn missing_device(path: &str) -> String {
+    let remedy = match path {
+        "/dev/net/tun" => "run `modprobe tun` on the host",
+        "/dev/kvm" => "load the host's KVM module, or take it out of the sliver type",
+        _ => "load its driver, or take it out of the sliver type",
+    };
+    format!("this host has no {path}: {remedy}")
+}
+
+/// Who has a container name.
+enum Holder {
+    Ours(NodeKey),
+    Foreign,
+}
+
+async fn holder(runtime: &DockerRuntime, name: &str) -> Result<Option<Holder>, Fault> {
+    let Some(container) = inspect(runtime, name).await? else { return Ok(None) };
+    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
+    Ok(Some(mark::key(&runtime.config.instance, &labels).map_or(Holder::Foreign, Holder::Ours)))
+}
+
+pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, RuntimeError> {
+    const ACTION: &str = "starting it";
+    let _permit = permit(&runtime.boots).await;
+    // A reboot has taken it away, and the engine mounts it.
+    runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
+    let name = runtime.container_name(key);
+    let started = runtime
+        .engine
+        .call(async |docker| docker.start_container(&name, None::<StartContainerOptions>).await)
+        .await;
+    match started {
+        Ok(()) => {}
+        Err(fault) if fault.is_missing() => {
+            // Nothing is there that the folder would be for.
+            runtime.sockets.remove(key).map_err(|error| folder_error(key, ACTION, &error))?;
+            return Err(RuntimeError::Missing(*key));
+        }
+        // Somebody has paused it: it runs, as far as namespaces go.
+        Err(fault) if fault.text().contains("paused") => {}
+        Err(fault) => return Err(fault.at(key, ACTION)),
+    }
+    let container = inspect(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))?;
+    let state = container.and_then(|container| container.state).ok_or(RuntimeError::Missing(*key))?;
+    match power(&state) {
+        PowerSeen::Running(running) => Ok(running),
+        PowerSeen::Created | PowerSeen::Stopped { .. } => Err(RuntimeError::Failed {
+            key: *key,
+            action: ACTION,
+            detail: format!("it ended at once with exit status {}", state.exit_code.unwrap_or_default()),
+        }),
+    }
+}
+
+pub(crate) async fn stop(
+    runtime: &DockerRuntime,
+    key: &NodeKey,
+    grace: Duration,
+) -> Result<(), RuntimeError> {
+    let name = runtime.container_name(key);
+    // The engine counts in whole seconds.
+    let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+    let options = StopContainerOptionsBuilder::new().t(seconds).build();
+    let stopped = runtime
+        .engine
+        .call(async |docker| docker.with_timeout(ANSWER + grace).stop_container(&name, Some(options)).await)
+        .await;
+    match stopped {
+        Err(fault) if !fault.is_missing() => Err(fault.at(key, "stopping it")),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(), RuntimeError> {
+    const ACTION: &str = "removing it";
+    let _permit = permit(&runtime.removals).await;
+    let name = runtime.container_name(key);
+    let deadline = Instant::now() + OTHER_CALL;
+    while let Some(Holder::Ours(_)) = holder(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed =
+            runtime.engine.call(async |docker| docker.remove_container(&name, Some(options)).await).await;
+        match removed {
+            Ok(()) => break,
+            Err(fault) if fault.is_missing() => break,
+            // Another call removes it at this moment.
+            Err(fault) if fault.status() == Some(409) && Instant::now() < deadline => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(fault) => return Err(fault.at(key, ACTION)),
+        }
+    }
+    runtime.sockets.remove(key).map_err(|error| folder_error(key, ACTION, &error))
+}
+
+/// What the engine knows of a container, if it is there.
+pub(crate) async fn inspect(
+    runtime: &DockerRuntime,
+    name: &str,
+) -> Result<Option<ContainerInspectResponse>, Fault> {
+    match runtime
+        .engine
+        .call(async |docker| docker.inspect_container(name, None::<InspectContainerOptions>).await)
+        .await
+    {
+        Ok(container) => Ok(Some(container)),
+        Err(fault) if fault.is_missing() => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// What a container's state means.
+pub(crate) fn power(state: &ContainerState) -> PowerSeen {
+    let since = state.started_at.as_deref().and_then(|text| text.parse().ok());
+    let pid = state.pid.filter(|pid| *pid > 0);
+    match (state.running, pid, since) {
+        (Some(true), Some(pid), Some(since)) => {
+            PowerSeen::Running(Running { netns: format!("/proc/{pid}/ns/net").into(), since })
+        }
+        _ if never_started(state) => PowerSeen::Created,
+        _ => PowerSeen::Stopped { exit: state.exit_code, out_of_memory: state.oom_killed.unwrap_or(false) },
+    }
+}
+
+/// The engine writes year 1 where there has been no start.
+fn never_started(state: &ContainerState) -> bool {
+    state.started_at.as_deref().is_none_or(|text| text.is_empty() || text.starts_with("0001-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states() {
+        let state = ContainerState {
+            running: Some(true),
+            pid: Some(7),
+            started_at: Some("2027-01-01T00:00:00.123456789Z".to_owned()),
+            ..ContainerState::default()
+        };
+        let PowerSeen::Running(running) = power(&state) else { panic!("{state:?}") };
+        assert_eq!(running.netns, Path::new("/proc/7/ns/net"));
+        assert_eq!(
+            running.since.to_string(),
+            "2027-01-01T00:00:00.123456789Z",
+            "nothing is lost: it tells runs apart"
+        );
+
+        let state = ContainerState {
+            running: Some(false),
+            pid: Some(0),
+            exit_code: Some(137),
+            oom_killed: Some(true),
+            ..state
+        };
+        assert_eq!(power(&state), PowerSeen::Stopped { exit: Some(137), out_of_memory: true });
+
+        let state = ContainerState { started_at: Some("0001-01-01T00:00:00Z".to_owned()), ..state };
+        assert_eq!(power(&state), PowerSeen::Created);
+    }
+
+    #[test]
+    fn a_missing_device_comes_with_its_remedy() {
+        assert_eq!(
+            missing_device("/dev/net/tun"),
+            "this host has no /dev/net/tun: run `modprobe tun` on the host"
+        );
+    }
+}

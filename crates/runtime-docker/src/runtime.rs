@@ -1,0 +1,180 @@
+//! The runtime: what the contract's calls mean for the engine.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use testyard_model::image::ImageName;
+use testyard_model::sliver_type::RuntimeKind;
+use testyard_runtime::{
+    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, Pull, PullProgress, Running, Runtime,
+    RuntimeError, RuntimeEvent, RuntimeFacts,
+};
+use tokio::io::AsyncRead;
+use tokio::sync::{OnceCell, Semaphore, watch};
+
+use crate::config::DockerConfig;
+use crate::engine::{self, Engine};
+use crate::import::{self, ImportError};
+use crate::listen::Sockets;
+use crate::mark;
+use crate::pull::Pulls;
+use crate::{events, image, power, seen};
+
+/// Runs nodes as containers of the Docker Engine behind one socket.
+pub struct DockerRuntime {
+    pub(crate) config: DockerConfig,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) sockets: Sockets,
+    pub(crate) pulls: Arc<Pulls>,
+    /// Bounds how many containers are made and started at the same time.
+    pub(crate) boots: Semaphore,
+    /// Bounds how many are removed at the same time.
+    pub(crate) removals: Semaphore,
+    /// Whether the host's kernel has IPv6.
+    pub(crate) ipv6: bool,
+    /// Whether root inside nodes is another user outside.
+    mapped: OnceCell<bool>,
+}
+
+impl DockerRuntime {
+    /// The runtime; nothing is asked of the engine yet, which may come later.
+    #[must_use]
+    pub fn new(config: DockerConfig) -> Self {
+        let parallel = config.parallel.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            engine: Arc::new(Engine::new(config.socket.clone())),
+            sockets: Sockets::new(&config.run_folder),
+            pulls: Arc::default(),
+            boots: Semaphore::new(parallel),
+            removals: Semaphore::new(parallel),
+            ipv6: Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6").exists(),
+            mapped: OnceCell::new(),
+            config,
+        }
+    }
+
+    /// The same, after the engine has answered.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unreachable`].
+    pub async fn connect(config: DockerConfig) -> Result<Self, RuntimeError> {
+        let runtime = Self::new(config);
+        runtime.facts().await?;
+        Ok(runtime)
+    }
+
+    /// Makes an image from a root file system in a tar archive. `changes` are Dockerfile lines (`CMD`, `ENTRYPOINT`,
+    /// `ENV`, `EXPOSE`, `USER`, `VOLUME`, `WORKDIR`). An image that had the name loses it.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub async fn import_rootfs(
+        &self,
+        name: &ImageName,
+        tar: impl AsyncRead + Send + 'static,
+        changes: &[&str],
+    ) -> Result<Image, ImportError> {
+        import::rootfs(&self.engine, name, tar, changes).await
+    }
+
+    /// Removes every node of this testbed, whoever made it, and everything in the run folder. Gives how many nodes
+    /// there were.
+    ///
+    /// # Errors
+    /// The first [`RuntimeError`]; what could be removed has been.
+    pub async fn reset(&self) -> Result<usize, RuntimeError> {
+        let nodes = seen::keys(self).await?;
+        let removals = nodes.iter().map(|key| self.remove(key));
+        let results = futures_util::future::join_all(removals).await;
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.sockets.remove_all().map_err(|error| RuntimeError::Unreachable {
+            engine: "the run folder",
+            detail: error.to_string(),
+        })?;
+        Ok(nodes.len())
+    }
+
+    /// The name of a node's container, for people.
+    #[must_use]
+    pub fn container_name(&self, key: &NodeKey) -> String {
+        mark::container_name(&self.config.instance, key)
+    }
+
+    async fn mapped(&self) -> Result<bool, RuntimeError> {
+        let ask = || async {
+            let info = self
+                .engine
+                .call(async |docker| docker.info().await)
+                .await
+                .map_err(engine::Fault::anywhere)?;
+            Ok(info
+                .security_options
+                .unwrap_or_default()
+                .iter()
+                .any(|option| option.starts_with("name=userns")))
+        };
+        self.mapped.get_or_try_init(ask).await.copied()
+    }
+}
+
+pub(crate) fn folder_error(key: &NodeKey, action: &'static str, error: &io::Error) -> RuntimeError {
+    RuntimeError::Failed { key: *key, action, detail: format!("its folder for the agent's socket: {error}") }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    async fn facts(&self) -> Result<RuntimeFacts, RuntimeError> {
+        let version =
+            self.engine.call(async |docker| docker.version().await).await.map_err(engine::Fault::anywhere)?;
+        let known = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
+        let engine =
+            format!("{} {} (API {})", engine::NAME, known(version.version), known(version.api_version));
+        Ok(RuntimeFacts { engine })
+    }
+
+    async fn image(
+        &self,
+        name: &ImageName,
+        pull: Pull,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Image, ImageError> {
+        image::image(self, name, pull, progress).await
+    }
+
+    async fn create(&self, spec: &NodeSpec) -> Result<(), RuntimeError> {
+        power::create(self, spec).await
+    }
+
+    async fn listen(&self, key: &NodeKey) -> Result<Box<dyn GuestListener>, RuntimeError> {
+        let mapped = self.mapped().await?;
+        self.sockets.listen(key, mapped).map_err(|error| folder_error(key, "listening", &error))
+    }
+
+    async fn start(&self, key: &NodeKey) -> Result<Running, RuntimeError> {
+        power::start(self, key).await
+    }
+
+    async fn stop(&self, key: &NodeKey, grace: Duration) -> Result<(), RuntimeError> {
+        power::stop(self, key, grace).await
+    }
+
+    async fn remove(&self, key: &NodeKey) -> Result<(), RuntimeError> {
+        power::remove(self, key).await
+    }
+
+    async fn list(&self) -> Result<Vec<NodeSeen>, RuntimeError> {
+        seen::list(self).await
+    }
+
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        events::stream(Arc::clone(&self.engine), self.config.instance.clone())
+    }
+}

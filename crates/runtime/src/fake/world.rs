@@ -1,0 +1,246 @@
+//! The fake's nodes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use testyard_guest_protocol::ServiceReport;
+use testyard_model::name::Hostname;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use super::fault::{self, Fault, FaultKind, Moment, Op};
+use super::guest::{self, Guest, Inside};
+use super::script::GuestScript;
+use super::socket::{Door, Listener, Socket};
+use super::{FakeNode, Latency};
+use crate::contract::{PowerSeen, Running, RuntimeEvent};
+use crate::error::RuntimeError;
+use crate::spec::{NodeKey, NodeSpec};
+
+/// Events that wait for a slow reader.
+const WAITING: usize = 4096;
+
+pub(super) struct World {
+    state: Mutex<State>,
+    events: broadcast::Sender<RuntimeEvent>,
+    /// The same moment on both clocks.
+    began: (Timestamp, tokio::time::Instant),
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) nodes: BTreeMap<NodeKey, Node>,
+    pub(super) sockets: HashMap<NodeKey, Socket>,
+    pub(super) latency: Latency,
+    pub(super) script: GuestScript,
+    pub(super) scripts: HashMap<Hostname, GuestScript>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) calls: HashMap<Op, usize>,
+    pub(super) away: bool,
+    runs: u32,
+}
+
+pub(super) struct Node {
+    spec: NodeSpec,
+    pub(super) power: PowerSeen,
+    boots: u32,
+    disk: Arc<Mutex<Disk>>,
+    /// Present while it runs.
+    life: Option<Life>,
+    /// What was last said in the last boot.
+    inside: Option<Arc<Inside>>,
+}
+
+/// What outlives a boot.
+#[derive(Default)]
+pub(super) struct Disk {
+    pub(super) files: BTreeMap<String, String>,
+    pub(super) services: Vec<ServiceReport>,
+}
+
+/// A guest at work; it ends with the node.
+struct Life(JoinHandle<()>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A call under way.
+pub(super) struct Call {
+    key: Option<NodeKey>,
+    lost: Option<FaultKind>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            events: broadcast::Sender::new(WAITING),
+            began: (Timestamp::now(), tokio::time::Instant::now()),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, event: RuntimeEvent) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.events.subscribe()
+    }
+
+    /// Begins a call: counts it, lets a fault strike, takes its time.
+    pub(super) async fn enter(
+        &self,
+        op: Op,
+        key: Option<&NodeKey>,
+        latency: Duration,
+    ) -> Result<Call, RuntimeError> {
+        let (away, struck) = {
+            let mut state = self.lock();
+            *state.calls.entry(op).or_default() += 1;
+            (state.away, fault::strike(&mut state.faults, op, key))
+        };
+        if away {
+            return Err(fault::unreachable("it is away"));
+        }
+        if let Some((kind, Moment::Before)) = struck {
+            return Err(fault::error(kind, key).await);
+        }
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        Ok(Call { key: key.copied(), lost: struck.map(|(kind, _)| kind) })
+    }
+
+    /// Boots a node; gives its run, and whether that is a new one.
+    pub(super) fn start(self: &Arc<Self>, key: &NodeKey) -> Result<(Running, bool), RuntimeError> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let node = state.nodes.get_mut(key).ok_or(RuntimeError::Missing(*key))?;
+        if let PowerSeen::Running(running) = &node.power {
+            return Ok((running.clone(), false));
+        }
+        state.runs += 1;
+        node.boots += 1;
+        let running = Running {
+            netns: PathBuf::from(format!("/fake/{}-{}/{}/net", key.sliver, key.disk, state.runs)),
+            since: self.now(state.runs),
+        };
+        let inside = Arc::new(Inside::new(format!("boot-{}", state.runs)));
+        let script = state.scripts.get(&node.spec.hostname).unwrap_or(&state.script).clone();
+        let guest = Guest {
+            key: *key,
+            since: running.since,
+            script,
+            door: state.sockets.entry(*key).or_insert_with(Socket::new).door(),
+            inside: Arc::clone(&inside),
+            disk: Arc::clone(&node.disk),
+            world: Arc::downgrade(self),
+        };
+        node.inside = Some(inside);
+        node.power = PowerSeen::Running(running.clone());
+        node.life = Some(Life(tokio::spawn(guest::live(guest))));
+        Ok((running, true))
+    }
+
+    /// Ends a node that runs (only the run that began at `since`, if given). Gives whether it did.
+    pub(super) fn end(
+        &self,
+        key: &NodeKey,
+        since: Option<Timestamp>,
+        exit: i64,
+        out_of_memory: bool,
+    ) -> bool {
+        let ended = self.lock().nodes.get_mut(key).is_some_and(|node| match &node.power {
+            PowerSeen::Running(running) if since.is_none_or(|since| since == running.since) => {
+                node.stop(exit, out_of_memory);
+                true
+            }
+            _ => false,
+        });
+        if ended {
+            self.tell(RuntimeEvent::Changed(*key));
+        }
+        ended
+    }
+
+    pub(super) fn reboot(&self) {
+        let mut state = self.lock();
+        state.sockets.clear();
+        for node in state.nodes.values_mut() {
+            if matches!(node.power, PowerSeen::Running(_)) {
+                node.stop(137, false);
+            }
+        }
+    }
+
+    /// Now, on tokio's clock; no two runs have the same.
+    fn now(&self, run: u32) -> Timestamp {
+        let (time, instant) = self.began;
+        let passed = SignedDuration::try_from(instant.elapsed()).unwrap_or(SignedDuration::ZERO);
+        time + passed + SignedDuration::from_nanos(i64::from(run))
+    }
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn listen(&mut self, key: &NodeKey) -> Listener {
+        self.sockets.entry(*key).or_insert_with(Socket::new).listen()
+    }
+
+    pub(super) fn door(&mut self, key: &NodeKey) -> Door {
+        self.sockets.entry(*key).or_insert_with(Socket::new).door()
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    pub(super) fn new(spec: NodeSpec) -> Self {
+        Self { spec, power: PowerSeen::Created, boots: 0, disk: Arc::default(), life: None, inside: None }
+    }
+
+    fn stop(&mut self, exit: i64, out_of_memory: bool) {
+        self.life = None;
+        self.power = PowerSeen::Stopped { exit: Some(exit), out_of_memory };
+        guest::interrupt(&mut self.disk().services);
+    }
+
+    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn snapshot(&self) -> FakeNode {
+        FakeNode {
+            spec: self.spec.clone(),
+            power: self.power.clone(),
+            boots: self.boots,
+            desired: self.inside.as_ref().and_then(|inside| inside.desired()),
+            report: self.inside.as_ref().and_then(|inside| inside.report()),
+            files: self.disk().files.clone(),
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Ends a call that has had its effect; its answer may be lost.
+    pub(super) async fn leave<T>(self, answer: T) -> Result<T, RuntimeError> {
+        match self.lost {
+            Some(kind) => Err(fault::error(kind, self.key.as_ref()).await),
+            None => Ok(answer),
+        }
+    }
+}
