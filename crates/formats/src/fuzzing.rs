@@ -1,73 +1,73 @@
 //! Entry points of the fuzz targets (`fuzz/`), run over the committed corpus by an ordinary test too.
 
-use crate::rspec::{Context, Endpoint, Forward, ManifestInfo, ManifestNode, RSPEC, manifest, parse_request};
+use std::net::Ipv6Addr;
 
-/// A request to manifest: whatever comes in, the manifest of what was accepted is well-formed and an RSpec.
+use testyard_model::topology::Node;
+use testyard_xml::Limits;
+
+use crate::rspec::{
+    Context, Endpoint, Forward, ManifestInfo, ManifestNode, RSPEC, Request, manifest, parse_request,
+};
+
+/// Requests to manifest: whatever comes in, the manifest of what was accepted is well-formed, an RSpec, and has every
+/// node. A NUL separates two requests of one slice; one alone is taken twice.
 ///
 /// # Panics
 /// If it is not: that is what is looked for.
 pub fn rspec(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let manager = "urn:publicid:IDN+am.example.net+authority+am".parse().expect("it is a URN");
-    let context = Context::new(manager);
-    let request = match parse_request(text, &context) {
-        Ok(request) => request,
+    let (first, second) = text.split_once('\0').unwrap_or((text, text));
+    let context = Context::new("urn:publicid:IDN+am.example.net+authority+am".parse().expect("it is a URN"));
+    let read = |text| match parse_request(text, &context) {
+        Ok(request) => Some(request),
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            return;
+            None
         }
     };
-    let nodes: Vec<ManifestNode> = request
-        .topology
-        .nodes
+    let requests: Vec<Request> = [first, second].into_iter().filter_map(read).collect();
+    let documents: Vec<_> = requests.iter().map(|request| request.document.clone()).collect();
+    let nodes: Vec<ManifestNode> = requests
         .iter()
-        .zip(1u16..)
-        .map(|(node, number)| ManifestNode {
-            document: 0,
-            client_id: node.client_id.clone(),
-            sliver: format!("urn:publicid:IDN+am.example.net+sliver+{number}").parse().expect("it is a URN"),
-            component: "urn:publicid:IDN+am.example.net+node+local".parse().expect("it is a URN"),
-            sliver_type: "docker-container".parse().expect("it is a sliver type"),
-            image: "debian:12".parse().expect("it is an image"),
-            host_name: Some(node.client_id.to_string()),
-            ssh: Some(Endpoint { hostname: "am.example.net".to_owned(), port: number }),
-            ipv4: None,
-            ipv6: Some(std::net::Ipv6Addr::LOCALHOST),
-            accounts: Vec::new(),
-            host_keys: vec![node.client_id.to_string()],
-            forwards: node
-                .ports
-                .iter()
-                .map(|port| Forward {
-                    port: *port,
-                    endpoint: Endpoint { hostname: String::new(), port: number },
-                })
-                .collect(),
-        })
+        .enumerate()
+        .flat_map(|(document, request)| request.topology.nodes.iter().map(move |node| became(document, node)))
         .collect();
     let info = ManifestInfo { context: &context, expires: None, generated: jiff::Timestamp::UNIX_EPOCH };
-    // The request as it is, and after itself: everything in it moves under another root then.
-    let mut twice = nodes.clone();
-    twice.extend(nodes.iter().map(|node| ManifestNode { document: 1, ..node.clone() }));
-    let documents = [request.document.clone(), request.document];
-    for (nodes, expected) in [(&nodes, nodes.len()), (&twice, twice.len())] {
+    // Twice the content may exceed the limits of a request.
+    let limits =
+        Limits { bytes: usize::MAX, nodes: u32::MAX, attributes: 1024, namespaces: usize::MAX, depth: 64 };
+    for count in [0, 1, nodes.len()] {
+        let nodes = &nodes[..count.min(nodes.len())];
         let text = manifest(&documents, nodes, &info);
-        // Twice the content may exceed the limits of a request.
-        let limits = testyard_xml::Limits {
-            bytes: usize::MAX,
-            nodes: u32::MAX,
-            attributes: 1024,
-            namespaces: usize::MAX,
-            depth: 64,
-        };
-        let tree = match testyard_xml::parse(&text, &limits) {
-            Ok(tree) => tree,
-            Err(error) => panic!("{error}: {text}"),
-        };
+        let tree = testyard_xml::parse(&text, &limits).unwrap_or_else(|error| panic!("{error}: {text}"));
         let root = tree.root_element();
         assert_eq!(root.attribute("type"), Some("manifest"), "{text}");
-        let slivers =
-            root.children().filter(|n| n.has_tag_name((RSPEC, "node")) && n.attribute("sliver_id").is_some());
-        assert!(slivers.count() >= expected, "{text}");
+        for node in nodes {
+            let is_it = |n: &testyard_xml::Node<'_, '_>| {
+                n.has_tag_name((RSPEC, "node"))
+                    && n.attribute("client_id") == Some(node.client_id.as_str())
+                    && n.attribute("sliver_id") == Some(node.sliver.to_string().as_str())
+            };
+            assert!(root.children().any(|n| is_it(&n)), "{:?}: {text}", node.client_id);
+        }
+    }
+}
+
+fn became(document: usize, node: &Node) -> ManifestNode {
+    let endpoint = Endpoint { hostname: node.client_id.to_string(), port: 12000 };
+    ManifestNode {
+        document,
+        client_id: node.client_id.clone(),
+        sliver: format!("urn:publicid:IDN+am.example.net+sliver+{document}").parse().expect("it is a URN"),
+        component: "urn:publicid:IDN+am.example.net+node+local".parse().expect("it is a URN"),
+        sliver_type: "docker-container".parse().expect("it is a sliver type"),
+        image: "debian:12".parse().expect("it is an image"),
+        host_name: Some(node.client_id.to_string()),
+        ssh: Some(endpoint.clone()),
+        ipv4: None,
+        ipv6: Some(Ipv6Addr::LOCALHOST),
+        accounts: Vec::new(),
+        host_keys: vec![node.client_id.to_string()],
+        forwards: node.ports.iter().map(|port| Forward { port: *port, endpoint: endpoint.clone() }).collect(),
     }
 }

@@ -225,14 +225,38 @@ proptest! {
         }
     }
 
-    /// A real request with a piece cut out and another put in: refused, or its manifest is an RSpec.
+    /// Real requests with a piece cut out and another put in, alone and after one another: refused, or their manifest is
+    /// an RSpec with every node.
     #[test]
-    fn mutations(at in any::<prop::sample::Index>(), length in 0usize..60, piece in hostile()) {
-        let source = include_str!("data/rich.rspec");
-        let floor = |mut index: usize| { while !source.is_char_boundary(index) { index -= 1; } index };
-        let start = floor(at.index(source.len()));
-        let end = floor((start + length).min(source.len()));
-        let text = format!("{}{piece}{}", &source[..start], &source[end.max(start)..]);
-        testyard_formats::fuzzing::rspec(text.as_bytes());
+    fn mutations(first in mutated(), second in mutated()) {
+        testyard_formats::fuzzing::rspec(first.as_bytes());
+        testyard_formats::fuzzing::rspec(format!("{first}\0{second}").as_bytes());
     }
+}
+
+/// One of the corpus's requests, with a piece of it replaced by one of another or by random text.
+fn mutated() -> impl Strategy<Value = String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/rspec");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let texts: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let piece = |text: &str, at: prop::sample::Index, length: usize| {
+        let floor = |mut index: usize| {
+            while !text.is_char_boundary(index) {
+                index -= 1;
+            }
+            index
+        };
+        let start = floor(at.index(text.len() + 1));
+        start..floor((start + length).min(text.len())).max(start)
+    };
+    let texts = (prop::sample::select(texts.clone()), prop::sample::select(texts));
+    let places = any::<[prop::sample::Index; 2]>();
+    (texts, places, 0usize..60, 0usize..60, proptest::option::of(hostile())).prop_map(
+        move |((text, other), places, cut, put, random)| {
+            let cut = piece(&text, places[0], cut);
+            let put = random.unwrap_or_else(|| other[piece(&other, places[1], put)].to_owned());
+            format!("{}{put}{}", &text[..cut.start], &text[cut.end..])
+        },
+    )
 }
