@@ -162,9 +162,10 @@ fn describe(
             }
         }
         None => {
-            let added = services(element, core, element, node, prefixes).concat();
+            let added = services(element, core, element, node, prefixes);
             if !added.is_empty() {
-                children.push(Element::new(core, "services", "").with(&added));
+                let lines: String = added.iter().map(|child| format!("\n  {child}")).collect();
+                children.push(Element::new(core, "services", "").with(&format!("{lines}\n")));
             }
         }
     }
@@ -230,6 +231,11 @@ fn services(
     result
 }
 
+/// A node's text without its line breaks, which would be taken for the markup's.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// What goes into a node in our own namespace.
 fn own(element: Xml<'_, '_>, node: &ManifestNode, prefix: &Prefix) -> Vec<String> {
     let (prefix, declaration) = prefix.under(element);
@@ -245,7 +251,7 @@ fn own(element: Xml<'_, '_>, node: &ManifestNode, prefix: &Prefix) -> Vec<String
         }
         result.push(address.empty());
     }
-    result.extend(node.host_keys.iter().map(|key| new("host_key").with(&escape_text(key.trim()))));
+    result.extend(node.host_keys.iter().map(|key| new("host_key").with(&escape_text(&one_line(key)))));
     result.extend(node.forwards.iter().map(|forward| {
         new("forward")
             .attribute("number", forward.port.number)

@@ -89,7 +89,8 @@ impl Element {
     }
 }
 
-/// New children as they go behind the last child of `parent`, indented as the text around them is.
+/// New children as they go behind the last child of `parent`, indented as the text around them is. Line breaks in
+/// them part the lines of one child, and go where the text around has none.
 pub(super) fn indented(parent: Xml<'_, '_>, children: &[String]) -> String {
     let source = parent.document().input_text();
     let in_front = &source[..parent.range().start];
@@ -100,13 +101,18 @@ pub(super) fn indented(parent: Xml<'_, '_>, children: &[String]) -> String {
     let ending =
         inside.and_then(|text| text.rsplit_once('\n')).map(|(_, ending)| ending).filter(|e| blank(e));
     match ending {
-        Some(indent) => children.iter().map(|child| format!("  {child}\n{indent}")).collect(),
+        Some(indent) => lines(children, indent).map(|child| format!("  {child}\n{indent}")).collect(),
         None if inside.is_none() && blank(own_line) => {
-            let lines: String = children.iter().map(|child| format!("\n{own_line}  {child}")).collect();
-            format!("{lines}\n{own_line}")
+            let text: String =
+                lines(children, own_line).map(|child| format!("\n{own_line}  {child}")).collect();
+            format!("{text}\n{own_line}")
         }
-        None => children.concat(),
+        None => children.iter().flat_map(|child| child.lines().map(str::trim_start)).collect(),
     }
+}
+
+fn lines(children: &[String], indent: &str) -> impl Iterator<Item = String> {
+    children.iter().map(move |child| child.replace('\n', &format!("\n{indent}  ")))
 }
 
 /// Where the start tag of an element ends, behind its `>`, as an offset into the document.
