@@ -9,5 +9,8 @@
 
 mod contract;
 pub mod fake;
+mod linux;
+mod netlink;
 
 pub use contract::{Attached, Attachment, ControlAddress, Fabric, FabricConfig, FabricError, Forward, Repair};
+pub use linux::LinuxFabric;

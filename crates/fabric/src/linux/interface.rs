@@ -1,0 +1,239 @@
+//! A control interface: a veth, one half in the node as `eth0`, the other on the host, with routes and permanent
+//! neighbours on both sides. Nobody resolves anything, so the first packet passes at once.
+//!
+//! ```text
+//!   node: eth0 10.x.y.z/32, default via 169.254.1.1      host: ty… 169.254.1.1/32, route 10.x.y.z dev ty…
+//!              2001:db8::z/128, default via fe80::1            fe80::1/64,         route 2001:db8::z dev ty…
+//! ```
+//!
+//! What to change is planned by pure functions; [`connect`] does it.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd as _;
+use std::thread::sleep;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::errno::Errno;
+
+use super::names::{HOST_MAC, NODE_LINK, Names};
+use super::{namespace, settings};
+use crate::netlink::{Change, ChangeError, Link, LinkRef, Peer, Refusal, Route, Routing, Rtnetlink};
+use crate::{Attachment, ControlAddress, FabricError};
+
+/// What nodes see as their router.
+pub(crate) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// Likewise over IPv6.
+pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The old half of a restarted node may be dying while a new one is made.
+const CREATION_TRIES: u32 = 20;
+const CREATION_PAUSE: Duration = Duration::from_millis(5);
+
+/// Everything that a control interface is made from.
+pub(crate) struct Plan<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) attachment: &'a Attachment,
+    /// The uplink's: larger packets would not get further.
+    pub(crate) mtu: u32,
+}
+
+impl Plan<'_> {
+    fn link(&self) -> String {
+        self.names.link(self.attachment.sliver)
+    }
+
+    fn alias(&self) -> String {
+        self.names.alias(self.attachment.slice, self.attachment.sliver)
+    }
+
+    /// Makes both halves and marks ours: one datagram, so that no unmarked link is left by an end between.
+    fn creation(&self, netns: i32) -> Vec<Change> {
+        let name = self.link();
+        let link = LinkRef::Name(name.clone());
+        let peer = Peer { name: NODE_LINK.to_owned(), mac: self.names.node_mac(self.attachment.sliver), netns };
+        let group = self.attachment.tag.0.get();
+        vec![
+            Change::CreateVeth { name, mac: HOST_MAC, mtu: self.mtu, group, peer },
+            Change::Alias { link: link.clone(), text: self.alias() },
+            Change::NoAutoAddress { link },
+        ]
+    }
+
+    /// The host's half, whatever it has already.
+    fn host(&self, half: &Link) -> Vec<Change> {
+        let (index, link) = (half.index, LinkRef::Index(half.index));
+        let mac = self.names.node_mac(self.attachment.sliver);
+        let ControlAddress { ipv4, ipv6 } = self.attachment.address;
+        let mut all = Vec::with_capacity(10);
+        if half.group != self.attachment.tag.0.get() {
+            all.push(Change::Group { link: link.clone(), group: self.attachment.tag.0.get() });
+        }
+        if half.mtu != self.mtu {
+            all.push(Change::Mtu { link: link.clone(), mtu: self.mtu });
+        }
+        all.extend([
+            Change::Up { link },
+            Change::Address { index, ip: single(GATEWAY4.into()) },
+            Change::Neighbour { index, ip: ipv4.into(), mac },
+            host_route(ipv4.into(), index),
+        ]);
+        if let Some(ipv6) = ipv6 {
+            all.extend([
+                Change::Address { index, ip: Ipv6Net::new(GATEWAY6, 64).expect("64 is a length").into() },
+                Change::Neighbour { index, ip: ipv6.into(), mac },
+                host_route(ipv6.into(), index),
+            ]);
+        }
+        all
+    }
+
+    /// The node's half. A default route that the node's owner has put in place of ours stays.
+    fn node(&self, half: &Link) -> Vec<Vec<Change>> {
+        let (index, link) = (half.index, LinkRef::Index(half.index));
+        let ControlAddress { ipv4, ipv6 } = self.attachment.address;
+        let mut first = Vec::new();
+        if half.mtu != self.mtu {
+            first.push(Change::Mtu { link: link.clone(), mtu: self.mtu });
+        }
+        first.extend([
+            Change::Up { link: LinkRef::Name("lo".to_owned()) },
+            Change::Up { link },
+            Change::Address { index, ip: single(ipv4.into()) },
+            Change::Neighbour { index, ip: GATEWAY4.into(), mac: HOST_MAC },
+        ]);
+        let mut all = vec![first, vec![default_route(Ipv4Net::default().into(), GATEWAY4.into(), index)]];
+        if let Some(ipv6) = ipv6 {
+            all.push(vec![
+                Change::Address { index, ip: single(ipv6.into()) },
+                Change::Neighbour { index, ip: GATEWAY6.into(), mac: HOST_MAC },
+            ]);
+            all.push(vec![default_route(Ipv6Net::default().into(), GATEWAY6.into(), index)]);
+        }
+        all
+    }
+}
+
+/// The route to a node.
+pub(crate) fn host_route(ip: IpAddr, index: u32) -> Change {
+    Change::Route { route: Route { to: single(ip), via: None, index }, replace: true }
+}
+
+fn default_route(to: IpNet, via: IpAddr, index: u32) -> Change {
+    Change::Route { route: Route { to, via: Some(via), index }, replace: false }
+}
+
+/// One address as a network.
+pub(crate) fn single(ip: IpAddr) -> IpNet {
+    IpNet::from(ip)
+}
+
+/// Makes the control interface. The calling thread ends up in the node's namespace. Returns the index of the host's
+/// half.
+pub(crate) fn connect(plan: &Plan<'_>, host: &mut impl Routing, netns: &File) -> Result<u32, FabricError> {
+    let link = plan.link();
+    let home = namespace::current().map_err(|e| entering("the host's namespace", &e))?;
+    let node_wanted = || -> Result<Rtnetlink, FabricError> {
+        namespace::enter(netns).map_err(|e| entering("the node's namespace", &e))?;
+        Rtnetlink::open().map_err(|refusal| kernel("opening a socket in the node", &refusal))
+    };
+    let mut node = node_wanted()?;
+    if plan.attachment.address.ipv6.is_some() {
+        settings::enforce(&settings::node())?;
+    }
+    namespace::enter(&home).map_err(|e| entering("the host's namespace", &e))?;
+
+    let half = ensure_pair(plan, host, &mut node, netns.as_raw_fd())?;
+    settings::enforce(&settings::host_half(&link, plan.attachment.address.ipv6.is_some()))?;
+    host.apply(&plan.host(&half)).map_err(refused)?;
+
+    namespace::enter(netns).map_err(|e| entering("the node's namespace", &e))?;
+    if plan.attachment.address.ipv6.is_some() {
+        settings::enforce(&settings::node_half(NODE_LINK))?;
+    }
+    let inner = node.link(NODE_LINK).map_err(|r| kernel("looking for eth0 in the node", &r))?.ok_or_else(|| {
+        FabricError::Gone { sliver: plan.attachment.sliver }
+    })?;
+    for changes in plan.node(&inner) {
+        match node.apply(&changes) {
+            Err(error) if error.refusal.errno == Errno::EEXIST && is_default_route(&changes) => {}
+            other => other.map_err(refused)?,
+        }
+    }
+    Ok(half.index)
+}
+
+/// The host's half of a pair whose other half is `eth0` of this very namespace: the one that is there, or a new one.
+fn ensure_pair(
+    plan: &Plan<'_>,
+    host: &mut impl Routing,
+    node: &mut impl Routing,
+    netns: i32,
+) -> Result<Link, FabricError> {
+    let name = plan.link();
+    let find = |host: &mut dyn Routing| host.link(&name).map_err(|r| kernel(&format!("looking for {name}"), &r));
+    let inner = node.link(NODE_LINK).map_err(|r| kernel("looking for eth0 in the node", &r))?;
+    if let Some(half) = find(host)? {
+        match plan.names.read_alias(&half.alias) {
+            Some((_, sliver)) if sliver == plan.attachment.sliver => {}
+            _ => {
+                let detail = format!("an interface of this name is there, and it is not this node's ({:?})", half.alias);
+                return Err(FabricError::Kernel { action: format!("making the interface {name}"), detail });
+            }
+        }
+        let is_pair = |inner: &Link| {
+            inner.mac == Some(plan.names.node_mac(plan.attachment.sliver))
+                && inner.peer == half.index
+                && half.peer == inner.index
+        };
+        if inner.as_ref().is_some_and(is_pair) {
+            return Ok(half);
+        }
+        remove(host, &name)?;
+    }
+    let mut tries = 0;
+    loop {
+        match host.apply(&plan.creation(netns)) {
+            Ok(()) => break,
+            Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. }) if tries < CREATION_TRIES => {
+                // Either the old half is still dying, or the node has an eth0 of its own.
+                if find(host)?.is_none() && node.link(NODE_LINK).is_ok_and(|l| l.is_some()) && tries > 1 {
+                    let detail = "the node has an interface eth0 that is not ours: its engine must start it without a network";
+                    return Err(FabricError::Kernel { action: format!("making the interface {name}"), detail: detail.into() });
+                }
+                remove(host, &name)?;
+                tries += 1;
+                sleep(CREATION_PAUSE);
+            }
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    find(host)?.ok_or(FabricError::Gone { sliver: plan.attachment.sliver })
+}
+
+/// Removes a link of ours; the other half goes with it.
+pub(crate) fn remove(host: &mut impl Routing, name: &str) -> Result<(), FabricError> {
+    match host.apply(&[Change::DeleteLink { name: name.to_owned() }]) {
+        Err(error) if error.refusal.errno != Errno::ENODEV => Err(refused(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_default_route(changes: &[Change]) -> bool {
+    matches!(changes, [Change::Route { replace: false, .. }])
+}
+
+fn entering(what: &str, error: &std::io::Error) -> FabricError {
+    FabricError::Kernel { action: format!("entering {what}"), detail: error.to_string() }
+}
+
+/// A refused change as the contract's error.
+pub(crate) fn refused(error: ChangeError) -> FabricError {
+    FabricError::Kernel { action: error.change, detail: error.refusal.to_string() }
+}
+
+/// A refused question likewise.
+pub(crate) fn kernel(action: &str, refusal: &Refusal) -> FabricError {
+    FabricError::Kernel { action: action.to_owned(), detail: refusal.to_string() }
+}

@@ -1,0 +1,201 @@
+//! [`Fabric`] on Linux.
+//!
+//! An attachment is made on a thread of its own: rules first (elements of sets, [`wanted`]), then the interface
+//! ([`interface`]). What all nodes share ([`rules`], [`jump`], [`settings`]) is made by `prepare` and mended by `repair`
+//! whenever [`watch`] has seen others change packet rules.
+
+mod interface;
+mod jump;
+mod names;
+mod namespace;
+mod ports;
+mod program;
+mod resolver;
+mod rules;
+mod settings;
+mod state;
+mod wanted;
+mod watch;
+
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use nix::errno::Errno;
+use testyard_model::id::SliverId;
+
+use crate::netlink::{Change, Routing as _, Rtnetlink};
+use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
+use interface::{Plan, kernel};
+use names::Names;
+use namespace::Namespace;
+use state::State;
+
+/// Nodes that share a lock; calls for one node must not overlap.
+const STRIPES: usize = 64;
+
+/// The fabric of one testbed in the network namespace of this process, or another.
+#[derive(Debug)]
+pub struct LinuxFabric {
+    inner: Arc<Inner>,
+    namespace: Namespace,
+    stripes: Vec<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: FabricConfig,
+    names: Names,
+    state: Mutex<State>,
+}
+
+impl LinuxFabric {
+    /// For the network namespace of this process.
+    #[must_use]
+    pub fn new(config: FabricConfig) -> Self {
+        Self::with(config, None)
+    }
+
+    /// For the network namespace that `path` opens: several hosts on one machine.
+    #[must_use]
+    pub fn in_netns(config: FabricConfig, path: impl Into<PathBuf>) -> Self {
+        Self::with(config, Some(path.into()))
+    }
+
+    fn with(config: FabricConfig, path: Option<PathBuf>) -> Self {
+        let names = Names::new(&config.instance);
+        Self {
+            inner: Arc::new(Inner { names, config, state: Mutex::default() }),
+            namespace: Namespace::new(path),
+            stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &mut Rtnetlink) -> Result<T, FabricError> + Send + 'static,
+    ) -> Result<T, FabricError> {
+        let inner = Arc::clone(&self.inner);
+        self.namespace
+            .run(move || {
+                let mut host = Rtnetlink::open().map_err(|r| kernel("opening a netlink socket", &r))?;
+                work(&inner, &mut host)
+            })
+            .await
+    }
+
+    fn stripe(&self, sliver: SliverId) -> &tokio::sync::Mutex<()> {
+        &self.stripes[usize::from(sliver.uuid().as_bytes()[15]) % STRIPES]
+    }
+}
+
+impl Inner {
+    /// A panic elsewhere leaves at worst a mirror that differs from the kernel, which is noticed and mended.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attach(&self, host: &mut Rtnetlink, attachment: &Attachment, netns: &Path) -> Result<(), FabricError> {
+        let sliver = attachment.sliver;
+        let netns = open_node(netns, sliver)?;
+        let (mtu, uplink6) = {
+            let mut state = self.state();
+            if !state.is_prepared() {
+                state.mend(&self.names, &self.config, host)?;
+            }
+            state.admit(&self.names, attachment)?;
+            (state.mtu(), state.uplink6())
+        };
+        let plan = Plan { names: &self.names, attachment, mtu };
+        interface::connect(&plan, host, &netns)?;
+        if let (true, Some(ipv6), Some(index)) = (self.config.ipv6_proxy, attachment.address.ipv6, uplink6) {
+            host.apply(&[Change::Proxy { index, ip: ipv6.into(), present: true }]).map_err(interface::refused)?;
+        }
+        Ok(())
+    }
+
+    fn detach(&self, host: &mut Rtnetlink, sliver: SliverId) -> Result<(), FabricError> {
+        let name = self.names.link(sliver);
+        let link = host.link(&name).map_err(|r| kernel(&format!("looking for {name}"), &r))?;
+        let ours = link.filter(|l| self.names.read_alias(&l.alias).is_some_and(|(_, s)| s == sliver));
+        if ours.is_some() {
+            interface::remove(host, &name)?;
+        }
+        let mut state = self.state();
+        if !state.is_prepared() {
+            state.read_elements(&self.names)?;
+        }
+        let addresses = state.dismiss(&self.names, sliver, ours.map(|l| l.group), host)?;
+        drop(state);
+        if !self.config.ipv6_proxy {
+            return Ok(());
+        }
+        let proxies = host.proxies().map_err(|r| kernel("listing neighbours", &r))?;
+        for (index, ip) in proxies.into_iter().filter(|(_, ip)| addresses.contains(ip)) {
+            match host.apply(&[Change::Proxy { index, ip, present: false }]) {
+                Err(error) if error.refusal.errno != Errno::ENOENT => return Err(interface::refused(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fabric for LinuxFabric {
+    async fn prepare(&self) -> Result<(), FabricError> {
+        self.run(|inner, host| inner.state().mend(&inner.names, &inner.config, host).map(drop)).await
+    }
+
+    async fn attach(&self, attachment: &Attachment, netns: &Path) -> Result<(), FabricError> {
+        let _one = self.stripe(attachment.sliver).lock().await;
+        let (attachment, netns) = (attachment.clone(), netns.to_owned());
+        self.run(move |inner, host| inner.attach(host, &attachment, &netns)).await
+    }
+
+    async fn detach(&self, sliver: SliverId) -> Result<(), FabricError> {
+        let _one = self.stripe(sliver).lock().await;
+        self.run(move |inner, host| inner.detach(host, sliver)).await
+    }
+
+    async fn attached(&self) -> Result<Vec<Attached>, FabricError> {
+        self.run(|inner, host| {
+            let links = host.links().map_err(|r| kernel("listing interfaces", &r))?;
+            let mut state = inner.state();
+            if !state.is_prepared() {
+                state.read_elements(&inner.names)?;
+            }
+            Ok(state.attached(&inner.names, &links))
+        })
+        .await
+    }
+
+    async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
+        self.run(|inner, host| inner.state().mend(&inner.names, &inner.config, host)).await
+    }
+
+    fn disturbances(&self) -> BoxStream<'static, ()> {
+        watch::disturbances(&self.namespace)
+    }
+
+    async fn name_servers(&self) -> Result<Vec<IpAddr>, FabricError> {
+        resolver::name_servers(self.inner.config.ipv6.is_some())
+    }
+
+    async fn reset(&self) -> Result<(), FabricError> {
+        self.run(|inner, host| inner.state().reset(&inner.names, &inner.config, host)).await
+    }
+}
+
+fn open_node(path: &Path, sliver: SliverId) -> Result<File, FabricError> {
+    namespace::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => FabricError::Gone { sliver },
+        // What `/proc` says of a process that is ending.
+        _ if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => FabricError::Gone { sliver },
+        _ => FabricError::Kernel { action: format!("opening {}", path.display()), detail: error.to_string() },
+    })
+}

@@ -1,0 +1,176 @@
+//! The packet rules of one testbed: one table, made in one transaction. What belongs to single nodes are elements of
+//! its sets, so that rules never change while nodes come and go.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::names::{ANY_LINK, Names};
+
+/// What the rules depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// The network of control addresses.
+    pub(crate) ipv4: Ipv4Net,
+    /// The prefix of IPv6 control addresses.
+    pub(crate) ipv6: Option<Ipv6Net>,
+    /// Where no node may go.
+    pub(crate) denied: Vec<IpNet>,
+    /// Name servers, open for DNS also where the host or a denied network answers.
+    pub(crate) name_servers: Vec<IpAddr>,
+    /// Links with a default route: the way out. Engines' bridges and private networks of the host are none.
+    pub(crate) uplinks: BTreeSet<String>,
+}
+
+/// The rules as `nft -f` reads them: right whatever is there before. Sets keep their elements.
+pub(crate) fn ruleset(names: &Names, policy: &Policy) -> String {
+    let (table, prefix, any) = (&names.table, &names.prefix, ANY_LINK);
+    let ours = format!("\"{prefix}*\"");
+    let net = policy.ipv4;
+    let mut out = declarations(names);
+    let _ = write!(
+        out,
+        "flush table inet {table}
+table inet {table} {{
+	chain source {{
+		iifname != {ours} accept
+		ip daddr 127.0.0.0/8 counter drop comment \"nodes have no business with the host's loopback\"
+		iifname . ip saddr @source4 accept
+		iifname . ip6 saddr @source6 accept
+		ip6 saddr {{ ::, fe80::/10 }} ip6 hoplimit 255 icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+		ip6 saddr {{ ::, fe80::/10 }} drop comment \"what an IPv6 stack says by itself\"
+		counter drop comment \"forged sources\"
+	}}
+	chain forward_in {{
+		fib daddr type local dnat ip to tcp dport map @tcp4
+		fib daddr type local dnat ip to udp dport map @udp4
+		fib daddr type local dnat ip6 to tcp dport map @tcp6
+		fib daddr type local dnat ip6 to udp dport map @udp6
+	}}
+	chain forward_own {{
+		fib daddr type local dnat ip to tcp dport map @tcp4
+		fib daddr type local dnat ip to udp dport map @udp4
+		fib daddr type local dnat ip6 to tcp dport map @tcp6
+		fib daddr type local dnat ip6 to udp dport map @udp6
+	}}
+	chain masquerade {{
+		oifname {ours} ip saddr 127.0.0.0/8 masquerade
+		iifname {ours} oifname {ours} ct status dnat masquerade comment \"a node that calls itself by the host's port\"
+		oifname != \"{any}*\" ip saddr {net} masquerade
+	}}
+	chain forward {{
+		iifname {ours} goto from_node
+		oifname {ours} goto to_node
+	}}
+	chain input {{
+		iifname {ours} goto to_host
+	}}
+	chain from_node {{
+		oifname {ours} meta iifgroup . meta oifgroup @same_slice accept
+		oifname \"{any}*\" counter goto refuse comment \"other slices\"
+		ct state established,related accept
+"
+    );
+    for rule in name_server_rules(&policy.name_servers) {
+        let _ = writeln!(out, "\t\t{rule}");
+    }
+    let _ = writeln!(out, "\t\tip daddr {net} counter goto refuse comment \"nobody has this address\"");
+    if let Some(net) = policy.ipv6 {
+        let _ = writeln!(out, "\t\tip6 daddr {net} counter goto refuse comment \"nobody has this address\"");
+    }
+    for rule in denied_rules(&policy.denied) {
+        let _ = writeln!(out, "\t\t{rule}");
+    }
+    if !policy.uplinks.is_empty() {
+        let list: Vec<String> = policy.uplinks.iter().map(|u| format!("\"{u}\"")).collect();
+        let _ = writeln!(out, "\t\toifname {{ {} }} accept", list.join(", "));
+    }
+    let _ = write!(
+        out,
+        "		counter goto refuse comment \"private networks of the host\"
+	}}
+	chain to_node {{
+		ct state established,related accept
+		ct status dnat accept
+		icmpv6 type {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} accept
+		ip6 daddr . meta l4proto . th dport @open6 accept
+		counter goto refuse comment \"not forwarded\"
+	}}
+	chain to_host {{
+		ct state established,related accept
+		icmp type echo-request limit rate 100/second burst 200 packets accept
+		icmpv6 type echo-request limit rate 100/second burst 200 packets accept
+		icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+"
+    );
+    for rule in name_server_rules(&policy.name_servers) {
+        let _ = writeln!(out, "\t\t{rule}");
+    }
+    out.push_str(
+        "		counter goto refuse comment \"the host's own services\"
+	}
+	chain refuse {
+		limit rate 200/second burst 400 packets reject with icmpx admin-prohibited
+		drop
+	}
+}
+",
+    );
+    out
+}
+
+/// Removes the table, whether it is there or not.
+pub(crate) fn removal(names: &Names) -> String {
+    format!("table inet {0}\ndelete table inet {0}\n", names.table)
+}
+
+fn declarations(names: &Names) -> String {
+    let (table, mark) = (&names.table, names.mark());
+    format!(
+        "table inet {table} {{
+	comment \"{mark}\"
+	set source4 {{ type ifname . ipv4_addr; }}
+	set source6 {{ type ifname . ipv6_addr; }}
+	set same_slice {{ type devgroup . devgroup; }}
+	map tcp4 {{ type inet_service : ipv4_addr . inet_service; }}
+	map udp4 {{ type inet_service : ipv4_addr . inet_service; }}
+	map tcp6 {{ type inet_service : ipv6_addr . inet_service; }}
+	map udp6 {{ type inet_service : ipv6_addr . inet_service; }}
+	set open6 {{ type ipv6_addr . inet_proto . inet_service; }}
+	chain source {{ type filter hook prerouting priority raw; policy accept; }}
+	chain forward_in {{ type nat hook prerouting priority dstnat; policy accept; }}
+	chain forward_own {{ type nat hook output priority -100; policy accept; }}
+	chain masquerade {{ type nat hook postrouting priority srcnat; policy accept; }}
+	chain forward {{ type filter hook forward priority filter; policy accept; }}
+	chain input {{ type filter hook input priority filter; policy accept; }}
+	chain from_node {{ }}
+	chain to_node {{ }}
+	chain to_host {{ }}
+	chain refuse {{ }}
+}}
+"
+    )
+}
+
+fn name_server_rules(servers: &[IpAddr]) -> Vec<String> {
+    by_family(servers.iter().map(|s| IpNet::from(*s)))
+        .into_iter()
+        .map(|(family, list)| format!("{family} daddr {{ {list} }} meta l4proto {{ tcp, udp }} th dport 53 accept"))
+        .collect()
+}
+
+fn denied_rules(denied: &[IpNet]) -> Vec<String> {
+    // Overlapping networks in one list are refused by nft.
+    by_family(IpNet::aggregate(&denied.to_vec()).into_iter())
+        .into_iter()
+        .map(|(family, list)| format!("{family} daddr {{ {list} }} counter goto refuse comment \"denied\""))
+        .collect()
+}
+
+fn by_family(nets: impl Iterator<Item = IpNet>) -> Vec<(&'static str, String)> {
+    let (v4, v6): (BTreeSet<IpNet>, BTreeSet<IpNet>) = nets.partition(|n| n.addr().is_ipv4());
+    let list = |nets: BTreeSet<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    [("ip", v4), ("ip6", v6)].into_iter().filter(|(_, n)| !n.is_empty()).map(|(f, n)| (f, list(n))).collect()
+}

@@ -1,0 +1,114 @@
+//! Changes as data.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mac(pub(crate) [u8; 6]);
+
+/// How a change names its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkRef {
+    Name(String),
+    Index(u32),
+}
+
+/// The other half of a veth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) mac: Mac,
+    /// The descriptor of the network namespace that it is born in.
+    pub(crate) netns: i32,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Both halves at once, in their namespaces.
+    CreateVeth { name: String, mac: Mac, mtu: u32, group: u32, peer: Peer },
+    /// The text that marks a link as ours.
+    Alias { link: LinkRef, text: String },
+    /// No link-local address of the kernel's own making.
+    NoAutoAddress { link: LinkRef },
+    /// The number that packet rules know a set of links by.
+    Group { link: LinkRef, group: u32 },
+    Mtu { link: LinkRef, mtu: u32 },
+    Up { link: LinkRef },
+    DeleteLink { name: String },
+    /// Kept as it is where it is there.
+    Address { index: u32, ip: IpNet },
+    /// `replace` false leaves another route to the same destination alone.
+    Route { route: Route, replace: bool },
+    /// For ever: no resolution.
+    Neighbour { index: u32, ip: IpAddr, mac: Mac },
+    /// Whether the address is answered for on the link.
+    Proxy { index: u32, ip: IpAddr, present: bool },
+}
+
+/// A link that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) mtu: u32,
+    pub(crate) group: u32,
+    pub(crate) up: bool,
+    /// The other half's index, in its namespace.
+    pub(crate) peer: u32,
+}
+
+/// A route that is there or should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) to: IpNet,
+    /// On the link whatever its addresses say.
+    pub(crate) via: Option<IpAddr>,
+    pub(crate) index: u32,
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for LinkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Index(index) => write!(f, "link {index}"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateVeth { name, peer, .. } => write!(f, "making the interfaces {name} and {}", peer.name),
+            Self::Alias { link, .. } => write!(f, "marking {link}"),
+            Self::NoAutoAddress { link } => write!(f, "switching automatic addresses of {link} off"),
+            Self::Group { link, group } => write!(f, "putting {link} into group {group}"),
+            Self::Mtu { link, mtu } => write!(f, "setting the MTU of {link} to {mtu}"),
+            Self::Up { link } => write!(f, "switching {link} on"),
+            Self::DeleteLink { name } => write!(f, "removing the interface {name}"),
+            Self::Address { index, ip } => write!(f, "adding the address {ip} to link {index}"),
+            Self::Route { route, .. } => write!(f, "adding the route to {} over link {}", route.to, route.index),
+            Self::Neighbour { index, ip, mac } => write!(f, "setting {ip} on link {index} to {mac}"),
+            Self::Proxy { index, ip, present: true } => write!(f, "answering for {ip} on link {index}"),
+            Self::Proxy { index, ip, present: false } => write!(f, "no longer answering for {ip} on link {index}"),
+        }
+    }
+}

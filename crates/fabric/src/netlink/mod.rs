@@ -1,0 +1,42 @@
+//! The kernel's network configuration as typed changes and facts.
+//!
+//! [`Routing`] is the seam: the real [`Rtnetlink`] speaks to the kernel of the namespace that it was opened in,
+//! [`recorded::Recorder`] remembers what it was told. What is to be changed is plain data ([`Change`]), so planning an
+//! interface is a pure function.
+
+pub(crate) mod change;
+pub(crate) mod elements;
+#[cfg(test)]
+pub(crate) mod recorded;
+pub(crate) mod rtnetlink;
+pub(crate) mod socket;
+pub(crate) mod wire;
+
+pub(crate) use change::{Change, Link, LinkRef, Mac, Peer, Route};
+pub(crate) use rtnetlink::Rtnetlink;
+pub(crate) use socket::Refusal;
+
+use std::net::IpAddr;
+
+/// A change was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{change}: {refusal}")]
+pub(crate) struct ChangeError {
+    /// Which change, in words.
+    pub(crate) change: String,
+    pub(crate) refusal: Refusal,
+}
+
+/// Links, addresses, routes and neighbours of one network namespace.
+pub(crate) trait Routing {
+    /// A link by its name.
+    fn link(&mut self, name: &str) -> Result<Option<Link>, Refusal>;
+    /// All links.
+    fn links(&mut self) -> Result<Vec<Link>, Refusal>;
+    /// All unicast routes of the main table.
+    fn routes(&mut self) -> Result<Vec<Route>, Refusal>;
+    /// Addresses that are answered for by neighbour discovery, with the link.
+    fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal>;
+    /// Makes changes, in order.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), ChangeError>;
+}

@@ -1,0 +1,243 @@
+//! Hosts, nodes and an outside world in network namespaces that nobody else sees and that end with the test, however it
+//! ends: they have no names, only open files.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{Shutdown, shutdown};
+use testyard_fabric::{Attachment, ControlAddress, FabricConfig, Forward, LinuxFabric};
+use testyard_model::id::{SliceId, SliceTag, SliverId};
+use testyard_model::sliver_type::{Port, Protocol};
+use uuid::Uuid;
+
+/// Long enough for a loaded machine, short enough for the many things that must not answer.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// A network namespace.
+#[derive(Clone, Debug)]
+pub struct Netns(Arc<File>);
+
+impl Netns {
+    /// A new one, with nothing but `lo`, down.
+    pub fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+            File::open("/proc/thread-self/ns/net").expect("its file")
+        };
+        Self(Arc::new(std::thread::spawn(make).join().expect("no panic")))
+    }
+
+    /// Opens it, for as long as this value lives.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+
+    /// Runs something inside. Sockets made there stay there.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(&*self.0, CloneFlags::CLONE_NEWNET).expect("the namespace");
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a program inside; its output, or what it complained about.
+    pub fn try_command(&self, line: &str, input: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.run(|| {
+            let mut child = Command::new(words[0])
+                .args(&words[1..])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|error| panic!("{}: {error}", words[0]));
+            child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("input");
+            let output = child.wait_with_output().expect("output");
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+        })
+    }
+
+    /// Likewise for what must work.
+    pub fn command(&self, line: &str) -> String {
+        self.try_command(line, "").unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// Several.
+    pub fn commands(&self, lines: &[&str]) {
+        for line in lines {
+            self.command(line);
+        }
+    }
+
+    /// Starts a server that says its name and who it talks to.
+    pub fn serve(&self, address: &str, name: &'static str) -> Server {
+        let address: SocketAddr = address.parse().expect("an address");
+        let listener = Arc::new(self.run(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}")));
+        let accepting = Arc::clone(&listener);
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, peer)) = accepting.accept() {
+                let _ = write!(stream, "{name} {}", peer.ip());
+            }
+        });
+        Server { listener, thread: Some(thread) }
+    }
+
+    /// What a server says, or `None`.
+    pub fn ask(&self, to: impl std::fmt::Display) -> Option<String> {
+        let to: SocketAddr = to.to_string().parse().expect("an address");
+        self.run(|| {
+            let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
+            stream.set_read_timeout(Some(PATIENCE)).ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            Some(text)
+        })
+    }
+
+    /// The name of whoever answers, or "-".
+    pub fn who(&self, to: impl std::fmt::Display) -> String {
+        self.ask(to).map_or_else(|| "-".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// Whether an echo comes back.
+    pub fn pings(&self, to: &str) -> bool {
+        self.try_command(&format!("ping -c 1 -W 1 {to}"), "").is_ok()
+    }
+}
+
+/// Ends when dropped, with its sockets: a namespace lives as long as a socket in it.
+pub struct Server {
+    listener: Arc<TcpListener>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A host with an uplink to the outside.
+///
+/// Outside is 198.51.100.1 and 2001:db8:f::1, with another address 203.0.113.9; the host is 198.51.100.2 and
+/// 2001:db8:f::2. Its nodes live in 10.77.0.0/16 and 2001:db8:a::/64, which is routed to the host.
+pub struct World {
+    pub outside: Netns,
+    pub host: Netns,
+}
+
+pub const HOST4: &str = "198.51.100.2";
+pub const HOST6: &str = "2001:db8:f::2";
+pub const OUTSIDE4: &str = "198.51.100.1";
+pub const OUTSIDE6: &str = "2001:db8:f::1";
+pub const UPLINK_MTU: u32 = 1400;
+
+impl World {
+    pub fn new() -> Self {
+        let (outside, host) = (Netns::new(), Netns::new());
+        host.command(&format!(
+            "ip link add uplink mtu {UPLINK_MTU} type veth peer name world mtu {UPLINK_MTU} netns {}",
+            outside.path().display()
+        ));
+        outside.commands(&[
+            "ip link set lo up",
+            "ip link set world up",
+            "ip address add 198.51.100.1/24 dev world",
+            "ip address add 203.0.113.9/32 dev lo",
+            "ip address add 2001:db8:f::1/64 dev world nodad",
+            "ip -6 route add 2001:db8:a::/64 via 2001:db8:f::2",
+        ]);
+        host.commands(&[
+            "ip link set lo up",
+            "ip link set uplink up",
+            "ip address add 198.51.100.2/24 dev uplink",
+            "ip address add 2001:db8:f::2/64 dev uplink nodad",
+            "ip route add default via 198.51.100.1",
+            "ip -6 route add default via 2001:db8:f::1",
+        ]);
+        Self { outside, host }
+    }
+
+    pub fn config(&self, instance: &str) -> FabricConfig {
+        FabricConfig {
+            instance: instance.parse().expect("a name"),
+            ipv4: "10.77.0.0/16".parse().expect("a network"),
+            ipv6: Some("2001:db8:a::/64".parse().expect("a prefix")),
+            ipv6_proxy: false,
+            denied: vec!["203.0.113.0/24".parse().expect("a network")],
+        }
+    }
+
+    pub fn fabric(&self, instance: &str) -> LinuxFabric {
+        LinuxFabric::in_netns(self.config(instance), self.host.path())
+    }
+
+    /// Everything that a fabric could leave on the host.
+    pub fn traces(&self) -> String {
+        let neighbours = self.host.command("ip neighbour show nud permanent");
+        let links = self.host.command("ip -o link show type veth");
+        let links = links.lines().filter(|l| !l.contains("uplink")).collect::<Vec<_>>().join("\n");
+        let routes = self.host.command("ip route") + &self.host.command("ip -6 route");
+        let routes = routes.lines().filter(|l| !l.contains("uplink")).collect::<Vec<_>>().join("\n");
+        format!("{links}{neighbours}{routes}")
+    }
+
+    /// The elements of all sets of a testbed's table.
+    pub fn elements(&self, instance: &str) -> String {
+        let listing = self.host.command(&format!("nft list table inet testyard_{instance}"));
+        listing.lines().skip_while(|l| !l.contains("set source4")).take_while(|l| !l.contains("chain"))
+            .filter(|l| l.contains("elements") || l.contains(" . ") && !l.contains("type")).collect()
+    }
+}
+
+/// An engine that starts nodes without a network leaves IPv6 off.
+pub fn node() -> Netns {
+    let node = Netns::new();
+    node.run(|| {
+        for link in ["all", "default", "lo"] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1").expect("a setting");
+        }
+    });
+    node
+}
+
+/// A slice's number and a node's: addresses, and SSH at 30000 and the node's number.
+pub fn attachment(slice: u32, node: u16) -> Attachment {
+    let [high, low] = node.to_be_bytes();
+    Attachment {
+        slice: SliceId::from_uuid(Uuid::from_u128(u128::from(slice))),
+        tag: SliceTag(NonZeroU32::new(slice).expect("not 0")),
+        sliver: SliverId::from_uuid(Uuid::from_u128(1 << 100 | u128::from(node))),
+        address: ControlAddress {
+            ipv4: Ipv4Addr::new(10, 77, high, low),
+            ipv6: Some(format!("2001:db8:a::{node:x}").parse().expect("an address")),
+        },
+        forwards: vec![Forward { host_port: 30_000 + node, port: tcp(22) }],
+    }
+}
+
+pub fn tcp(number: u16) -> Port {
+    Port { protocol: Protocol::Tcp, number: NonZeroU16::new(number).expect("not 0") }
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
