@@ -48,18 +48,37 @@ async fn a_restarted_node_gets_a_new_interface_and_its_peers_notice_nothing() {
     fabric.attach(&attachment(1, 1), &old.path()).await.unwrap();
     fabric.attach(&attachment(1, 2), &peer.path()).await.unwrap();
     let peers_link = peer.command("ip -o link show eth0");
-    let path = old.path();
     drop(old);
-    assert!(matches!(fabric.attach(&attachment(1, 1), &path).await, Err(FabricError::Gone { .. })));
-    for _ in 0..20 {
+    for round in 0..20 {
         // The old half may be dying, or still be there: all of it must work.
         let new = node();
         fabric.attach(&attachment(1, 1), &new.path()).await.unwrap();
         let _ssh = new.serve("0.0.0.0:22", "new");
-        assert_eq!(peer.who("10.77.0.1:22"), "new");
-        assert_eq!(world.outside.who(format!("{HOST4}:30001")), "new");
+        assert_eq!(peer.who("10.77.0.1:22"), "new", "round {round}");
+        assert_eq!(world.outside.who(format!("{HOST4}:30001")), "new", "round {round}");
     }
     assert_eq!(peer.command("ip -o link show eth0"), peers_link);
+}
+
+#[tokio::test]
+async fn a_node_that_has_ended_is_gone() {
+    let world = World::new();
+    let fabric = world.fabric("life");
+    let mut process = std::process::Command::new("unshare").args(["-n", "sleep", "600"]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/net", process.id()).into();
+    let path: &std::path::PathBuf = &path;
+    process.kill().unwrap();
+    // Until it is waited for it is a zombie, which is what the agent may meet.
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while std::fs::File::open(path).is_ok() {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let zombie = fabric.attach(&attachment(1, 1), path).await;
+    process.wait().unwrap();
+    let none = fabric.attach(&attachment(1, 1), path).await;
+    assert!(matches!(zombie, Err(FabricError::Gone { .. })), "{zombie:?}");
+    assert!(matches!(none, Err(FabricError::Gone { .. })), "{none:?}");
 }
 
 #[tokio::test]

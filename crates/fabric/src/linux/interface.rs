@@ -237,3 +237,130 @@ pub(crate) fn refused(error: ChangeError) -> FabricError {
 pub(crate) fn kernel(action: &str, refusal: &Refusal) -> FabricError {
     FabricError::Kernel { action: action.to_owned(), detail: refusal.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU16, NonZeroU32};
+
+    use testyard_model::id::SliceTag;
+    use testyard_model::sliver_type::{Port, Protocol};
+
+    use super::*;
+    use crate::Forward;
+    use crate::netlink::recorded::Recorder;
+
+    const NETNS: i32 = 9;
+
+    fn attachment() -> Attachment {
+        Attachment {
+            slice: "0197e7a0-0000-7000-8000-000000000001".parse().unwrap(),
+            tag: SliceTag(NonZeroU32::new(3).unwrap()),
+            sliver: "0197e7a0-0000-7000-8000-00000000000a".parse().unwrap(),
+            address: ControlAddress { ipv4: [10, 0, 0, 1].into(), ipv6: Some("2001:db8::1".parse().unwrap()) },
+            forwards: vec![Forward {
+                host_port: 30_000,
+                port: Port { protocol: Protocol::Tcp, number: NonZeroU16::new(22).unwrap() },
+            }],
+        }
+    }
+
+    fn with_plan(test: impl FnOnce(&Plan<'_>)) {
+        let names = Names::new(&"main".parse().unwrap());
+        test(&Plan { names: &names, attachment: &attachment(), mtu: 1400 });
+    }
+
+    fn said(changes: &[Change]) -> Vec<String> {
+        changes.iter().map(ToString::to_string).collect()
+    }
+
+    fn link(plan: &Plan<'_>, alias: String) -> Link {
+        Link { index: 7, name: plan.link(), alias, mac: Some(HOST_MAC), mtu: 1400, group: 3, up: true, peer: 2 }
+    }
+
+    fn eth0(plan: &Plan<'_>) -> Link {
+        let mac = Some(plan.names.node_mac(plan.attachment.sliver));
+        Link { index: 2, name: NODE_LINK.into(), alias: String::new(), mac, mtu: 1400, group: 0, up: true, peer: 7 }
+    }
+
+    #[test]
+    fn both_sides_are_planned() {
+        with_plan(|plan| {
+            let name = plan.link();
+            assert_eq!(
+                said(&plan.creation(NETNS)),
+                [
+                    format!("making the interfaces {name} and eth0"),
+                    format!("marking {name}"),
+                    format!("switching automatic addresses of {name} off"),
+                ]
+            );
+            assert_eq!(
+                said(&plan.host(&Link { group: 4, mtu: 1500, ..link(plan, String::new()) })),
+                [
+                    "putting link 7 into group 3",
+                    "setting the MTU of link 7 to 1400",
+                    "switching link 7 on",
+                    "adding the address 169.254.1.1/32 to link 7",
+                    "setting 10.0.0.1 on link 7 to 02:df:0e:7e:1b:1b",
+                    "adding the route to 10.0.0.1/32 over link 7",
+                    "adding the address fe80::1/64 to link 7",
+                    "setting 2001:db8::1 on link 7 to 02:df:0e:7e:1b:1b",
+                    "adding the route to 2001:db8::1/128 over link 7",
+                ]
+            );
+            assert_eq!(
+                said(&plan.node(&eth0(plan)).concat()),
+                [
+                    "switching lo on",
+                    "switching link 2 on",
+                    "adding the address 10.0.0.1/32 to link 2",
+                    "setting 169.254.1.1 on link 2 to 02:74:79:00:00:01",
+                    "adding the route to 0.0.0.0/0 over link 2",
+                    "adding the address 2001:db8::1/128 to link 2",
+                    "setting fe80::1 on link 2 to 02:74:79:00:00:01",
+                    "adding the route to ::/0 over link 2",
+                ]
+            );
+        });
+    }
+
+    #[test]
+    fn a_pair_that_is_right_stays() {
+        with_plan(|plan| {
+            let mut host = Recorder { links: vec![link(plan, plan.alias())], ..Recorder::default() };
+            let mut node = Recorder { links: vec![eth0(plan)], ..Recorder::default() };
+            ensure_pair(plan, &mut host, &mut node, NETNS).unwrap();
+            assert_eq!(host.changes, []);
+        });
+    }
+
+    #[test]
+    fn a_half_of_an_older_boot_is_replaced() {
+        with_plan(|plan| {
+            let mut host = Recorder { links: vec![link(plan, plan.alias())], ..Recorder::default() };
+            ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).unwrap();
+            assert!(matches!(&host.changes[..2], [Change::DeleteLink { .. }, Change::CreateVeth { .. }]), "{:?}", host.changes);
+        });
+    }
+
+    #[test]
+    fn creation_is_tried_again_while_the_old_half_dies() {
+        with_plan(|plan| {
+            let mut host = Recorder { refuse_creation: 3, ..Recorder::default() };
+            ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).unwrap();
+            let mut host = Recorder { refuse_creation: CREATION_TRIES + 1, ..Recorder::default() };
+            assert!(ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).is_err());
+        });
+    }
+
+    #[test]
+    fn links_of_others_are_not_touched() {
+        with_plan(|plan| {
+            for alias in ["", "somebody's", "testyard:main:0197e7a0-0000-7000-8000-000000000001:0197e7a0-0000-7000-8000-00000000000b"] {
+                let mut host = Recorder { links: vec![link(plan, alias.to_owned())], ..Recorder::default() };
+                assert!(ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).is_err(), "{alias}");
+                assert_eq!(host.changes, []);
+            }
+        });
+    }
+}

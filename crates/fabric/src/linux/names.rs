@@ -112,6 +112,6 @@ mod tests {
         assert!(b.chain.len() <= 28, "iptables refuses longer names");
         // Changing these would orphan what runs.
         assert_eq!(a.link(sliver), "tyaq1jppkb4smvs");
-        assert_eq!(a.node_mac(sliver).to_string(), "02:00:00:00:00:00");
+        assert_eq!(a.node_mac(sliver).to_string(), "02:c1:e5:10:e6:1e");
     }
 }

@@ -3,11 +3,11 @@
 //! from taking it later. Sockets end with the agent; what counts is the look when a forward is made.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, sockopt};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use testyard_model::sliver_type::Protocol;
 
 /// Host ports that are held.
@@ -22,14 +22,17 @@ impl Held {
         if self.sockets.contains_key(&(protocol, port)) {
             return Ok(true);
         }
-        match bind(protocol, port) {
-            Ok(socket) => {
-                self.sockets.insert((protocol, port), socket);
-                Ok(true)
-            }
-            Err(Errno::EADDRINUSE) => Ok(false),
-            Err(errno) => Err(errno),
+        // With address reuse only listening sockets are in the way of TCP: connections that linger after their service
+        // has ended are no service. But such a socket is not in the way of anybody either.
+        match bind(protocol, port, protocol == Protocol::Tcp) {
+            Ok(_) => {}
+            Err(Errno::EADDRINUSE) => return Ok(false),
+            Err(errno) => return Err(errno),
         }
+        if let Ok(socket) = bind(protocol, port, false) {
+            self.sockets.insert((protocol, port), socket);
+        }
+        Ok(true)
     }
 
     /// Lets a port go.
@@ -44,9 +47,9 @@ impl Held {
 }
 
 /// Binds both families with one socket; IPv4 alone where the kernel has no IPv6.
-fn bind(protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
+fn bind(protocol: Protocol, port: u16, reuse: bool) -> Result<OwnedFd, Errno> {
     let v6 = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
-    match open(AddressFamily::Inet6, protocol).and_then(|fd| {
+    match open(AddressFamily::Inet6, protocol, reuse).and_then(|fd| {
         socket::setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
         socket::bind(fd.as_raw_fd(), &v6).map(|()| fd)
     }) {
@@ -54,20 +57,17 @@ fn bind(protocol: Protocol, port: u16) -> Result<OwnedFd, Errno> {
         other => return other,
     }
     let v4 = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-    let fd = open(AddressFamily::Inet, protocol)?;
+    let fd = open(AddressFamily::Inet, protocol, reuse)?;
     socket::bind(fd.as_raw_fd(), &v4).map(|()| fd)
 }
 
-fn open(family: AddressFamily, protocol: Protocol) -> Result<OwnedFd, Errno> {
+fn open(family: AddressFamily, protocol: Protocol, reuse: bool) -> Result<OwnedFd, Errno> {
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
     };
     let fd = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    if protocol == Protocol::Tcp {
-        // Connections that linger after their service has ended are no service.
-        socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    }
+    socket::setsockopt(&fd, sockopt::ReuseAddr, &reuse)?;
     Ok(fd)
 }
 
@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(held.take(Protocol::Tcp, port), Ok(true));
         assert_eq!(held.take(Protocol::Tcp, port), Ok(true), "ours already");
         assert!(std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok(), "the other protocol is free");
+        assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_err(), "this one is held");
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "nothing listens");
         held.release(Protocol::Tcp, port);
         assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());

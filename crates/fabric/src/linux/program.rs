@@ -60,5 +60,7 @@ pub(crate) fn nft(action: &str, arguments: &[&str], stdin: &str) -> Result<Strin
     if output.success {
         return Ok(output.stdout);
     }
-    Err(FabricError::Kernel { action: action.to_owned(), detail: output.stderr })
+    // It goes on to quote what it did not understand.
+    let detail = output.stderr.lines().next().unwrap_or_default().to_owned();
+    Err(FabricError::Kernel { action: action.to_owned(), detail })
 }

@@ -55,7 +55,7 @@ table inet {table} {{
 		fib daddr type local dnat ip6 to tcp dport map @tcp6
 		fib daddr type local dnat ip6 to udp dport map @udp6
 	}}
-	chain masquerade {{
+	chain way_out {{
 		oifname {ours} ip saddr 127.0.0.0/8 masquerade
 		iifname {ours} oifname {ours} ct status dnat masquerade comment \"a node that calls itself by the host's port\"
 		oifname != \"{any}*\" ip saddr {net} masquerade
@@ -142,7 +142,7 @@ fn declarations(names: &Names) -> String {
 	chain source {{ type filter hook prerouting priority raw; policy accept; }}
 	chain forward_in {{ type nat hook prerouting priority dstnat; policy accept; }}
 	chain forward_own {{ type nat hook output priority -100; policy accept; }}
-	chain masquerade {{ type nat hook postrouting priority srcnat; policy accept; }}
+	chain way_out {{ type nat hook postrouting priority srcnat; policy accept; }}
 	chain forward {{ type filter hook forward priority filter; policy accept; }}
 	chain input {{ type filter hook input priority filter; policy accept; }}
 	chain from_node {{ }}
@@ -173,4 +173,36 @@ fn by_family(nets: impl Iterator<Item = IpNet>) -> Vec<(&'static str, String)> {
     let (v4, v6): (BTreeSet<IpNet>, BTreeSet<IpNet>) = nets.partition(|n| n.addr().is_ipv4());
     let list = |nets: BTreeSet<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     [("ip", v4), ("ip6", v6)].into_iter().filter(|(_, n)| !n.is_empty()).map(|(f, n)| (f, list(n))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            ipv4: "10.64.0.0/10".parse().unwrap(),
+            ipv6: Some("2001:db8:a::/64".parse().unwrap()),
+            denied: ["192.168.0.0/16", "192.168.1.0/24", "169.254.169.254/32", "fd00::/8"].map(|n| n.parse().unwrap()).into(),
+            name_servers: ["192.0.2.53", "2001:db8::53"].map(|n| n.parse().unwrap()).into(),
+            uplinks: ["eth0", "wlan0"].map(str::to_owned).into(),
+        }
+    }
+
+    /// `GOLDEN=write cargo test` makes the file anew, for review.
+    fn check(name: &str, text: &str) {
+        let path = format!("{}/tests/golden/{name}.nft", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("GOLDEN").is_some_and(|v| v == "write") {
+            std::fs::write(&path, text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path}");
+    }
+
+    #[test]
+    fn rules_are_as_reviewed() {
+        let names = Names::new(&"main".parse().unwrap());
+        check("full", &ruleset(&names, &policy()));
+        let bare = Policy { ipv6: None, denied: Vec::new(), name_servers: Vec::new(), uplinks: BTreeSet::new(), ..policy() };
+        check("bare", &ruleset(&names, &bare));
+    }
 }

@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A network namespace.
 #[derive(Clone, Debug)]
-pub struct Netns(Arc<File>);
+pub(crate) struct Netns(Arc<File>);
 
 impl Netns {
     /// A new one, with nothing but `lo`, down.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
         let make = || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
@@ -39,12 +39,12 @@ impl Netns {
     }
 
     /// Opens it, for as long as this value lives.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
     }
 
     /// Runs something inside. Sockets made there stay there.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 setns(&*self.0, CloneFlags::CLONE_NEWNET).expect("the namespace");
@@ -55,7 +55,7 @@ impl Netns {
     }
 
     /// Runs a program inside; its output, or what it complained about.
-    pub fn try_command(&self, line: &str, input: &str) -> Result<String, String> {
+    pub(crate) fn try_command(&self, line: &str, input: &str) -> Result<String, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         self.run(|| {
             let mut child = Command::new(words[0])
@@ -73,19 +73,19 @@ impl Netns {
     }
 
     /// Likewise for what must work.
-    pub fn command(&self, line: &str) -> String {
+    pub(crate) fn command(&self, line: &str) -> String {
         self.try_command(line, "").unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// Several.
-    pub fn commands(&self, lines: &[&str]) {
+    pub(crate) fn commands(&self, lines: &[&str]) {
         for line in lines {
             self.command(line);
         }
     }
 
     /// Starts a server that says its name and who it talks to.
-    pub fn serve(&self, address: &str, name: &'static str) -> Server {
+    pub(crate) fn serve(&self, address: &str, name: &'static str) -> Server {
         let address: SocketAddr = address.parse().expect("an address");
         let listener = Arc::new(self.run(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}")));
         let accepting = Arc::clone(&listener);
@@ -98,7 +98,7 @@ impl Netns {
     }
 
     /// What a server says, or `None`.
-    pub fn ask(&self, to: impl std::fmt::Display) -> Option<String> {
+    pub(crate) fn ask(&self, to: impl std::fmt::Display) -> Option<String> {
         let to: SocketAddr = to.to_string().parse().expect("an address");
         self.run(|| {
             let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
@@ -110,18 +110,18 @@ impl Netns {
     }
 
     /// The name of whoever answers, or "-".
-    pub fn who(&self, to: impl std::fmt::Display) -> String {
+    pub(crate) fn who(&self, to: impl std::fmt::Display) -> String {
         self.ask(to).map_or_else(|| "-".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
     }
 
     /// Whether an echo comes back.
-    pub fn pings(&self, to: &str) -> bool {
+    pub(crate) fn pings(&self, to: &str) -> bool {
         self.try_command(&format!("ping -c 1 -W 1 {to}"), "").is_ok()
     }
 }
 
 /// Ends when dropped, with its sockets: a namespace lives as long as a socket in it.
-pub struct Server {
+pub(crate) struct Server {
     listener: Arc<TcpListener>,
     thread: Option<JoinHandle<()>>,
 }
@@ -139,24 +139,32 @@ impl Drop for Server {
 ///
 /// Outside is 198.51.100.1 and 2001:db8:f::1, with another address 203.0.113.9; the host is 198.51.100.2 and
 /// 2001:db8:f::2. Its nodes live in 10.77.0.0/16 and 2001:db8:a::/64, which is routed to the host.
-pub struct World {
-    pub outside: Netns,
-    pub host: Netns,
+pub(crate) struct World {
+    pub(crate) outside: Netns,
+    pub(crate) host: Netns,
 }
 
-pub const HOST4: &str = "198.51.100.2";
-pub const HOST6: &str = "2001:db8:f::2";
-pub const OUTSIDE4: &str = "198.51.100.1";
-pub const OUTSIDE6: &str = "2001:db8:f::1";
-pub const UPLINK_MTU: u32 = 1400;
+pub(crate) const HOST4: &str = "198.51.100.2";
+pub(crate) const HOST6: &str = "2001:db8:f::2";
+pub(crate) const OUTSIDE4: &str = "198.51.100.1";
+pub(crate) const OUTSIDE6: &str = "2001:db8:f::1";
+pub(crate) const UPLINK_MTU: u32 = 1400;
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (outside, host) = (Netns::new(), Netns::new());
         host.command(&format!(
             "ip link add uplink mtu {UPLINK_MTU} type veth peer name world mtu {UPLINK_MTU} netns {}",
             outside.path().display()
         ));
+        for netns in [&outside, &host] {
+            // Or the kernel says nothing over IPv6 in the first seconds.
+            netns.run(|| {
+                for link in ["all", "default", "uplink", "world"] {
+                    let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_dad"), "0");
+                }
+            });
+        }
         outside.commands(&[
             "ip link set lo up",
             "ip link set world up",
@@ -176,7 +184,7 @@ impl World {
         Self { outside, host }
     }
 
-    pub fn config(&self, instance: &str) -> FabricConfig {
+    pub(crate) fn config(&self, instance: &str) -> FabricConfig {
         FabricConfig {
             instance: instance.parse().expect("a name"),
             ipv4: "10.77.0.0/16".parse().expect("a network"),
@@ -186,12 +194,12 @@ impl World {
         }
     }
 
-    pub fn fabric(&self, instance: &str) -> LinuxFabric {
+    pub(crate) fn fabric(&self, instance: &str) -> LinuxFabric {
         LinuxFabric::in_netns(self.config(instance), self.host.path())
     }
 
     /// Everything that a fabric could leave on the host.
-    pub fn traces(&self) -> String {
+    pub(crate) fn traces(&self) -> String {
         let neighbours = self.host.command("ip neighbour show nud permanent");
         let links = self.host.command("ip -o link show type veth");
         let links = links.lines().filter(|l| !l.contains("uplink")).collect::<Vec<_>>().join("\n");
@@ -201,7 +209,7 @@ impl World {
     }
 
     /// The elements of all sets of a testbed's table.
-    pub fn elements(&self, instance: &str) -> String {
+    pub(crate) fn elements(&self, instance: &str) -> String {
         let listing = self.host.command(&format!("nft list table inet testyard_{instance}"));
         listing.lines().skip_while(|l| !l.contains("set source4")).take_while(|l| !l.contains("chain"))
             .filter(|l| l.contains("elements") || l.contains(" . ") && !l.contains("type")).collect()
@@ -209,7 +217,7 @@ impl World {
 }
 
 /// An engine that starts nodes without a network leaves IPv6 off.
-pub fn node() -> Netns {
+pub(crate) fn node() -> Netns {
     let node = Netns::new();
     node.run(|| {
         for link in ["all", "default", "lo"] {
@@ -220,7 +228,7 @@ pub fn node() -> Netns {
 }
 
 /// A slice's number and a node's: addresses, and SSH at 30000 and the node's number.
-pub fn attachment(slice: u32, node: u16) -> Attachment {
+pub(crate) fn attachment(slice: u32, node: u16) -> Attachment {
     let [high, low] = node.to_be_bytes();
     Attachment {
         slice: SliceId::from_uuid(Uuid::from_u128(u128::from(slice))),
@@ -234,10 +242,10 @@ pub fn attachment(slice: u32, node: u16) -> Attachment {
     }
 }
 
-pub fn tcp(number: u16) -> Port {
+pub(crate) fn tcp(number: u16) -> Port {
     Port { protocol: Protocol::Tcp, number: NonZeroU16::new(number).expect("not 0") }
 }
 
-pub fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }

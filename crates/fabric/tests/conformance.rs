@@ -1,0 +1,81 @@
+//! What every fabric promises, for the fake and for Linux alike.
+
+mod support;
+
+use support::{World, attachment, node, tcp};
+use testyard_fabric::fake::{Call, FakeFabric, Failure, Verb};
+use testyard_fabric::{Attached, Fabric, FabricError, Forward, Repair};
+
+async fn conforms(fabric: &dyn Fabric) {
+    let (one, two) = (attachment(1, 1), attachment(1, 2));
+    let nodes = [node(), node()];
+    let seen = |list: Vec<Attached>| list.into_iter().map(|a| (a.slice, a.sliver, a.alive)).collect::<Vec<_>>();
+    fabric.prepare().await.unwrap();
+    fabric.prepare().await.unwrap();
+    assert_eq!(fabric.attached().await.unwrap(), []);
+    for _ in 0..2 {
+        fabric.attach(&one, &nodes[0].path()).await.unwrap();
+    }
+    fabric.attach(&two, &nodes[1].path()).await.unwrap();
+    assert_eq!(seen(fabric.attached().await.unwrap()), [(one.slice, one.sliver, true), (two.slice, two.sliver, true)]);
+    assert_eq!(fabric.repair().await.unwrap(), []);
+
+    let mut greedy = attachment(2, 3);
+    greedy.forwards.push(Forward { host_port: 30_001, port: tcp(80) });
+    let refused = fabric.attach(&greedy, &nodes[1].path()).await;
+    assert!(matches!(refused, Err(FabricError::PortTaken { port: 30_001 })), "{refused:?}");
+    assert_eq!(fabric.attached().await.unwrap().len(), 2, "a refused node leaves nothing");
+
+    for _ in 0..2 {
+        fabric.detach(one.sliver).await.unwrap();
+    }
+    assert_eq!(seen(fabric.attached().await.unwrap()), [(two.slice, two.sliver, true)]);
+    greedy.forwards.remove(0);
+    fabric.attach(&greedy, &nodes[0].path()).await.unwrap();
+    fabric.detach(greedy.sliver).await.unwrap();
+    for _ in 0..2 {
+        fabric.reset().await.unwrap();
+        assert_eq!(fabric.attached().await.unwrap(), []);
+    }
+    // And from the beginning.
+    fabric.attach(&one, &nodes[0].path()).await.unwrap();
+    fabric.reset().await.unwrap();
+}
+
+#[tokio::test]
+async fn linux() {
+    let world = World::new();
+    conforms(&world.fabric("conform")).await;
+    assert_eq!(world.host.command("nft list ruleset"), "");
+    assert_eq!(world.traces(), "");
+}
+
+#[tokio::test]
+async fn fake() {
+    conforms(&FakeFabric::new()).await;
+}
+
+#[tokio::test]
+async fn the_fake_does_as_a_test_says() {
+    use futures_util::StreamExt as _;
+    let fabric = FakeFabric::new();
+    let test = fabric.clone();
+    let (one, path) = (attachment(1, 1), std::path::Path::new("/proc/7/ns/net"));
+    test.fail(Verb::Attach, 2, Failure::Kernel("no memory".into()));
+    fabric.attach(&one, path).await.unwrap();
+    assert!(matches!(fabric.attach(&one, path).await, Err(FabricError::Kernel { detail, .. }) if detail == "no memory"));
+    fabric.attach(&one, path).await.unwrap();
+    test.end(one.sliver, path);
+    assert!(!fabric.attached().await.unwrap()[0].alive);
+    assert!(matches!(fabric.attach(&one, path).await, Err(FabricError::Gone { sliver }) if sliver == one.sliver));
+    test.boot(path);
+    fabric.attach(&one, path).await.unwrap();
+    test.take_port(30_002);
+    assert!(matches!(fabric.attach(&attachment(1, 2), path).await, Err(FabricError::PortTaken { port: 30_002 })));
+    let mut disturbances = fabric.disturbances();
+    test.disturb(vec![Repair::Jump]);
+    disturbances.next().await.unwrap();
+    assert_eq!(fabric.repair().await.unwrap(), [Repair::Jump]);
+    assert_eq!(test.attachments(), [one]);
+    assert_eq!(test.calls().last(), Some(&Call::Repair));
+}
