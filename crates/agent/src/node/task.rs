@@ -82,6 +82,8 @@ pub(crate) struct Task {
     /// Whether the runtime has been asked what it has of this node.
     known: bool,
     facts: Facts,
+    /// What is tried now; deaths and giving up are counted for one attempt.
+    attempt: Option<Attempt>,
     /// What was given to the fabric in this run.
     attachment: Option<Attachment>,
     doing: Doing,
@@ -128,6 +130,7 @@ impl Task {
             kind: found.runtime,
             known: found.known,
             facts,
+            attempt: None,
             attachment: None,
             doing: Doing::default(),
             image,
@@ -217,8 +220,11 @@ impl Task {
         if self.attachment.as_ref().is_some_and(|attachment| *attachment != self.attachment_of(wanted)) {
             self.facts.attached = None;
         }
-        if wanted.node.power == desired::Power::Off {
+        let attempt = Attempt::of(&wanted.node);
+        if self.attempt != Some(attempt) || wanted.node.power == desired::Power::Off {
+            self.attempt = Some(attempt);
             self.facts.given_up = None;
+            self.facts.deaths.clear();
         }
         loop {
             let step = decide(&wanted.node, &self.facts, (self.context.now)());
