@@ -1,0 +1,91 @@
+//! From a call to its answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use testyard_trust::{Operation, Trust};
+
+use crate::answer::{Outcome, failed, succeeded};
+use crate::code::GeniCode;
+use crate::door::Door;
+use crate::methods;
+use crate::settings::AmSettings;
+use crate::testbed::Testbed;
+use crate::tls::Peer;
+use crate::xmlrpc::{Call, Fault, Value};
+
+/// The AM API of one testbed. Cloning is cheap.
+#[derive(Clone)]
+pub struct AmService {
+    testbed: Arc<dyn Testbed>,
+    trust: Arc<Trust>,
+    settings: Arc<ArcSwap<AmSettings>>,
+}
+
+impl AmService {
+    /// The AM API of this testbed, for callers that `trust` knows. Both `trust` and `settings` may be replaced
+    /// while calls run; each call goes by what it found when it came.
+    #[must_use]
+    pub fn new(testbed: Arc<dyn Testbed>, trust: Arc<Trust>, settings: Arc<ArcSwap<AmSettings>>) -> Self {
+        Self { testbed, trust, settings }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<AmSettings> {
+        self.settings.load_full()
+    }
+
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// [`Fault`] only if there is no such method. Everything else is a value with a code.
+    pub async fn call(&self, peer: &Peer, call: Call) -> Result<Value, Fault> {
+        let begun = Instant::now();
+        if call.method == "GetVersion" {
+            let outcome = methods::get_version(&self.settings(), &call.arguments);
+            log(peer, "GetVersion", &outcome, begun);
+            return Ok(outcome.unwrap_or_else(|failure| failed(failure, Value::empty())));
+        }
+        let operation: Operation = call.method.parse().map_err(|_| no_such_method(&call.method))?;
+        let value_of_failure = methods::value_of_failure(operation, &call.arguments);
+        let door = Door {
+            testbed: &*self.testbed,
+            verifier: self.trust.verifier(),
+            settings: self.settings(),
+            peer,
+            operation,
+            now: Timestamp::now(),
+        };
+        let outcome = methods::run(&door, call.arguments).await;
+        log(peer, operation.as_str(), &outcome, begun);
+        Ok(match outcome {
+            Ok(value) => succeeded(value),
+            Err(failure) => failed(failure, value_of_failure),
+        })
+    }
+}
+
+fn no_such_method(name: &str) -> Fault {
+    tracing::info!(method = ?name, "no such method");
+    let of_version_2 = ["CreateSliver", "SliverStatus", "RenewSliver", "DeleteSliver"];
+    let hint = match of_version_2.contains(&name) {
+        true => "it is of version 2 of the AM API, and this server speaks version 3",
+        false => "this server speaks version 3 of the GENI AM API",
+    };
+    Fault::new(Fault::NO_METHOD, format!("there is no method {name:?}: {hint}"))
+}
+
+/// One line per call: who, what, how it went. Never what was passed: credentials and keys are in there.
+fn log(peer: &Peer, method: &str, outcome: &Outcome, begun: Instant) {
+    let who = peer.chain.as_ref().ok().and_then(|chain| chain.leaf()).and_then(|leaf| leaf.urn().ok());
+    let who = who.map_or_else(|| "nobody".to_owned(), ToString::to_string);
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(_) => tracing::info!(method, who, ms, "done"),
+        Err(failure) if failure.code == GeniCode::Forbidden => {
+            tracing::warn!(method, who, ms, why = ?failure.output, "forbidden");
+        }
+        Err(failure) => tracing::info!(method, who, ms, code = %failure.code, "refused"),
+    }
+}

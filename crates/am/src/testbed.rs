@@ -1,0 +1,30 @@
+//! What this front door needs of a testbed. The controller is one; tests script another.
+
+use async_trait::async_trait;
+use testyard_controller::api::{
+    Allocate, Caller, Effort, Offer, Perform, Provision, Refusal, Renew, Selection, SliceView,
+};
+use testyard_model::urn::SliceUrn;
+
+/// The methods of the controller, each asked by a caller who has been authorised.
+#[async_trait]
+pub trait Testbed: Send + Sync + 'static {
+    /// What there is and what is free of it.
+    async fn offer(&self) -> Result<Offer, Refusal>;
+    /// Reserves.
+    async fn allocate(&self, caller: &Caller, call: Allocate) -> Result<SliceView, Refusal>;
+    /// Gives what is reserved.
+    async fn provision(&self, caller: &Caller, call: Provision) -> Result<SliceView, Refusal>;
+    /// What the slivers are. A slice that has none is [`Refusal::NotFound`] or an empty view.
+    async fn describe(&self, caller: &Caller, selection: Selection) -> Result<SliceView, Refusal>;
+    /// How the slivers are.
+    async fn status(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView, Refusal>;
+    /// Acts on slivers.
+    async fn perform(&self, caller: &Caller, call: Perform) -> Result<SliceView, Refusal>;
+    /// Moves the end of slivers.
+    async fn renew(&self, caller: &Caller, call: Renew) -> Result<SliceView, Refusal>;
+    /// Takes slivers back.
+    async fn delete(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView, Refusal>;
+    /// Stops everything of a slice and closes it to its users.
+    async fn shutdown_slice(&self, caller: &Caller, slice: SliceUrn) -> Result<(), Refusal>;
+}
