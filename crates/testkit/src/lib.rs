@@ -3,12 +3,14 @@
 //! | module | for |
 //! | --- | --- |
 //! | [`needs`] | asking for root, an engine, a program; a test that lacks one fails and says so |
+//! | [`engine`] | a Docker Engine of one's own, to end and to start again |
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
 //! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
 //! | [`shared`] | test data beside the project, named when it is missing |
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod leaks;
 pub mod needs;
 pub mod shared;
