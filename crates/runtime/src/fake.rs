@@ -136,6 +136,11 @@ impl FakeRuntime {
         self.world.lock().scripts.insert(hostname.clone(), script);
     }
 
+    /// Gives the host a device file, beside `/dev/null` and `/dev/net/tun`.
+    pub fn add_device(&self, path: &str) {
+        self.world.lock().devices.push(path.to_owned());
+    }
+
     /// Makes calls fail. Of several faults that fit a call, the first injected acts.
     pub fn inject(&self, fault: Fault) {
         self.world.lock().faults.push(fault);
@@ -236,7 +241,7 @@ impl Runtime for FakeRuntime {
     async fn create(&self, spec: &NodeSpec) -> Result<(), RuntimeError> {
         let latency = self.world.lock().latency.create;
         let call = self.world.enter(Op::Create, Some(&spec.key), latency).await?;
-        self.world.lock().nodes.entry(spec.key).or_insert_with(|| world::Node::new(spec.clone()));
+        self.world.lock().create(spec)?;
         call.leave(()).await
     }
 

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) calls: HashMap<Op, usize>,
     pub(super) away: bool,
+    /// Device files that the host has.
+    pub(super) devices: Vec<String>,
     runs: u32,
 }
 
@@ -79,7 +81,10 @@ pub(super) struct Call {
 impl World {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                devices: ["/dev/null", "/dev/net/tun"].map(str::to_owned).to_vec(),
+                ..State::default()
+            }),
             events: broadcast::Sender::new(WAITING),
             began: (Timestamp::now(), tokio::time::Instant::now()),
         }
@@ -195,6 +200,16 @@ impl World {
 // === impl State ===
 
 impl State {
+    pub(super) fn create(&mut self, spec: &NodeSpec) -> Result<(), RuntimeError> {
+        let has = |path: &str| self.devices.iter().any(|device| device == path);
+        if let Some(device) = spec.privileges.devices.iter().find(|device| !has(device.as_str())) {
+            let detail = format!("this host has no {device}: take it out of the sliver type");
+            return Err(RuntimeError::Refused { key: spec.key, detail });
+        }
+        self.nodes.entry(spec.key).or_insert_with(|| Node::new(spec.clone()));
+        Ok(())
+    }
+
     pub(super) fn listen(&mut self, key: &NodeKey) -> Listener {
         self.sockets.entry(*key).or_insert_with(Socket::new).listen()
     }
