@@ -166,16 +166,14 @@ impl<'a> Writer<'a> {
         self.out.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
     }
 
-    fn escape(&mut self, text: &str, entity: fn(u8) -> Option<&'static str>) {
-        let mut done = 0;
-        for (index, byte) in text.bytes().enumerate() {
-            if let Some(entity) = entity(byte) {
-                self.out.push_str(&text[done..index]);
-                self.out.push_str(entity);
-                done = index + 1;
-            }
+    /// Most text is base64 and needs no escapes: it is looked over in one go and copied in one piece.
+    fn escape(&mut self, mut text: &str, entity: impl Fn(u8) -> Option<&'static str>) {
+        while let Some(index) = text.bytes().position(|byte| byte <= b'>' && entity(byte).is_some()) {
+            self.out.push_str(&text[..index]);
+            self.out.push_str(entity(text.as_bytes()[index]).unwrap_or_default());
+            text = &text[index + 1..];
         }
-        self.out.push_str(&text[done..]);
+        self.out.push_str(text);
     }
 }
 

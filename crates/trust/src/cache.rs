@@ -4,6 +4,7 @@
 //! A cache belongs to one verifier, and a verifier to one set of roots, so a root that was dropped takes all that was
 //! found with it along.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +28,10 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         Self { limit, generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new() }) }
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<V> {
+    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = generations.young.get(key) {
             return Some(value.clone());

@@ -83,7 +83,10 @@ fn bare(text: &str) -> Result<Vec<Vec<u8>>, PemError> {
 
 /// Base64 with any white space in it.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let mut compact = Vec::with_capacity(text.len());
+    for line in text.split_ascii_whitespace() {
+        compact.extend_from_slice(line.as_bytes());
+    }
     STANDARD.decode(compact).ok()
 }
 

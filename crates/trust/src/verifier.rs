@@ -4,10 +4,9 @@
 //! remembers what it found out about certificates ([`crate::cache`]), never about signatures.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use jiff::Timestamp;
-use openssl::sha::{Sha256, sha256};
+use openssl::sha::Sha256;
 use testyard_model::time;
 use testyard_model::urn::Urn;
 
@@ -27,6 +26,9 @@ use crate::speaks_for;
 /// Credentials in one call at most.
 pub const MAX_CREDENTIALS: usize = 20;
 
+/// Different certificates in all credentials of one call: reading one costs more than checking a signature.
+const MAX_CALL_CERTIFICATES: usize = 128;
+
 /// Certificates and chains that are remembered: some users' worth, a few megabytes.
 const REMEMBERED: usize = 512;
 
@@ -35,8 +37,8 @@ const REMEMBERED: usize = 512;
 pub struct Verifier {
     roots: TrustRoots,
     policy: CryptoPolicy,
-    /// Certificates that once had a chain, by the hash of their bytes.
-    certificates: Cache<[u8; 32], Certificate>,
+    /// Certificates that once had a chain, by their bytes.
+    certificates: Cache<Vec<u8>, Certificate>,
     /// Chains that were found, by the leaf and everything that was offered with it: what is remembered never makes a
     /// verdict depend on earlier calls.
     chains: Cache<[u8; 32], Chain>,
@@ -125,7 +127,7 @@ impl Verifier {
 pub(crate) struct Session<'a> {
     verifier: &'a Verifier,
     now: Timestamp,
-    read: RefCell<HashMap<[u8; 32], Certificate>>,
+    read: RefCell<Vec<Certificate>>,
 }
 
 impl<'a> Session<'a> {
@@ -154,15 +156,14 @@ impl<'a> Session<'a> {
 
     /// Reads a certificate, unless this call or an earlier one has.
     pub(crate) fn certificate(&self, der: &[u8]) -> Result<Certificate, CertificateError> {
-        let key = sha256(der);
-        if let Some(known) = self.read.borrow().get(&key) {
+        if let Some(known) = self.read.borrow().iter().find(|known| known.der() == der) {
             return Ok(known.clone());
         }
-        let certificate = match self.verifier.certificates.get(&key) {
+        let certificate = match self.verifier.certificates.get(der) {
             Some(known) => known,
             None => Certificate::from_der(der)?,
         };
-        self.read.borrow_mut().insert(key, certificate.clone());
+        self.read.borrow_mut().push(certificate.clone());
         Ok(certificate)
     }
 
@@ -185,7 +186,7 @@ impl<'a> Session<'a> {
         let chain = Chain::verify(leaf, pool, &verifier.roots, &verifier.policy, self.now)
             .map_err(|error| refuse_chain(&error, role))?;
         for certificate in chain.certificates() {
-            verifier.certificates.put(certificate.fingerprint().0, certificate.clone());
+            verifier.certificates.put(certificate.der().to_vec(), certificate.clone());
         }
         verifier.chains.put(key, chain.clone());
         Ok(chain)
@@ -204,11 +205,11 @@ impl<'a> Session<'a> {
         if !links.iter().all(|link| link.credential.rights().is_some()) {
             return Err(Refusal::new(Step::Type, Reason::Type, "it is not a privilege credential"));
         }
-        let pool = self.pool(&links);
         let mut signers = Vec::new();
         for link in &links {
             signers.push(self.verified_signer(link)?);
         }
+        let pool = self.pool(&links)?;
         let mut chains = Vec::new();
         for signer in &signers {
             chains.push(self.chain(signer, &pool, Role::Signer)?);
@@ -222,7 +223,7 @@ impl<'a> Session<'a> {
 
     /// Every certificate of a document: what its authors offer as intermediates. Broken ones are named later, where
     /// they are needed.
-    fn pool(&self, links: &[Link<'_, '_>]) -> Vec<Certificate> {
+    fn pool(&self, links: &[Link<'_, '_>]) -> Result<Vec<Certificate>, Refusal> {
         let mut pool: Vec<Certificate> = Vec::new();
         for link in links {
             let rights = link.credential.rights();
@@ -232,9 +233,14 @@ impl<'a> Session<'a> {
                     Ok(certificate) if !pool.contains(&certificate) => pool.push(certificate),
                     _ => {}
                 }
+                if self.read.borrow().len() > MAX_CALL_CERTIFICATES {
+                    let message =
+                        format!("it brings more than {MAX_CALL_CERTIFICATES} different certificates");
+                    return Err(Refusal::new(Step::Size, Reason::Limit, message));
+                }
             }
         }
-        pool
+        Ok(pool)
     }
 
     /// The certificate that a signature names first, once it has proved that it signed.

@@ -1,4 +1,10 @@
 //! The credential corpus: every undisputed vector gets its verdict, its reason and its grants.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may panic, its helpers too"
+)]
 
 use std::path::Path;
 
