@@ -1,0 +1,11 @@
+//! From an RSpec to SSH, as users do it: the real program, the real engine, the real ssh.
+//!
+//! Every test has a testbed of its own with its own mark, and demands that nothing is left when it is gone.
+
+mod durability;
+mod genilib;
+mod lifecycle;
+mod network;
+mod policy;
+mod services;
+mod support;
