@@ -19,13 +19,23 @@ use nix::errno::Errno;
 
 use super::names::{HOST_MAC, NODE_LINK, Names};
 use super::{namespace, settings};
-use crate::netlink::{Change, ChangeError, Link, LinkRef, Peer, Refusal, Route, Routing, Rtnetlink};
+use crate::netlink::ethtool::Ethtool;
+use crate::netlink::{Change, ChangeError, Ipv4Setting, Link, LinkRef, Peer, Refusal, Route, Routing, Rtnetlink};
 use crate::{Attachment, ControlAddress, FabricError};
 
 /// What nodes see as their router.
 pub(crate) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// Likewise over IPv6.
 pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// `RouteLocalnet`: forwarded ports answer on 127.0.0.1 too; rules keep nodes from the host's loopback.
+/// `ReversePathFilter`: forged sources stop here also while somebody has flushed the rules.
+const HOST_HALF: [(Ipv4Setting, u32); 4] = [
+    (Ipv4Setting::RouteLocalnet, 1),
+    (Ipv4Setting::ReversePathFilter, 1),
+    (Ipv4Setting::SendRedirects, 0),
+    (Ipv4Setting::AcceptRedirects, 0),
+];
 
 /// The old half of a restarted node may be dying while a new one is made.
 const CREATION_TRIES: u32 = 20;
@@ -56,8 +66,7 @@ impl Plan<'_> {
         let group = self.attachment.tag.0.get();
         vec![
             Change::CreateVeth { name, mac: HOST_MAC, mtu: self.mtu, group, peer },
-            Change::Alias { link: link.clone(), text: self.alias() },
-            Change::NoAutoAddress { link },
+            Change::Alias { link, text: self.alias() },
         ]
     }
 
@@ -74,6 +83,7 @@ impl Plan<'_> {
             all.push(Change::Mtu { link: link.clone(), mtu: self.mtu });
         }
         all.extend([
+            Change::Ipv4Settings { link: link.clone(), settings: HOST_HALF.into() },
             Change::Up { link },
             Change::Address { index, ip: single(GATEWAY4.into()) },
             Change::Neighbour { index, ip: ipv4.into(), mac },
@@ -140,18 +150,18 @@ pub(crate) fn connect(plan: &Plan<'_>, host: &mut impl Routing, netns: &File) ->
     };
     let mut node = node_wanted()?;
     if plan.attachment.address.ipv6.is_some() {
-        settings::enforce(&settings::node())?;
+        settings::switch_ipv6_on()?;
     }
     namespace::enter(&home).map_err(|e| entering("the host's namespace", &e))?;
 
+    let mut carrier = Ethtool::open().unwrap_or_default();
     let half = ensure_pair(plan, host, &mut node, netns.as_raw_fd())?;
-    settings::enforce(&settings::host_half(&link, plan.attachment.address.ipv6.is_some()))?;
+    if plan.attachment.address.ipv6.is_some() {
+        settings::enforce(&settings::host_half(&link))?;
+    }
     host.apply(&plan.host(&half)).map_err(refused)?;
 
     namespace::enter(netns).map_err(|e| entering("the node's namespace", &e))?;
-    if plan.attachment.address.ipv6.is_some() {
-        settings::enforce(&settings::node_half(NODE_LINK))?;
-    }
     let inner = node.link(NODE_LINK).map_err(|r| kernel("looking for eth0 in the node", &r))?.ok_or_else(|| {
         FabricError::Gone { sliver: plan.attachment.sliver }
     })?;
@@ -160,6 +170,9 @@ pub(crate) fn connect(plan: &Plan<'_>, host: &mut impl Routing, netns: &File) ->
             Err(error) if error.refusal.errno == Errno::EEXIST && is_default_route(&changes) => {}
             other => other.map_err(refused)?,
         }
+    }
+    if let Some(Err(refusal)) = carrier.as_mut().map(|carrier| carrier.settle(half.index)) {
+        tracing::debug!(%refusal, link, "the first packets to a node may be lost");
     }
     Ok(half.index)
 }
@@ -195,7 +208,7 @@ fn ensure_pair(
     let mut tries = 0;
     loop {
         match host.apply(&plan.creation(netns)) {
-            Ok(()) => break,
+            Ok(()) => break without_auto_address(host, &name)?,
             Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. }) if tries < CREATION_TRIES => {
                 // Either the old half is still dying, or the node has an eth0 of its own.
                 if find(host)?.is_none() && node.link(NODE_LINK).is_ok_and(|l| l.is_some()) && tries > 1 {
@@ -210,6 +223,14 @@ fn ensure_pair(
         }
     }
     find(host)?.ok_or(FabricError::Gone { sliver: plan.attachment.sliver })
+}
+
+/// Where there is no IPv6, there is nothing to switch off.
+fn without_auto_address(host: &mut impl Routing, name: &str) -> Result<(), FabricError> {
+    match host.apply(&[Change::NoAutoAddress { link: LinkRef::Name(name.to_owned()) }]) {
+        Err(error) if error.refusal.errno != Errno::EAFNOSUPPORT => Err(refused(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a link of ours; the other half goes with it.
@@ -291,7 +312,6 @@ mod tests {
                 [
                     format!("making the interfaces {name} and eth0"),
                     format!("marking {name}"),
-                    format!("switching automatic addresses of {name} off"),
                 ]
             );
             assert_eq!(
@@ -299,6 +319,7 @@ mod tests {
                 [
                     "putting link 7 into group 3",
                     "setting the MTU of link 7 to 1400",
+                    "changing IPv4 settings of link 7",
                     "switching link 7 on",
                     "adding the address 169.254.1.1/32 to link 7",
                     "setting 10.0.0.1 on link 7 to 02:df:0e:7e:1b:1b",

@@ -40,29 +40,20 @@ pub(crate) fn host(ipv6: bool, ipv6_proxy: bool, uplink6: Option<&str>) -> Vec<S
     all
 }
 
-/// What the host's half of a control interface must have.
-pub(crate) fn host_half(link: &str, ipv6: bool) -> Vec<Setting> {
-    let v4 = |name: &str, value| Setting::new(format!("ipv4/conf/{link}/{name}"), value);
-    let v6 = |name: &str, value| Setting::new(format!("ipv6/conf/{link}/{name}"), value);
-    // route_localnet: forwarded ports answer on 127.0.0.1 too; rules keep nodes from the host's loopback.
-    // rp_filter: forged sources stop here also while somebody has flushed the rules.
-    let mut all = vec![v4("route_localnet", "1"), v4("rp_filter", "1"), v4("send_redirects", "0"), v4("accept_redirects", "0")];
-    if ipv6 {
-        all.extend([v6("disable_ipv6", "0"), v6("accept_ra", "0"), v6("accept_redirects", "0"), v6("forwarding", "1")]);
-    }
-    all
+/// What the host's half of a control interface must have for IPv6. It forwards, and so hears no router, by `all`.
+pub(crate) fn host_half(link: &str) -> Vec<Setting> {
+    let setting = |name: &str, value| Setting::new(format!("ipv6/conf/{link}/{name}"), value);
+    vec![setting("disable_ipv6", "0"), setting("accept_ra", "0")]
 }
 
-/// IPv6 in a node, which engines switch off where they give no network: before the interface is there.
-pub(crate) fn node() -> Vec<Setting> {
-    ["all", "default", "lo"].map(|link| Setting::new(format!("ipv6/conf/{link}/disable_ipv6"), "0")).into()
-}
-
-/// The node's half.
-pub(crate) fn node_half(link: &str) -> Vec<Setting> {
-    [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")]
-        .map(|(name, value)| Setting::new(format!("ipv6/conf/{link}/{name}"), value))
-        .into()
+/// IPv6 in a node, which engines switch off where they give no network. One write is for all links, also those to come;
+/// looking first would cost more, since the kernel finds these files the slower the more namespaces there are.
+pub(crate) fn switch_ipv6_on() -> Result<(), FabricError> {
+    let path = format!("{ROOT}/ipv6/conf/all/disable_ipv6");
+    fs::write(path, "0").map_err(|error| FabricError::Kernel {
+        action: "switching IPv6 on in the node".to_owned(),
+        detail: error.to_string(),
+    })
 }
 
 /// Makes settings so; returns those that were not.

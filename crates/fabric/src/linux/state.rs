@@ -49,6 +49,8 @@ pub(crate) struct State {
     held: Held,
     loaded: Option<Loaded>,
     uplink: Uplink,
+    /// Kept open: the kernel makes whoever closes one wait for all changes of packet rules to settle.
+    table: Option<Table>,
 }
 
 impl State {
@@ -111,13 +113,12 @@ impl State {
         if !in_place {
             self.load(names, text)?;
         }
-        let mut table = open_table(names)?;
-        let present = table.read().map_err(|r| kernel("reading packet rules", &r))?.unwrap_or_default();
+        let present = self.present(names)?.unwrap_or_default();
         let wanted: Elements = self.known.values().flat_map(|a| wanted::elements(names, a)).collect();
         let change = difference_of_all(&present, &wanted);
         self.elements = present;
         let complete = change.add.is_empty();
-        self.change(&mut table, change)?;
+        self.change(names, change)?;
         Ok(!in_place || !complete)
     }
 
@@ -193,9 +194,7 @@ impl State {
         for (protocol, port) in change.remove.keys().filter_map(host_port).filter(|p| !fresh.contains(p)) {
             self.held.release(protocol, port);
         }
-        if !(change.remove.is_empty() && change.add.is_empty()) {
-            self.change(&mut open_table(names)?, change)?;
-        }
+        self.change(names, change)?;
         self.known.insert(attachment.sliver, attachment.clone());
         Ok(())
     }
@@ -242,19 +241,20 @@ impl State {
         for (protocol, port) in remove.keys().filter_map(host_port) {
             self.held.release(protocol, port);
         }
-        if !remove.is_empty() {
-            self.change(&mut open_table(names)?, Difference { remove, add: Elements::new() })?;
-        }
+        self.change(names, Difference { remove, add: Elements::new() })?;
         Ok(addresses)
     }
 
     /// Changes the kernel and the mirror. Where they differ, the kernel is read and asked once more.
-    fn change(&mut self, table: &mut Table, mut change: Difference) -> Result<(), FabricError> {
+    fn change(&mut self, names: &Names, mut change: Difference) -> Result<(), FabricError> {
+        if change.remove.is_empty() && change.add.is_empty() {
+            return Ok(());
+        }
         let failed = |(element, refusal): (String, Refusal)| kernel(&format!("changing packet rules ({element})"), &refusal);
-        match table.change(&change.remove, &change.add) {
+        match self.table(names)?.change(&change.remove, &change.add) {
             Ok(()) => {}
             Err((_, Refusal { errno: Errno::ENOENT | Errno::EEXIST, .. })) => {
-                let Some(present) = table.read().map_err(|r| kernel("reading packet rules", &r))? else {
+                let Some(present) = self.present(names)? else {
                     return Err(FabricError::Kernel {
                         action: "changing packet rules".to_owned(),
                         detail: "somebody has removed them; they are made again when that is noticed".to_owned(),
@@ -267,7 +267,7 @@ impl State {
                 }).map(|(e, m)| (e.clone(), m.clone())));
                 change.add.retain(|e, _| !present.contains_key(e));
                 self.elements = present;
-                table.change(&change.remove, &change.add).map_err(failed)?;
+                self.table(names)?.change(&change.remove, &change.add).map_err(failed)?;
             }
             Err(error) => return Err(failed(error)),
         }
@@ -293,8 +293,20 @@ impl State {
 
     /// Reads the elements that are there, when nothing has been made yet.
     pub(crate) fn read_elements(&mut self, names: &Names) -> Result<(), FabricError> {
-        self.elements = open_table(names)?.read().map_err(|r| kernel("reading packet rules", &r))?.unwrap_or_default();
+        self.elements = self.present(names)?.unwrap_or_default();
         Ok(())
+    }
+
+    /// What is in the kernel's sets; `None` without a table.
+    fn present(&mut self, names: &Names) -> Result<Option<Elements>, FabricError> {
+        self.table(names)?.read().map_err(|r| kernel("reading packet rules", &r))
+    }
+
+    fn table(&mut self, names: &Names) -> Result<&mut Table, FabricError> {
+        match &mut self.table {
+            Some(table) => Ok(table),
+            none => Ok(none.insert(open_table(names)?)),
+        }
     }
 
     /// Removes everything with the instance's mark.

@@ -32,8 +32,10 @@ pub(crate) enum Change {
     CreateVeth { name: String, mac: Mac, mtu: u32, group: u32, peer: Peer },
     /// The text that marks a link as ours.
     Alias { link: LinkRef, text: String },
-    /// No link-local address of the kernel's own making.
+    /// No link-local address of the kernel's own making. Refused where the kernel has no IPv6.
     NoAutoAddress { link: LinkRef },
+    /// Settings of a link's IPv4, as below `/proc/sys/net/ipv4/conf`.
+    Ipv4Settings { link: LinkRef, settings: Vec<(Ipv4Setting, u32)> },
     /// The number that packet rules know a set of links by.
     Group { link: LinkRef, group: u32 },
     Mtu { link: LinkRef, mtu: u32 },
@@ -47,6 +49,15 @@ pub(crate) enum Change {
     Neighbour { index: u32, ip: IpAddr, mac: Mac },
     /// Whether the address is answered for on the link.
     Proxy { index: u32, ip: IpAddr, present: bool },
+}
+
+/// The kernel's numbers (linux/ip.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ipv4Setting {
+    AcceptRedirects = 4,
+    SendRedirects = 6,
+    ReversePathFilter = 8,
+    RouteLocalnet = 26,
 }
 
 /// A link that is there.
@@ -100,6 +111,7 @@ impl fmt::Display for Change {
             Self::CreateVeth { name, peer, .. } => write!(f, "making the interfaces {name} and {}", peer.name),
             Self::Alias { link, .. } => write!(f, "marking {link}"),
             Self::NoAutoAddress { link } => write!(f, "switching automatic addresses of {link} off"),
+            Self::Ipv4Settings { link, .. } => write!(f, "changing IPv4 settings of {link}"),
             Self::Group { link, group } => write!(f, "putting {link} into group {group}"),
             Self::Mtu { link, mtu } => write!(f, "setting the MTU of {link} to {mtu}"),
             Self::Up { link } => write!(f, "switching {link} on"),

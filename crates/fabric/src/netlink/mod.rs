@@ -6,13 +6,14 @@
 
 pub(crate) mod change;
 pub(crate) mod elements;
+pub(crate) mod ethtool;
 #[cfg(test)]
 pub(crate) mod recorded;
 pub(crate) mod rtnetlink;
 pub(crate) mod socket;
 pub(crate) mod wire;
 
-pub(crate) use change::{Change, Link, LinkRef, Mac, Peer, Route};
+pub(crate) use change::{Change, Ipv4Setting, Link, LinkRef, Mac, Peer, Route};
 pub(crate) use rtnetlink::Rtnetlink;
 pub(crate) use socket::Refusal;
 

@@ -18,6 +18,7 @@ const ROUTE_HEADER: usize = 12;
 const NEIGHBOUR_HEADER: usize = 12;
 /// `enum` of linux/veth.h, linux/if_link.h and linux/if_addr.h that libc does not have.
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -94,12 +95,17 @@ pub(crate) fn encode(change: &Change) -> Message {
                 .attr(libc::IFLA_ADDRESS, &mac.0)
                 .u32(libc::IFLA_MTU, *mtu)
                 .u32(libc::IFLA_GROUP, *group)
+                // Else the kernel makes a queue for each processor, and waits until all but one are gone again.
+                .u32(libc::IFLA_NUM_TX_QUEUES, 1)
+                .u32(libc::IFLA_NUM_RX_QUEUES, 1)
                 .nest(libc::IFLA_LINKINFO, |m| {
                     m.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |m| {
                         m.nest_with(VETH_INFO_PEER, &[0; LINK_HEADER], |m| {
                             m.text(libc::IFLA_IFNAME, &peer.name)
                                 .attr(libc::IFLA_ADDRESS, &peer.mac.0)
                                 .u32(libc::IFLA_MTU, *mtu)
+                                .u32(libc::IFLA_NUM_TX_QUEUES, 1)
+                                .u32(libc::IFLA_NUM_RX_QUEUES, 1)
                                 .u32(libc::IFLA_NET_NS_FD, peer.netns.cast_unsigned())
                         })
                     })
@@ -108,6 +114,11 @@ pub(crate) fn encode(change: &Change) -> Message {
         Change::Alias { link, text } => set_link(link, false).attr(libc::IFLA_IFALIAS, text.as_bytes()),
         Change::NoAutoAddress { link } => set_link(link, false).nest(libc::IFLA_AF_SPEC, |m| {
             m.nest(libc::AF_INET6 as u16, |m| m.attr(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]))
+        }),
+        Change::Ipv4Settings { link, settings } => set_link(link, false).nest(libc::IFLA_AF_SPEC, |m| {
+            m.nest(libc::AF_INET as u16, |m| {
+                m.nest(IFLA_INET_CONF, |m| settings.iter().fold(m, |m, (setting, value)| m.u32(*setting as u16, *value)))
+            })
         }),
         Change::Group { link, group } => set_link(link, false).u32(libc::IFLA_GROUP, *group),
         Change::Mtu { link, mtu } => set_link(link, false).u32(libc::IFLA_MTU, *mtu),
