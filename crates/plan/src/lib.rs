@@ -1,1 +1,34 @@
-//! (being written)
+//! A topology with every choice made: hosts, addresses, ports, names, accounts.
+//!
+//! Everything here is a plain function over plain values: [`plan()`] is given what hosts have and what is in use there,
+//! and says what each node gets, or why it cannot be. It changes nothing; who carries the plan out marks what it takes
+//! in a [`Usage`] first, so that no two plans take the same.
+//!
+//! | module | choice |
+//! | --- | --- |
+//! | [`mod@plan`] | puts the others together, in the order of the request |
+//! | [`place`] | which host a node is on |
+//! | [`address`] | its control addresses |
+//! | [`ports`] | ports of the host that lead to it |
+//! | [`names`] | its host name |
+//! | [`accounts`] | login names of its users |
+//! | [`host`] | what a host has to give |
+//! | [`usage`] | what of it is in use |
+
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod address;
+mod error;
+pub mod host;
+pub mod names;
+pub mod place;
+pub mod plan;
+pub mod ports;
+pub mod usage;
+
+pub use error::{FreeOn, PlanError};
+pub use host::{Host, HostError, PortRange};
+pub use plan::{Existing, HostView, LinkPolicy, Plan, PlannedNode, Site, plan};
+pub use ports::PortForward;
+pub use usage::{Holding, Taken, Usage};

@@ -1,0 +1,336 @@
+//! Makes a change durable, and then so in memory.
+//!
+//! A verb has worked out what the slice becomes. The writer is given the difference; it checks the revision, the
+//! holders of addresses and ports, the capacity of hosts and the user's quota once more, in the database, and what
+//! follows a commit happens on its thread, in the order of the commits, whether or not the caller still waits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use testyard_model::id::{HostName, SliverId};
+use testyard_model::urn::{SliceUrn, UserUrn};
+use testyard_store::{
+    AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, WriteError,
+};
+
+use crate::api::{Caller, Refusal};
+use crate::core::Core;
+use crate::event::Event;
+use crate::reservation::Reservation;
+use crate::settings::Settings;
+use crate::slice::{Slice, Sliver};
+use crate::state::State;
+use crate::turn::Turn;
+
+/// How often a change is worked out again because something was taken meanwhile.
+const ATTEMPTS: u32 = 4;
+
+/// What a slice becomes.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// As it was; none if it is new.
+    pub(crate) old: Option<Arc<Slice>>,
+    /// As it is to be.
+    pub(crate) new: Slice,
+    /// For the audit trail.
+    pub(crate) operation: &'static str,
+    /// For the audit trail, in one line.
+    pub(crate) detail: String,
+    /// The slice is shut down by it.
+    pub(crate) shutdown: Option<ShutdownRow>,
+}
+
+/// What a verb makes of a slice: perhaps a change, and what the caller is told about it.
+pub(crate) struct Proposal<T> {
+    pub(crate) step: Option<Step>,
+    pub(crate) told: T,
+}
+
+/// What a verb may look at, and mark.
+pub(crate) struct Context<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) state: &'a mut State,
+    pub(crate) settings: &'a Settings,
+    pub(crate) slice: Option<Arc<Slice>>,
+    pub(crate) now: Timestamp,
+    /// Marks what the verb takes; it is given back if the change is not made.
+    pub(crate) reservation: &'a mut Reservation,
+}
+
+/// Why the writer did not take a change.
+enum Blocked {
+    /// Somebody else was first: work it out again.
+    Conflict(String),
+    /// The user has too many slices.
+    TooManySlices(u32),
+    /// The database refused.
+    Failed(String),
+}
+
+impl From<ChangeError> for Blocked {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Conflict(what) => Self::Conflict(what),
+            ChangeError::Sql(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Step {
+    /// A change of a slice that is there.
+    pub(crate) fn new(old: &Arc<Slice>, new: Slice, operation: &'static str, detail: String) -> Self {
+        Self { old: Some(Arc::clone(old)), new, operation, detail, shutdown: None }
+    }
+}
+
+impl Core {
+    /// Changes the living slice of this name, in its turn: slivers that have expired are removed first. `verb` is run
+    /// again if something that it took is no longer to be had.
+    pub(crate) async fn change<T>(
+        self: &Arc<Self>,
+        urn: &SliceUrn,
+        caller: &Caller,
+        mut verb: impl FnMut(Context<'_>) -> Result<Proposal<T>, Refusal>,
+    ) -> Result<(Option<Arc<Slice>>, T), Refusal> {
+        let turn = self.turns.take(urn).await;
+        self.expire_in_turn(urn, &turn).await?;
+        for _ in 0..ATTEMPTS {
+            // Outlives the lock on the state, which it takes itself where it has to give something back.
+            let mut reservation = Reservation::new(self.shared.clone());
+            let proposal = {
+                let settings = self.settings.load_full();
+                let mut state = self.shared.write();
+                let (slice, now) = (state.slice(urn).cloned(), self.clock.now());
+                let reservation = &mut reservation;
+                verb(Context { core: self, state: &mut state, settings: &settings, slice, now, reservation })
+            };
+            let proposal = proposal?;
+            let Some(step) = proposal.step else {
+                let slice = self.shared.read().slice(urn).cloned();
+                return Ok((slice, proposal.told));
+            };
+            match self.commit(step, reservation, Some(caller), Arc::clone(&turn)).await {
+                Ok(slice) => return Ok((slice, proposal.told)),
+                Err(Some(refusal)) => return Err(refusal),
+                Err(None) => {}
+            }
+        }
+        Err(Refusal::Busy("others were faster again and again; try again later".to_owned()))
+    }
+
+    /// Makes a change durable and then so in memory. The slice as it is then; none if nothing is left of it. An error
+    /// without a refusal means that the change is to be worked out again.
+    pub(crate) async fn commit(
+        self: &Arc<Self>,
+        step: Step,
+        reservation: Reservation,
+        caller: Option<&Caller>,
+        turn: Arc<Turn>,
+    ) -> Result<Option<Arc<Slice>>, Option<Refusal>> {
+        let now = self.clock.now();
+        let Step { old, new, operation, detail, shutdown } = step;
+        let audit = caller.map(|caller| AuditRow {
+            at: now,
+            user: caller.user.clone(),
+            tool: caller.tool.clone(),
+            slice: new.urn.clone(),
+            operation: operation.to_owned(),
+            detail,
+        });
+        let limits = Limits::of(&self.settings.load(), old.as_deref(), &new);
+        let (core, shut) = (Arc::clone(self), shutdown.as_ref().map(|row| row.slice.clone()));
+        let (urn, before, after) = (new.urn.clone(), old.clone(), new.clone());
+        let write = move |change: &Change<'_>| -> Result<(), Blocked> {
+            write_slice(change, old.as_deref(), &new, &limits)?;
+            shutdown.iter().try_for_each(|row| change.put_shutdown(row))?;
+            audit.iter().try_for_each(|row| change.audit(row))?;
+            Ok(())
+        };
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        let committed = move |&(): &()| {
+            reservation.keep();
+            // Who does not wait any more does not want to know.
+            let _ = done.send(core.replace(before.as_deref(), after, shut, now));
+            drop(turn);
+        };
+        match self.store.write(write, committed).await {
+            Ok(()) => Ok(outcome.await.unwrap_or_default()),
+            Err(WriteError::Refused(Blocked::Conflict(what))) => {
+                tracing::info!(slice = %urn, operation, what, "the change is worked out again");
+                Err(None)
+            }
+            Err(WriteError::Refused(Blocked::TooManySlices(most))) => Err(Some(Refusal::Refused(format!(
+                "you have {most} slices here, and no more are allowed for one user: delete one first"
+            )))),
+            Err(WriteError::Refused(Blocked::Failed(detail)) | WriteError::Commit(detail)) => {
+                Err(Some(self.internal(operation, &detail)))
+            }
+            Err(error @ (WriteError::Panicked | WriteError::Closed)) => {
+                let detail =
+                    if matches!(error, WriteError::Closed) { "the store is closed" } else { "it panicked" };
+                Err(Some(self.internal(operation, &detail)))
+            }
+        }
+    }
+
+    /// What follows a commit.
+    fn replace(
+        &self,
+        old: Option<&Slice>,
+        new: Slice,
+        shut: Option<SliceUrn>,
+        now: Timestamp,
+    ) -> Option<Arc<Slice>> {
+        let (hosts, left) = difference(old, &new);
+        let (id, urn) = (new.id, new.urn.clone());
+        let mut state = self.shared.write();
+        state.shutdowns.extend(shut);
+        let slice = state.replace(new);
+        if let Some(slice) = &slice {
+            self.derive(&mut state, slice, now);
+        }
+        drop(state);
+        let settings = self.settings.load();
+        for sliver in left {
+            // Nobody may be listening.
+            let _ = self.events.send(Event {
+                slice: urn.clone(),
+                sliver: settings.sliver_urn(sliver.id),
+                client_id: sliver.client_id.clone(),
+                allocation: testyard_model::state::Allocation::Unallocated,
+                operational: testyard_model::state::Operational::PendingAllocation,
+                error: String::new(),
+                at: now,
+            });
+        }
+        hosts.iter().filter_map(|host| self.drivers.get(host)).for_each(|driver| driver.wake(id));
+        self.expiry.notify_one();
+        self.changed();
+        slice
+    }
+}
+
+/// Hosts whose desired state is another than before, and slivers that callers have no more.
+fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<Sliver>>) {
+    let before: HashMap<SliverId, &Arc<Sliver>> =
+        old.into_iter().flat_map(|slice| &slice.slivers).map(|sliver| (sliver.id, sliver)).collect();
+    let after: HashMap<SliverId, &Arc<Sliver>> =
+        new.slivers.iter().map(|sliver| (sliver.id, sliver)).collect();
+    let on_host =
+        |sliver: &Sliver| (sliver.state == SliverState::Provisioned).then(|| sliver.body.node.clone());
+    let hosts = new
+        .slivers
+        .iter()
+        .filter(|sliver| match before.get(&sliver.id) {
+            Some(before) if Arc::ptr_eq(before, sliver) => false,
+            before => before.and_then(|sliver| on_host(sliver)) != on_host(sliver),
+        })
+        .map(|sliver| sliver.host.clone())
+        .collect();
+    let left = before
+        .values()
+        .filter(|sliver| {
+            !sliver.is_leaving() && after.get(&sliver.id).is_none_or(|sliver| sliver.is_leaving())
+        })
+        .map(|sliver| Arc::clone(sliver))
+        .collect();
+    (hosts, left)
+}
+
+/// What the writer holds a change to.
+struct Limits {
+    /// Hosts that get more nodes, and what they can take.
+    capacity: Vec<(HostName, u32)>,
+    /// The user who makes a slice, and how many are allowed.
+    slices: Option<(UserUrn, u32)>,
+}
+
+impl Limits {
+    fn of(settings: &Settings, old: Option<&Slice>, new: &Slice) -> Self {
+        let before: BTreeSet<SliverId> =
+            old.into_iter().flat_map(|slice| &slice.slivers).map(|sliver| sliver.id).collect();
+        let hosts: BTreeSet<&HostName> = new
+            .slivers
+            .iter()
+            .filter(|sliver| !before.contains(&sliver.id))
+            .map(|sliver| &sliver.host)
+            .collect();
+        let capacity = |host: &HostName| settings.host(host).map_or(0, |host| host.resources.capacity());
+        Self {
+            capacity: hosts.into_iter().map(|host| (host.clone(), capacity(host))).collect(),
+            slices: old.is_none().then(|| (new.creator.clone(), settings.quotas.slices_per_user)),
+        }
+    }
+}
+
+fn write_slice(
+    change: &Change<'_>,
+    old: Option<&Slice>,
+    new: &Slice,
+    limits: &Limits,
+) -> Result<(), Blocked> {
+    match old {
+        None => {
+            if let Some((user, most)) = &limits.slices
+                && change.slices_of(user)? >= *most
+            {
+                return Err(Blocked::TooManySlices(*most));
+            }
+            change.insert_slice(&new.row())?;
+        }
+        Some(old) if new.slivers.is_empty() => return Ok(change.delete_slice(new.id, old.revision)?),
+        Some(old) => change.advance_slice(new.id, old.revision, new.revision, new.ended())?,
+    }
+    write_documents(change, old, new)?;
+    let before: HashMap<SliverId, &Arc<Sliver>> =
+        old.into_iter().flat_map(|slice| &slice.slivers).map(|sliver| (sliver.id, sliver)).collect();
+    let kept: BTreeSet<SliverId> = new.slivers.iter().map(|sliver| sliver.id).collect();
+    for id in before.keys().filter(|id| !kept.contains(id)) {
+        change.delete_sliver(*id)?;
+    }
+    for sliver in &new.slivers {
+        match before.get(&sliver.id) {
+            Some(before) if Arc::ptr_eq(before, sliver) => {}
+            before => write_sliver(change, new, before.map(|sliver| &***sliver), sliver)?,
+        }
+    }
+    for (user, login) in
+        new.logins.iter().filter(|(user, _)| old.is_none_or(|old| !old.logins.contains_key(*user)))
+    {
+        change.insert_login(new.id, &LoginRow { user: user.clone(), login: login.clone() })?;
+    }
+    for (host, capacity) in &limits.capacity {
+        if change.slivers_on(host)? > *capacity {
+            return Err(Blocked::Conflict(format!("host {host} is full")));
+        }
+    }
+    Ok(())
+}
+
+fn write_documents(change: &Change<'_>, old: Option<&Slice>, new: &Slice) -> Result<(), ChangeError> {
+    let has = |slice: &Slice, number| slice.documents.iter().any(|document| document.id == number);
+    for document in new.documents.iter().filter(|document| old.is_none_or(|old| !has(old, document.id))) {
+        change.insert_document(new.id, &DocumentRow { number: document.id, text: document.text.clone() })?;
+    }
+    for document in old.into_iter().flat_map(|old| &old.documents).filter(|document| !has(new, document.id)) {
+        change.delete_document(new.id, document.id)?;
+    }
+    Ok(())
+}
+
+fn write_sliver(
+    change: &Change<'_>,
+    slice: &Slice,
+    old: Option<&Sliver>,
+    new: &Sliver,
+) -> Result<(), ChangeError> {
+    change.put_sliver(slice.id, &new.row())?;
+    if old.is_none() {
+        new.addresses().try_for_each(|address| change.hold_address(&new.host, address, new.id))?;
+    }
+    let had: BTreeSet<u16> = old.into_iter().flat_map(Sliver::ports).collect();
+    new.ports()
+        .filter(|port| !had.contains(port))
+        .try_for_each(|port| change.hold_port(&new.host, port, new.id))
+}

@@ -1,0 +1,242 @@
+//! The controller: one method for each thing that a front door can ask for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use testyard_agent::Host;
+use testyard_model::id::HostName;
+use testyard_model::urn::SliceUrn;
+use testyard_store::{AuditRow, ReadError, Store};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use crate::api::{Allocate, Caller, Effort, Offer, Perform, Provision, Refusal, Renew, Selection, SliceView};
+use crate::clock::Clock;
+use crate::core::Core;
+use crate::counts::Counts;
+use crate::entropy::{OsRandomness, Randomness};
+use crate::event::Event;
+use crate::open::{OpenError, ReconfigureError};
+use crate::settings::Settings;
+
+/// The life of slices. What its methods return is durable.
+pub struct Controller {
+    core: Arc<Core>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+impl Controller {
+    /// Loads the state, gives every host what should be on it, and begins to listen and to watch for expiry. A host
+    /// that cannot be spoken to is tried again and again; it is no error.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the state cannot be loaded or is another testbed's.
+    pub async fn open(
+        store: Store,
+        settings: Settings,
+        hosts: Vec<(HostName, Arc<dyn Host>)>,
+        clock: Arc<dyn Clock>,
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        Self::open_with(store, settings, hosts, clock, Arc::new(OsRandomness)).await
+    }
+
+    /// The same with a source of randomness, for tests.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        store: Store,
+        settings: Settings,
+        hosts: Vec<(HostName, Arc<dyn Host>)>,
+        clock: Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        let core = Core::open(store, settings, hosts, clock, randomness).await?;
+        let mut tasks =
+            vec![tokio::spawn(Arc::clone(&core).keep()), tokio::spawn(Arc::clone(&core).watch_expiry())];
+        for driver in core.drivers.values() {
+            // Listening begins before anything is told, so that no report is missed.
+            tasks.push(tokio::spawn(Arc::clone(&core).listen(Arc::clone(driver))));
+            tasks.push(tokio::spawn(Arc::clone(&core).drive(Arc::clone(driver))));
+            tasks.push(tokio::spawn(Arc::clone(&core).attend(Arc::clone(driver))));
+        }
+        Ok(Arc::new(Self { core, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Takes other settings. What lives keeps what it has; new calls follow the new settings.
+    ///
+    /// # Errors
+    /// [`ReconfigureError`] if only a restart can take them; the old ones stay.
+    pub async fn reconfigure(&self, settings: Settings) -> std::result::Result<(), ReconfigureError> {
+        let running = self.core.settings.load();
+        if running.authority() != settings.authority() {
+            return Err(ReconfigureError::Authority {
+                running: running.authority().to_string(),
+                configured: settings.authority().to_string(),
+            });
+        }
+        let name = |host: &crate::settings::HostSettings| host.resources.name().clone();
+        if let Some(new) =
+            settings.hosts().iter().map(name).find(|name| !self.core.drivers.contains_key(name))
+        {
+            return Err(ReconfigureError::NewHost(new));
+        }
+        self.core.settings.store(Arc::new(settings));
+        self.core.changed();
+        Ok(())
+    }
+
+    /// Ends the tasks and the hosts' work, and keeps what is known. Nodes run on.
+    pub async fn shut_down(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in &tasks {
+            task.abort();
+        }
+        for task in tasks {
+            // It was cancelled, or has panicked, which the log has.
+            let _ = task.await;
+        }
+        for driver in self.core.drivers.values() {
+            driver.host.shut_down().await;
+        }
+        self.core.keep_marked().await;
+        self.core.store.flush().await;
+    }
+
+    /// What the testbed offers now.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        self.core.offer()
+    }
+
+    /// Reserves nodes for a short time: all of the topology or nothing. A slice may be added to; client ids that it
+    /// has are refused. The view has the new slivers only. An end that is too late is cut, with a notice.
+    ///
+    /// # Errors
+    /// `BadRequest`, `NotFound` (nothing in it is ours), `TooBig`, `AlreadyExists`, `Refused` (quotas, policy),
+    /// `OutOfRange` (the end is past), `Expired`, `ShutDown`, `Busy`, `Internal`.
+    pub async fn allocate(&self, caller: &Caller, request: Allocate) -> Result<SliceView> {
+        self.core.allocate(caller, request).await
+    }
+
+    /// Gives allocated slivers for good; hosts begin when it is durable, and this does not wait for them. A slice
+    /// means those of its slivers that are allocated. The view has the slivers that this call was about.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unsupported` (provisioned already), `BadRequest`, `Refused`, `OutOfRange`, `Expired`, `ShutDown`,
+    /// `Busy`, `Internal`.
+    pub async fn provision(&self, caller: &Caller, request: Provision) -> Result<SliceView> {
+        self.core.provision(caller, request).await
+    }
+
+    /// Slivers as they are. A slice without slivers is an empty view.
+    ///
+    /// # Errors
+    /// `NotFound` (a sliver that was named), `BadRequest`, `Expired`, `ShutDown`.
+    pub async fn describe(&self, caller: &Caller, selection: Selection) -> Result<SliceView> {
+        self.core.describe(caller, &selection)
+    }
+
+    /// Slivers as they are.
+    ///
+    /// # Errors
+    /// `NotFound` (also a slice without slivers), `BadRequest`, `Expired`, `ShutDown`.
+    pub async fn status(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView> {
+        self.core.status(caller, &selection, effort)
+    }
+
+    /// Does something to provisioned slivers; a slice means those of its slivers that are provisioned. What is asked
+    /// for is durable when this returns, and comes about after that.
+    ///
+    /// # Errors
+    /// `Unsupported` (not provisioned), `Refused` (users of a node that is not ready), `NotFound`, `BadRequest`,
+    /// `Expired`, `ShutDown`, `Busy`, `Internal`.
+    pub async fn perform(&self, caller: &Caller, request: Perform) -> Result<SliceView> {
+        self.core.perform(caller, request).await
+    }
+
+    /// Gives slivers another end, later or earlier.
+    ///
+    /// # Errors
+    /// `OutOfRange` (past, or too late, with the latest end that is allowed), `NotFound`, `BadRequest`, `Expired`,
+    /// `ShutDown`, `Busy`, `Internal`.
+    pub async fn renew(&self, caller: &Caller, request: Renew) -> Result<SliceView> {
+        self.core.renew(caller, request).await
+    }
+
+    /// Takes slivers away. The view has them as they were, unallocated. Their hosts remove them after that; see
+    /// [`Self::wait_until_gone`].
+    ///
+    /// # Errors
+    /// `NotFound`, `BadRequest`, `Expired`, `ShutDown`, `Busy`, `Internal`.
+    pub async fn delete(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView> {
+        self.core.delete(caller, selection, effort).await
+    }
+
+    /// Stops every node of a slice, disks kept, and refuses every later call on it. Whether nothing of it runs any
+    /// more; it may be shut down already, or have nothing here.
+    ///
+    /// # Errors
+    /// `Expired`, `Busy`, `Internal`.
+    pub async fn shutdown_slice(&self, caller: &Caller, slice: SliceUrn) -> Result<bool> {
+        self.core.shutdown_slice(caller, slice).await
+    }
+
+    /// Lets a slice that was shut down be used again, for operators; whether it was shut down. Its nodes stay stopped
+    /// until somebody starts them.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn lift_shutdown(&self, slice: SliceUrn) -> Result<bool> {
+        self.core.lift_shutdown(slice).await
+    }
+
+    /// Changes of slivers from now on. A listener that is too slow misses some and is told so: then look at the whole
+    /// again.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.core.events.subscribe()
+    }
+
+    /// Returns once nothing of the slice is left, here and on every host.
+    pub async fn wait_until_gone(&self, slice: &SliceUrn) {
+        self.core.wait_for(|state| state.slices().all(|life| life.urn != *slice)).await;
+    }
+
+    /// Returns once `done` is true of the counts; it is asked again at each change.
+    pub async fn wait_for_counts(&self, mut done: impl FnMut(&Counts) -> bool) {
+        let mut changes = self.core.changes.subscribe();
+        while !done(&self.counts()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What is there, in numbers.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.core.counts()
+    }
+
+    /// Who did what, newest first: to one slice, or to all.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn audit(
+        &self,
+        slice: Option<&SliceUrn>,
+        most: u32,
+    ) -> std::result::Result<Vec<AuditRow>, ReadError> {
+        self.core.store.audit(slice, most).await
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+}

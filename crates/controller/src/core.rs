@@ -1,0 +1,125 @@
+//! What the controller's methods and its tasks share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use testyard_model::id::HostName;
+use testyard_model::urn::SliceUrn;
+use testyard_store::Store;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::api::{Caller, Refusal};
+use crate::clock::Clock;
+use crate::entropy::Randomness;
+use crate::event::Event;
+use crate::hosts::Driver;
+use crate::keeper::Keeper;
+use crate::observe::Chores;
+use crate::settings::Settings;
+use crate::slice::Slice;
+use crate::state::{State, Turned};
+use crate::turn::Turns;
+
+/// The state, for those who need nothing else.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<RwLock<State>>);
+
+/// What the controller's methods and its tasks share.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) shared: Shared,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<dyn Randomness>,
+    pub(crate) turns: Turns,
+    pub(crate) drivers: HashMap<HostName, Arc<Driver>>,
+    pub(crate) events: broadcast::Sender<Event>,
+    /// Counts changes of the state, for those who wait for one.
+    pub(crate) changes: watch::Sender<u64>,
+    /// The next expiry may be another than before.
+    pub(crate) expiry: Notify,
+    pub(crate) keeper: Keeper,
+    pub(crate) chores: Chores,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    // A panic while the lock is held is a bug of ours, and every later call failing too would not mend it.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Whether the caller may do anything with the slice now.
+    pub(crate) fn admit(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
+        self.admit_shut_down(caller)?;
+        if self.shared.read().shutdowns.contains(slice) {
+            return Err(Refusal::ShutDown(slice.clone()));
+        }
+        Ok(())
+    }
+
+    /// The same for those who may also touch slices that have been shut down.
+    pub(crate) fn admit_shut_down(&self, caller: &Caller) -> Result<(), Refusal> {
+        if caller.until <= self.clock.now() {
+            let until = testyard_model::time::format(caller.until);
+            return Err(Refusal::Expired(format!(
+                "the credential ended at {until}: get a new one from its authority"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Derives anew what the slivers of a slice are doing, and tells those who listen.
+    pub(crate) fn derive(&self, state: &mut State, slice: &Slice, now: Timestamp) {
+        let turned = state.derive(slice, now);
+        self.keeper.mark(turned.iter().map(|turned| turned.sliver.id));
+        let settings = self.settings.load();
+        for Turned { sliver, state, error } in turned {
+            // Nobody may be listening.
+            let _ = self.events.send(Event {
+                slice: slice.urn.clone(),
+                sliver: settings.sliver_urn(sliver.id),
+                client_id: sliver.client_id.clone(),
+                allocation: sliver.allocation(),
+                operational: state,
+                error,
+                at: now,
+            });
+        }
+    }
+
+    /// Tells those who wait that something has changed.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Returns once `done` of the state.
+    pub(crate) async fn wait_for(&self, mut done: impl FnMut(&State) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while !done(&self.shared.read()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The refusal for what is our fault; the log gets the details.
+    pub(crate) fn internal(&self, operation: &str, detail: &dyn std::fmt::Display) -> Refusal {
+        let mut bytes = [0; 4];
+        self.randomness.fill(&mut bytes);
+        let reference = format!("{:08x}", u32::from_be_bytes(bytes));
+        tracing::error!(%reference, operation, %detail, "a call failed inside");
+        Refusal::Internal(reference)
+    }
+}

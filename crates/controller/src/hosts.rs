@@ -1,0 +1,121 @@
+//! Keeps hosts in step: each has a driver that gives it what should be, as often as that changes, and tries again
+//! until it has taken it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use testyard_agent::{Host, HostError, desired};
+use testyard_model::id::{HostName, SliceId};
+use tokio::sync::Notify;
+
+use crate::core::Core;
+use crate::state::HostHealth;
+
+/// How often a host is asked how it is.
+const EXAMINE: Duration = Duration::from_secs(10);
+
+/// A host that does not say how it is within this time is not well.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The pause before a host that could not be spoken to is tried again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is to be told to a host.
+pub(crate) struct Driver {
+    pub(crate) name: HostName,
+    pub(crate) host: Arc<dyn Host>,
+    dirty: Mutex<BTreeSet<SliceId>>,
+    wake: Notify,
+}
+
+impl Driver {
+    pub(crate) fn new(name: HostName, host: Arc<dyn Host>) -> Self {
+        Self { name, host, dirty: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// The slice is to be told to the host.
+    pub(crate) fn wake(&self, slice: SliceId) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(slice);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<SliceId> {
+        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Core {
+    /// Everything that should be on a host. Slices that only have slivers that leave are in it without nodes, so that
+    /// the host says when nothing of them is left.
+    pub(crate) fn desired(&self, host: &HostName) -> Vec<desired::Slice> {
+        let state = self.shared.read();
+        state.slices().filter(|slice| slice.hosts().contains(host)).map(|slice| slice.desired(host)).collect()
+    }
+
+    /// Gives the host everything, then changes as they come. Never returns.
+    pub(crate) async fn drive(self: Arc<Self>, driver: Arc<Driver>) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = driver.host.sync(self.desired(&driver.name)).await {
+            self.unwell(&driver, &error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.examine(&driver).await;
+        loop {
+            driver.wake.notified().await;
+            let mut pause = FIRST_PAUSE;
+            loop {
+                for id in driver.take() {
+                    let desired = self.shared.read().life(id).map(|slice| slice.desired(&driver.name));
+                    // A slice of which nothing is left is nothing that a host knows of.
+                    let Some(desired) = desired else { continue };
+                    if let Err(error) = driver.host.apply(desired).await {
+                        self.unwell(&driver, &error);
+                        driver.wake(id);
+                    }
+                }
+                if driver.dirty.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Looks after a host's health. Never returns.
+    pub(crate) async fn attend(self: Arc<Self>, driver: Arc<Driver>) {
+        loop {
+            tokio::time::sleep(EXAMINE).await;
+            self.examine(&driver).await;
+        }
+    }
+
+    /// Asks every host how it is.
+    pub(crate) async fn examine_hosts(&self) {
+        for driver in self.drivers.values() {
+            self.examine(driver).await;
+        }
+    }
+
+    async fn examine(&self, driver: &Driver) {
+        let facts = tokio::time::timeout(PATIENCE, driver.host.facts()).await;
+        let health = match facts {
+            Ok(Ok(facts)) => HostHealth { healthy: facts.healthy, engines: facts.engines },
+            Ok(Err(error)) => HostHealth { healthy: false, engines: vec![error.to_string()] },
+            Err(_) => HostHealth { healthy: false, engines: vec!["it does not answer".to_owned()] },
+        };
+        let before = self.shared.write().hosts.insert(driver.name.clone(), health.clone());
+        if before.as_ref() != Some(&health) {
+            tracing::info!(host = %driver.name, healthy = health.healthy, engines = ?health.engines, "host");
+            self.changed();
+        }
+    }
+
+    fn unwell(&self, driver: &Driver, error: &HostError) {
+        tracing::warn!(host = %driver.name, %error, "the host is tried again");
+        self.shared.write().hosts.entry(driver.name.clone()).or_default().healthy = false;
+    }
+}

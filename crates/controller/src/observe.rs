@@ -1,0 +1,172 @@
+//! What hosts report, and what follows from it: another operational state, a sliver that has left, ports that an image
+//! turned out to EXPOSE.
+//!
+//! A host that has gone silent marks nothing lost: what it saw last stays until it reports again.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use testyard_agent::observed;
+use testyard_fabric::Forward;
+use testyard_model::id::{HostName, SliceId};
+use testyard_plan::PortForward;
+use testyard_plan::ports::exposed;
+use testyard_store::SliverState;
+
+use crate::commit::Step;
+use crate::core::Core;
+use crate::hosts::Driver;
+use crate::reservation::Reservation;
+use crate::slice::{Slice, Sliver};
+use crate::state::State;
+
+/// The pause before a report is listened for again, and before a chore that failed is done again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Slices about which something is to be done since a host reported; each at most once at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Chores(Mutex<HashSet<SliceId>>);
+
+impl Core {
+    /// Listens to a host. Never returns.
+    pub(crate) async fn listen(self: Arc<Self>, driver: Arc<Driver>) {
+        loop {
+            let mut reports = driver.host.watch();
+            while let Some(report) = reports.recv().await {
+                self.observe(&driver.name, report);
+            }
+            tracing::warn!(host = %driver.name, "the host does not report any more; listening again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Takes note of what a host reports of one slice.
+    pub(crate) fn observe(self: &Arc<Self>, host: &HostName, report: observed::Slice) {
+        let now = self.clock.now();
+        let mut state = self.shared.write();
+        let Some(slice) = state.life(report.slice).cloned() else { return };
+        let newest = state.reported.entry((slice.id, host.clone())).or_default();
+        if report.revision < *newest {
+            return;
+        }
+        *newest = report.revision;
+        let left = |sliver: &Sliver| match sliver.state {
+            SliverState::Leaving(since) => since <= report.revision,
+            _ => false,
+        };
+        let here: HashSet<_> = report.nodes.iter().map(|node| node.sliver).collect();
+        let gone: Vec<_> = slice
+            .slivers
+            .iter()
+            .filter(|sliver| sliver.host == *host && left(sliver) && !here.contains(&sliver.id))
+            .map(|sliver| sliver.id)
+            .collect();
+        let chore = !gone.is_empty();
+        state.gone.extend(gone);
+        let mut fresh = Vec::new();
+        for node in report.nodes {
+            let known =
+                slice.sliver(node.sliver).filter(|sliver| sliver.host == *host && !sliver.is_leaving());
+            let Some(sliver) = known else { continue };
+            let seen = state.seen.entry(sliver.id).or_default();
+            if seen.observed.as_deref() != Some(&node) {
+                seen.observed = Some(Arc::new(node));
+                fresh.push(sliver.id);
+            }
+        }
+        self.derive(&mut state, &slice, now);
+        let chore = chore || slice.slivers.iter().any(|sliver| !unpublished(&state, sliver).is_empty());
+        drop(state);
+        if !fresh.is_empty() {
+            self.keeper.mark(fresh);
+            self.changed();
+        }
+        if chore {
+            self.begin_chore(slice.id);
+        }
+    }
+
+    pub(crate) fn begin_chore(self: &Arc<Self>, id: SliceId) {
+        if self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            // Not awaited: it ends by itself, and what a shutdown cuts off is begun again by the next report.
+            tokio::spawn(Arc::clone(self).chore(id));
+        }
+    }
+
+    async fn chore(self: Arc<Self>, id: SliceId) {
+        loop {
+            let Some(urn) = self.shared.read().life(id).map(|slice| slice.urn.clone()) else { break };
+            let turn = self.turns.take(&urn).await;
+            // From here on a report begins the chore anew.
+            self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            let mut reservation = Reservation::new(self.shared.clone());
+            let step = tidy(&self, &mut self.shared.write(), id, &mut reservation);
+            let Some(step) = step else { return };
+            match self.commit(step, reservation, None, turn).await {
+                Ok(_) => return,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Forgets slivers that have left, and publishes ports.
+fn tidy(core: &Core, state: &mut State, id: SliceId, reservation: &mut Reservation) -> Option<Step> {
+    let old = Arc::clone(state.life(id)?);
+    let gone: BTreeSet<_> =
+        old.slivers.iter().filter(|sliver| state.gone.contains(&sliver.id)).map(|sliver| sliver.id).collect();
+    let mut new = old.next();
+    new.forget(&gone);
+    let published = publish(core, state, &mut new, reservation);
+    (published || !gone.is_empty()).then(|| Step::new(&old, new, "tidy", String::new()))
+}
+
+fn publish(core: &Core, state: &mut State, slice: &mut Slice, reservation: &mut Reservation) -> bool {
+    let settings = core.settings.load();
+    let mut any = false;
+    for sliver in &mut slice.slivers {
+        let missing = unpublished(state, sliver);
+        let Some(host) = settings.host(&sliver.host).filter(|_| !missing.is_empty()) else { continue };
+        let Some(usage) = state.usage.get(&sliver.host) else { continue };
+        let has: Vec<_> = sliver
+            .body
+            .node
+            .forwards
+            .iter()
+            .map(|forward| PortForward { host_port: forward.host_port, port: forward.port })
+            .collect();
+        let (forwards, left_out) = exposed(&host.resources, usage, &has, &missing);
+        if !left_out.is_empty() {
+            tracing::warn!(sliver = %sliver.id, ports = left_out.len(), "no free port of the host for exposed ports");
+        }
+        let ports = forwards.iter().map(|forward| forward.host_port).collect::<Vec<_>>();
+        if ports.is_empty() || reservation.ports(state, &sliver.host, ports).is_err() {
+            continue;
+        }
+        let forward = |forward: PortForward| Forward { host_port: forward.host_port, port: forward.port };
+        Arc::make_mut(sliver).body.node.forwards.extend(forwards.into_iter().map(forward));
+        any = true;
+    }
+    any
+}
+
+/// Ports of the image that are to be led to and are not.
+fn unpublished(state: &State, sliver: &Sliver) -> Vec<testyard_model::sliver_type::Port> {
+    if !sliver.body.publish_exposed || sliver.state != SliverState::Provisioned {
+        return vec![];
+    }
+    let image = state.seen.get(&sliver.id).and_then(|seen| seen.observed.as_ref()?.image.as_ref());
+    let has = |port| sliver.body.node.forwards.iter().any(|forward| forward.port == port);
+    image
+        .into_iter()
+        .flat_map(|image| &image.exposed)
+        .copied()
+        .filter(|port| !has(*port))
+        .take(MOST_EXPOSED)
+        .collect()
+}
+
+/// Exposed ports of one node that are led to at most: an image may name thousands.
+const MOST_EXPOSED: usize = 50;

@@ -1,0 +1,248 @@
+//! A slice as it is in memory: never changed in place, replaced as a whole once a change is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use testyard_agent::desired;
+use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
+use testyard_model::name::{ClientId, Login, SliverTypeName};
+use testyard_model::state::Allocation;
+use testyard_model::urn::{SliceUrn, UserUrn};
+use testyard_plan::Holding;
+use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
+
+use crate::api::{Document, SliverEvent};
+
+/// The form of a sliver's `body` column.
+const BODY_VERSION: u32 = 1;
+
+/// Events of a sliver that are kept: the first, and the newest others.
+const MOST_EVENTS: usize = 100;
+
+/// A slice's life.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Slice {
+    pub(crate) id: SliceId,
+    pub(crate) urn: SliceUrn,
+    pub(crate) tag: SliceTag,
+    pub(crate) revision: Revision,
+    pub(crate) creator: UserUrn,
+    pub(crate) created: Timestamp,
+    pub(crate) documents: Vec<Arc<Document>>,
+    /// Living and leaving, in the order of allocation.
+    pub(crate) slivers: Vec<Arc<Sliver>>,
+    pub(crate) logins: BTreeMap<UserUrn, Login>,
+}
+
+/// A sliver, without what its host sees of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sliver {
+    pub(crate) id: SliverId,
+    pub(crate) number: i64,
+    pub(crate) document: i64,
+    pub(crate) client_id: ClientId,
+    pub(crate) host: HostName,
+    pub(crate) state: SliverState,
+    pub(crate) expires: Timestamp,
+    pub(crate) body: Body,
+}
+
+/// The part of a sliver that only the controller reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Body {
+    pub(crate) sliver_type: SliverTypeName,
+    pub(crate) sudo: bool,
+    pub(crate) publish_exposed: bool,
+    /// What its host is given once it is provisioned.
+    pub(crate) node: desired::Node,
+    /// What callers did to it.
+    pub(crate) events: Vec<SliverEvent>,
+}
+
+// === impl Slice ===
+
+impl Slice {
+    /// The same slice at its next revision, to be changed.
+    pub(crate) fn next(&self) -> Self {
+        Self { revision: self.revision.next(), ..self.clone() }
+    }
+
+    /// Slivers that callers may see.
+    pub(crate) fn living(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Sliver>> {
+        self.slivers.iter().filter(move |sliver| sliver.lives(now))
+    }
+
+    pub(crate) fn sliver(&self, id: SliverId) -> Option<&Arc<Sliver>> {
+        self.slivers.iter().find(|sliver| sliver.id == id)
+    }
+
+    /// Whether no sliver of it is left but those that leave.
+    pub(crate) fn ended(&self) -> bool {
+        self.slivers.iter().all(|sliver| sliver.is_leaving())
+    }
+
+    /// Changes the slivers named.
+    pub(crate) fn edit(&mut self, ids: &BTreeSet<SliverId>, mut edit: impl FnMut(&mut Sliver)) {
+        for sliver in self.slivers.iter_mut().filter(|sliver| ids.contains(&sliver.id)) {
+            edit(Arc::make_mut(sliver));
+        }
+    }
+
+    /// Takes slivers away from callers: those that a host knows of are leaving from now on, the others are gone.
+    pub(crate) fn remove(&mut self, ids: &BTreeSet<SliverId>) {
+        self.slivers.retain(|sliver| !ids.contains(&sliver.id) || sliver.state != SliverState::Allocated);
+        let revision = self.revision;
+        self.edit(ids, |sliver| {
+            if sliver.state == SliverState::Provisioned {
+                sliver.state = SliverState::Leaving(revision);
+            }
+        });
+        self.forget_documents();
+    }
+
+    /// Forgets slivers whose host has reported them gone.
+    pub(crate) fn forget(&mut self, gone: &BTreeSet<SliverId>) {
+        self.slivers.retain(|sliver| !(sliver.is_leaving() && gone.contains(&sliver.id)));
+    }
+
+    fn forget_documents(&mut self) {
+        let used: BTreeSet<i64> =
+            self.slivers.iter().filter(|sliver| !sliver.is_leaving()).map(|sliver| sliver.document).collect();
+        self.documents.retain(|document| used.contains(&document.id));
+    }
+
+    /// What should be of it on a host.
+    pub(crate) fn desired(&self, host: &HostName) -> desired::Slice {
+        desired::Slice {
+            slice: self.id,
+            tag: self.tag,
+            name: self.urn.name().to_owned(),
+            revision: self.revision,
+            nodes: self
+                .slivers
+                .iter()
+                .filter(|sliver| sliver.host == *host && sliver.state == SliverState::Provisioned)
+                .map(|sliver| sliver.body.node.clone())
+                .collect(),
+        }
+    }
+
+    /// Hosts that know of it, or are to.
+    pub(crate) fn hosts(&self) -> BTreeSet<&HostName> {
+        self.slivers
+            .iter()
+            .filter(|sliver| sliver.state != SliverState::Allocated)
+            .map(|sliver| &sliver.host)
+            .collect()
+    }
+
+    pub(crate) fn row(&self) -> SliceRow {
+        SliceRow {
+            id: self.id,
+            urn: self.urn.clone(),
+            tag: self.tag,
+            revision: self.revision,
+            ended: self.ended(),
+            creator: self.creator.clone(),
+            created: self.created,
+        }
+    }
+
+    /// The slice of its rows, without what hosts saw.
+    pub(crate) fn load(rows: &LoadedSlice) -> Result<Self, String> {
+        let SliceRow { id, urn, tag, revision, creator, created, .. } = rows.slice.clone();
+        let document = |row: &DocumentRow| Arc::new(Document { id: row.number, text: row.text.clone() });
+        let slivers =
+            rows.slivers.iter().map(|(row, _)| Sliver::load(row).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            id,
+            urn,
+            tag,
+            revision,
+            creator,
+            created,
+            documents: rows.documents.iter().map(document).collect(),
+            slivers,
+            logins: rows.logins.iter().map(|row| (row.user.clone(), row.login.clone())).collect(),
+        })
+    }
+}
+
+// === impl Sliver ===
+
+impl Sliver {
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.state, SliverState::Leaving(_))
+    }
+
+    pub(crate) fn lives(&self, now: Timestamp) -> bool {
+        !self.is_leaving() && self.expires > now
+    }
+
+    pub(crate) fn allocation(&self) -> Allocation {
+        match self.state {
+            SliverState::Allocated => Allocation::Allocated,
+            SliverState::Provisioned => Allocation::Provisioned,
+            SliverState::Leaving(_) => Allocation::Unallocated,
+        }
+    }
+
+    /// What it holds of its host.
+    pub(crate) fn holding(&self) -> Holding {
+        let address = self.body.node.address;
+        Holding { ipv4: Some(address.ipv4), ipv6: address.ipv6, ports: self.ports().collect() }
+    }
+
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.body.node.forwards.iter().map(|forward| forward.host_port)
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let address = self.body.node.address;
+        std::iter::once(IpAddr::V4(address.ipv4)).chain(address.ipv6.map(IpAddr::V6))
+    }
+
+    /// Notes what a caller did to it.
+    pub(crate) fn note(&mut self, what: &str, at: Timestamp) {
+        push_event(&mut self.body.events, what, at);
+    }
+
+    pub(crate) fn row(&self) -> SliverRow {
+        SliverRow {
+            id: self.id,
+            number: self.number,
+            document: self.document,
+            client_id: self.client_id.clone(),
+            host: self.host.clone(),
+            state: self.state,
+            expires: self.expires,
+            body: Versioned::write(BODY_VERSION, &self.body),
+        }
+    }
+
+    fn load(row: &SliverRow) -> Result<Self, String> {
+        let body = Versioned::read(BODY_VERSION, &row.body)
+            .map_err(|detail| format!("sliver {}: {detail}", row.id))?;
+        Ok(Self {
+            id: row.id,
+            number: row.number,
+            document: row.document,
+            client_id: row.client_id.clone(),
+            host: row.host.clone(),
+            state: row.state,
+            expires: row.expires,
+            body,
+        })
+    }
+}
+
+/// Adds to a list of events that does not grow for ever: the first and the newest stay.
+pub(crate) fn push_event(events: &mut Vec<SliverEvent>, what: &str, at: Timestamp) {
+    if events.len() >= MOST_EVENTS {
+        events.remove(1);
+    }
+    events.push(SliverEvent { what: what.to_owned(), at });
+}

@@ -1,0 +1,198 @@
+//! Everything in memory: slices as the store has them, what hosts saw, what is in use. Reads are answered from here.
+//!
+//! It is changed after a commit (by the writer's thread, in the order of the commits), by what hosts report, and by
+//! reservations of plans that are being carried out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use testyard_agent::observed;
+use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
+use testyard_model::state::Operational;
+use testyard_model::urn::SliceUrn;
+use testyard_plan::{Taken, Usage};
+
+use crate::api::SliverEvent;
+use crate::lifecycle::operational;
+use crate::slice::{Slice, Sliver, push_event};
+
+/// Everything in memory.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    slices: HashMap<SliceId, Arc<Slice>>,
+    living: HashMap<SliceUrn, SliceId>,
+    slice_of: HashMap<SliverId, SliceId>,
+    expiries: BTreeMap<(Timestamp, SliverId), SliceId>,
+    tags: BTreeSet<NonZeroU32>,
+    last_tag: u32,
+    pub(crate) seen: HashMap<SliverId, Seen>,
+    pub(crate) shutdowns: HashSet<SliceUrn>,
+    pub(crate) usage: HashMap<HostName, Usage>,
+    pub(crate) hosts: HashMap<HostName, HostHealth>,
+    /// Leaving slivers that their hosts have reported gone.
+    pub(crate) gone: HashSet<SliverId>,
+    /// The newest revision that each host has reported on.
+    pub(crate) reported: HashMap<(SliceId, HostName), Revision>,
+}
+
+/// What is known of a sliver beside what should be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) observed: Option<Arc<observed::Node>>,
+    pub(crate) events: Vec<SliverEvent>,
+    /// What it was doing when that was derived last.
+    pub(crate) last: Option<(Operational, String)>,
+}
+
+/// How a host is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostHealth {
+    pub(crate) healthy: bool,
+    pub(crate) engines: Vec<String>,
+}
+
+/// A sliver is doing something else than before.
+pub(crate) struct Turned {
+    pub(crate) sliver: Arc<Sliver>,
+    pub(crate) state: Operational,
+    pub(crate) error: String,
+}
+
+impl State {
+    /// The living slice of this name.
+    pub(crate) fn slice(&self, urn: &SliceUrn) -> Option<&Arc<Slice>> {
+        self.slices.get(self.living.get(urn)?)
+    }
+
+    /// A slice's life, living or ended.
+    pub(crate) fn life(&self, id: SliceId) -> Option<&Arc<Slice>> {
+        self.slices.get(&id)
+    }
+
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &Arc<Slice>> {
+        self.slices.values()
+    }
+
+    /// The slice of a sliver that has not left.
+    pub(crate) fn slice_of(&self, sliver: SliverId) -> Option<&Arc<Slice>> {
+        self.slices.get(self.slice_of.get(&sliver)?)
+    }
+
+    /// When the next sliver expires.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.keys().next().map(|(expires, _)| *expires)
+    }
+
+    /// Slices with slivers that are to expire.
+    pub(crate) fn due(&self, now: Timestamp) -> BTreeSet<SliceId> {
+        self.expiries
+            .iter()
+            .take_while(|((expires, _), _)| *expires <= now)
+            .map(|(_, slice)| *slice)
+            .collect()
+    }
+
+    /// A number for a new slice, marked as in use. Numbers go round, so that one rests before it is used again.
+    pub(crate) fn take_tag(&mut self) -> SliceTag {
+        let after = (self.last_tag + 1..=MAX_TAG).chain(1..=MAX_TAG);
+        let free =
+            after.filter_map(NonZeroU32::new).find(|tag| !self.tags.contains(tag)).unwrap_or(NonZeroU32::MIN);
+        self.tags.insert(free);
+        self.last_tag = free.get();
+        SliceTag(free)
+    }
+
+    pub(crate) fn release_tag(&mut self, tag: SliceTag) {
+        self.tags.remove(&tag.0);
+    }
+
+    /// Marks what a slice that was loaded holds.
+    pub(crate) fn hold(&mut self, slice: &Slice) -> Result<(), Taken> {
+        self.tags.insert(slice.tag.0);
+        self.last_tag = self.last_tag.max(slice.tag.0.get());
+        slice
+            .slivers
+            .iter()
+            .try_for_each(|sliver| self.usage.entry(sliver.host.clone()).or_default().hold(&sliver.holding()))
+    }
+
+    /// Puts a slice in the place of its last revision. What it holds was marked before; what it no longer holds is
+    /// given back. A slice without slivers is forgotten.
+    pub(crate) fn replace(&mut self, slice: Slice) -> Option<Arc<Slice>> {
+        let slice = Arc::new(slice);
+        if let Some(old) = self.slices.remove(&slice.id) {
+            self.unlink(&old, &slice);
+        }
+        if slice.slivers.is_empty() {
+            self.release_tag(slice.tag);
+            self.reported.retain(|(id, _), _| *id != slice.id);
+            return None;
+        }
+        for sliver in slice.slivers.iter().filter(|sliver| !sliver.is_leaving()) {
+            self.slice_of.insert(sliver.id, slice.id);
+            self.expiries.insert((sliver.expires, sliver.id), slice.id);
+        }
+        if !slice.ended() {
+            self.living.insert(slice.urn.clone(), slice.id);
+        }
+        self.slices.insert(slice.id, Arc::clone(&slice));
+        Some(slice)
+    }
+
+    fn unlink(&mut self, old: &Slice, new: &Slice) {
+        if self.living.get(&old.urn) == Some(&old.id) {
+            self.living.remove(&old.urn);
+        }
+        let kept: HashMap<SliverId, &Arc<Sliver>> =
+            new.slivers.iter().map(|sliver| (sliver.id, sliver)).collect();
+        for sliver in &old.slivers {
+            self.expiries.remove(&(sliver.expires, sliver.id));
+            match kept.get(&sliver.id) {
+                Some(kept) if !kept.is_leaving() => {}
+                Some(_) => {
+                    self.slice_of.remove(&sliver.id);
+                }
+                None => {
+                    self.slice_of.remove(&sliver.id);
+                    self.seen.remove(&sliver.id);
+                    self.gone.remove(&sliver.id);
+                    if let Some(usage) = self.usage.get_mut(&sliver.host) {
+                        usage.release(&sliver.holding());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a sliver is doing, and what is wrong with it.
+    pub(crate) fn operational(&self, sliver: &Sliver) -> (Operational, String) {
+        let observed = self.seen.get(&sliver.id).and_then(|seen| seen.observed.as_deref());
+        operational(sliver.allocation(), &sliver.body.node, observed)
+    }
+
+    /// Derives what each sliver of a slice is doing, notes what is another than before, and tells it.
+    pub(crate) fn derive(&mut self, slice: &Slice, now: Timestamp) -> Vec<Turned> {
+        let mut turned = Vec::new();
+        for sliver in slice.slivers.iter().filter(|sliver| !sliver.is_leaving()) {
+            let (state, error) = self.operational(sliver);
+            let seen = self.seen.entry(sliver.id).or_default();
+            let last = seen.last.replace((state, error.clone()));
+            if last.as_ref().is_some_and(|last| *last == (state, error.clone())) {
+                continue;
+            }
+            if last.as_ref().map(|(state, _)| *state) != Some(state)
+                && state != Operational::PendingAllocation
+            {
+                let word = state.as_str();
+                push_event(&mut seen.events, word.strip_prefix("geni_").unwrap_or(word), now);
+            }
+            turned.push(Turned { sliver: Arc::clone(sliver), state, error });
+        }
+        turned
+    }
+}
+
+/// Numbers stay short: they are in names of interfaces.
+const MAX_TAG: u32 = 999_999;

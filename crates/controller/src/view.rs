@@ -1,0 +1,98 @@
+//! What callers are shown.
+
+use std::collections::HashMap;
+
+use testyard_model::diagnostic::Diagnostic;
+use testyard_model::id::SliverId;
+use testyard_model::sliver_type::Protocol;
+use testyard_model::state::Allocation;
+use testyard_model::urn::{SliceUrn, SliverUrn};
+
+use crate::api::{SliceView, SliverView};
+use crate::settings::Settings;
+use crate::slice::{Slice, Sliver};
+use crate::state::State;
+
+/// What a call has to say beside how the slivers are.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The slivers to show.
+    pub(crate) slivers: Vec<SliverId>,
+    /// What went wrong for some of them.
+    pub(crate) errors: HashMap<SliverId, String>,
+    /// Named and not there.
+    pub(crate) missing: Vec<(SliverUrn, String)>,
+    /// Remarks.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The slivers of a slice that a call is about.
+pub(crate) fn slice_view(
+    state: &State,
+    settings: &Settings,
+    urn: &SliceUrn,
+    slice: Option<&Slice>,
+    told: Told,
+) -> SliceView {
+    let Told { slivers: shown, mut errors, missing, diagnostics } = told;
+    let shown: std::collections::HashSet<SliverId> = shown.into_iter().collect();
+    let slivers: Vec<SliverView> = slice
+        .into_iter()
+        .flat_map(|slice| &slice.slivers)
+        .filter(|sliver| shown.contains(&sliver.id))
+        .map(|sliver| {
+            let mut view = sliver_view(state, settings, sliver);
+            if let Some(error) = errors.remove(&sliver.id) {
+                view.error = error;
+            }
+            view
+        })
+        .collect();
+    let documents = slice
+        .into_iter()
+        .flat_map(|slice| &slice.documents)
+        .filter(|document| slivers.iter().any(|sliver| sliver.document == document.id))
+        .map(|document| document.as_ref().clone())
+        .collect();
+    SliceView { urn: urn.clone(), documents, slivers, missing, diagnostics }
+}
+
+/// A sliver as it is.
+pub(crate) fn sliver_view(state: &State, settings: &Settings, sliver: &Sliver) -> SliverView {
+    let seen = state.seen.get(&sliver.id);
+    let (operational, error) = state.operational(sliver);
+    let node = &sliver.body.node;
+    let provisioned = sliver.allocation() == Allocation::Provisioned;
+    let ssh = node
+        .forwards
+        .iter()
+        .find(|forward| forward.port.protocol == Protocol::Tcp && forward.port.number.get() == 22);
+    let mut events = sliver.body.events.clone();
+    events.extend(seen.into_iter().flat_map(|seen| seen.events.iter().cloned()));
+    events.sort_by_key(|event| event.at);
+    SliverView {
+        id: sliver.id,
+        urn: settings.sliver_urn(sliver.id),
+        document: sliver.document,
+        client_id: sliver.client_id.clone(),
+        allocation: sliver.allocation(),
+        operational,
+        expires: sliver.expires,
+        error,
+        host: sliver.host.clone(),
+        host_address: settings
+            .host(&sliver.host)
+            .map_or_else(|| sliver.host.to_string(), |host| host.public_name.clone()),
+        sliver_type: sliver.body.sliver_type.clone(),
+        image: node.image.clone(),
+        hostname: node.hostname.clone(),
+        address: node.address,
+        ssh_port: ssh.filter(|_| provisioned).map(|forward| forward.host_port),
+        forwards: node.forwards.iter().filter(|forward| Some(*forward) != ssh).copied().collect(),
+        accounts: node.accounts.clone(),
+        host_keys: node.host_keys.iter().map(|key| key.public.clone()).collect(),
+        services: node.services.clone(),
+        observed: seen.and_then(|seen| seen.observed.as_deref().cloned()),
+        events,
+    }
+}

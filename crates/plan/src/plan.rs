@@ -1,0 +1,263 @@
+//! Puts the choices together, in the order of the request.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use testyard_model::diagnostic::Diagnostic;
+use testyard_model::id::HostName;
+use testyard_model::image::ImageName;
+use testyard_model::name::{ClientId, Hostname};
+use testyard_model::sliver_type::SliverType;
+use testyard_model::suggest::closest;
+use testyard_model::topology::{Node, Services, Topology};
+use testyard_model::urn::{Authority, Urn};
+
+use crate::error::PlanError;
+use crate::host::Host;
+use crate::place::{Need, free_on, place};
+use crate::ports::PortForward;
+use crate::usage::{Holding, Usage};
+use crate::{address, names, ports};
+
+/// What the testbed is.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Its authority: a host `a` is the component `urn:publicid:IDN+<authority>+node+a`.
+    pub authority: &'a Authority,
+    /// Kinds of nodes; the first is what a node gets that names none.
+    pub sliver_types: &'a [SliverType],
+    /// What is done about links.
+    pub links: LinkPolicy,
+}
+
+/// What is done about a request with links, as long as nothing realises them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkPolicy {
+    /// The nodes are made, the links are not; who reads the request remarks on it.
+    #[default]
+    LeaveOut,
+    /// The request is refused.
+    Refuse,
+}
+
+/// A host as it is now.
+#[derive(Clone, Copy, Debug)]
+pub struct HostView<'a> {
+    /// What it has.
+    pub host: &'a Host,
+    /// What of it is in use.
+    pub usage: &'a Usage,
+    /// Whether it can start nodes now.
+    pub healthy: bool,
+}
+
+/// What the slice has already.
+#[derive(Clone, Debug, Default)]
+pub struct Existing {
+    /// Client ids of its nodes.
+    pub client_ids: BTreeSet<ClientId>,
+    /// Host names of its nodes.
+    pub hostnames: BTreeSet<Hostname>,
+}
+
+/// A topology with every choice made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// In the order of the request.
+    pub nodes: Vec<PlannedNode>,
+    /// What there is to say about it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A node with every choice made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedNode {
+    /// The user's name of it.
+    pub client_id: ClientId,
+    /// Its own name.
+    pub hostname: Hostname,
+    /// Its host.
+    pub host: HostName,
+    /// Its kind, as it is configured now.
+    pub sliver_type: SliverType,
+    /// What it boots.
+    pub image: ImageName,
+    /// Its control address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 control address, where its host has a prefix.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Ports of the host that lead to it; the first is the one of SSH.
+    pub forwards: Vec<PortForward>,
+    /// What it installs and runs.
+    pub services: Services,
+}
+
+impl PlannedNode {
+    /// What it holds of its host.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        Holding {
+            ipv4: Some(self.ipv4),
+            ipv6: self.ipv6,
+            ports: self.forwards.iter().map(|forward| forward.host_port).collect(),
+        }
+    }
+}
+
+/// The URN of a host as a component.
+///
+/// # Errors
+/// None in practice: names of hosts are valid in URNs.
+pub fn component(authority: &Authority, host: &HostName) -> Result<Urn, testyard_model::urn::UrnError> {
+    Urn::new(authority, "node", host.as_str())
+}
+
+/// Makes every choice that the topology leaves open.
+///
+/// # Errors
+/// [`PlanError`] if it cannot be had; nothing is taken then, as nothing is by a plan that is returned.
+pub fn plan(
+    topology: &Topology,
+    site: Site<'_>,
+    hosts: &[HostView<'_>],
+    existing: &Existing,
+) -> Result<Plan, PlanError> {
+    check(topology, site, existing)?;
+    let types =
+        topology.nodes.iter().map(|node| sliver_type(node, site)).collect::<Result<Vec<&SliverType>, _>>()?;
+    let wanted: Vec<_> = topology
+        .nodes
+        .iter()
+        .zip(&types)
+        .map(|(node, kind)| ports::wanted(kind.ports.iter().chain(&node.ports)))
+        .collect();
+    let needs = topology
+        .nodes
+        .iter()
+        .zip(&types)
+        .zip(&wanted)
+        .map(|((node, kind), ports)| {
+            let bound = bound(node, site, hosts)?;
+            taken_somewhere(node, kind, bound.as_ref(), hosts)?;
+            Ok(Need { sliver_type: &kind.name, ports: ports.len() as u32, bound })
+        })
+        .collect::<Result<Vec<_>, PlanError>>()?;
+    let too_big = |free| PlanError::TooBig {
+        nodes: needs.len(),
+        ports: needs.iter().map(|need| need.ports).sum(),
+        free,
+    };
+    let places = place(&needs, hosts).map_err(too_big)?;
+
+    let mut scratch: Vec<(Usage, u16)> =
+        hosts.iter().map(|view| (view.usage.clone(), view.host.ports().first())).collect();
+    let mut hostnames = existing.hostnames.clone();
+    let mut nodes = Vec::with_capacity(places.len());
+    for (((node, kind), wanted), index) in topology.nodes.iter().zip(types).zip(&wanted).zip(places) {
+        let host = hosts[index].host;
+        let (usage, from) = &mut scratch[index];
+        let out_of_room = || too_big(free_on(hosts));
+        let ipv4 = address::next_v4(host.ipv4(), usage.ipv4().0, usage.ipv4().1).ok_or_else(out_of_room)?;
+        let ipv6 = match host.ipv6() {
+            None => None,
+            Some(prefix) => {
+                Some(address::next_v6(prefix, usage.ipv6().0, usage.ipv6().1).ok_or_else(out_of_room)?)
+            }
+        };
+        let mut forwards = Vec::with_capacity(wanted.len());
+        for port in wanted {
+            let host_port = ports::lowest_free(host, usage, *from).ok_or_else(out_of_room)?;
+            // A port that is the last one there is makes every later search empty, by way of `has_port`.
+            *from = host_port.saturating_add(1);
+            usage.hold_ports(&[host_port]).map_err(|_| out_of_room())?;
+            forwards.push(PortForward { host_port, port: *port });
+        }
+        usage.hold(&Holding { ipv4: Some(ipv4), ipv6, ports: vec![] }).map_err(|_| out_of_room())?;
+        nodes.push(PlannedNode {
+            client_id: node.client_id.clone(),
+            hostname: names::hostname(&node.client_id, &mut hostnames),
+            host: host.name().clone(),
+            sliver_type: kind.clone(),
+            image: node.image.clone().unwrap_or_else(|| kind.default_image.clone()),
+            ipv4,
+            ipv6,
+            forwards,
+            services: node.services.clone(),
+        });
+    }
+    Ok(Plan { nodes, diagnostics: Vec::new() })
+}
+
+fn check(topology: &Topology, site: Site<'_>, existing: &Existing) -> Result<(), PlanError> {
+    if topology.nodes.is_empty() {
+        return Err(PlanError::Nothing);
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(node) = topology.nodes.iter().find(|node| !seen.insert(&node.client_id)) {
+        return Err(PlanError::Twice(node.client_id.to_string()));
+    }
+    let duplicates: Vec<ClientId> =
+        seen.into_iter().filter(|id| existing.client_ids.contains(id)).cloned().collect();
+    if !duplicates.is_empty() {
+        return Err(PlanError::Duplicate(duplicates));
+    }
+    if let Some(node) = topology.nodes.iter().find(|node| node.exclusive) {
+        return Err(PlanError::Exclusive(node.client_id.to_string()));
+    }
+    if site.links == LinkPolicy::Refuse && !topology.links.is_empty() {
+        let names: Vec<_> = topology.links.iter().take(5).map(|link| link.client_id.as_str()).collect();
+        return Err(PlanError::Links(format!("{} ({})", topology.links.len(), names.join(", "))));
+    }
+    Ok(())
+}
+
+fn sliver_type<'a>(node: &Node, site: Site<'a>) -> Result<&'a SliverType, PlanError> {
+    let found = match &node.sliver_type {
+        None => site.sliver_types.first(),
+        Some(name) => site.sliver_types.iter().find(|kind| kind.name == *name),
+    };
+    found.ok_or_else(|| {
+        let given = node.sliver_type.as_ref().map(ToString::to_string).unwrap_or_default();
+        let known: Vec<String> = site.sliver_types.iter().map(|kind| kind.name.to_string()).collect();
+        let suggestion = closest(&given, known.iter().map(String::as_str)).map(str::to_owned);
+        PlanError::SliverType { node: node.client_id.to_string(), given, suggestion, known }
+    })
+}
+
+fn bound(node: &Node, site: Site<'_>, hosts: &[HostView<'_>]) -> Result<Option<HostName>, PlanError> {
+    let Some(urn) = &node.component else { return Ok(None) };
+    let known: Vec<(String, &HostName)> = hosts
+        .iter()
+        .filter_map(|view| {
+            let urn = component(site.authority, view.host.name()).ok()?;
+            Some((urn.to_string(), view.host.name()))
+        })
+        .collect();
+    let given = urn.to_string();
+    match known.iter().find(|(urn, _)| *urn == given) {
+        Some((_, name)) => Ok(Some((*name).clone())),
+        None => Err(PlanError::Component {
+            node: node.client_id.to_string(),
+            given: urn.clone(),
+            suggestion: closest(&given, known.iter().map(|(urn, _)| urn.as_str())).map(str::to_owned),
+        }),
+    }
+}
+
+/// A kind of node that no host takes would be reported as "not enough room": say what is the matter instead.
+fn taken_somewhere(
+    node: &Node,
+    kind: &SliverType,
+    bound: Option<&HostName>,
+    hosts: &[HostView<'_>],
+) -> Result<(), PlanError> {
+    let candidates = || hosts.iter().filter(|view| bound.is_none_or(|name| view.host.name() == name));
+    if candidates().next().is_none() || candidates().any(|view| view.host.takes(&kind.name)) {
+        return Ok(());
+    }
+    Err(PlanError::NotTaken {
+        node: node.client_id.to_string(),
+        sliver_type: kind.name.to_string(),
+        where_: bound.map_or_else(|| "no host".to_owned(), |name| format!("host {name}")),
+    })
+}

@@ -1,0 +1,95 @@
+-- Facts about the testbed itself, by name.
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A slice's life. It stays, ended, as long as anything of it is left on a host, so that its tag is not used again.
+CREATE TABLE slices (
+    id       TEXT NOT NULL PRIMARY KEY,
+    urn      TEXT NOT NULL,
+    tag      INTEGER NOT NULL UNIQUE CHECK (tag > 0),
+    revision INTEGER NOT NULL,
+    ended    INTEGER NOT NULL CHECK (ended IN (0, 1)),
+    creator  TEXT NOT NULL,
+    created  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX slices_living ON slices (urn) WHERE ended = 0;
+CREATE INDEX slices_creator ON slices (creator) WHERE ended = 0;
+
+-- Requests as received. The number is the revision of the slice that came of it.
+CREATE TABLE documents (
+    slice  TEXT NOT NULL REFERENCES slices (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    text   TEXT NOT NULL,
+    PRIMARY KEY (slice, number)
+) STRICT, WITHOUT ROWID;
+
+-- One sliver each. Those that are leaving are deleted or expired for callers; the host has not removed them yet.
+CREATE TABLE slivers (
+    id        TEXT NOT NULL PRIMARY KEY,
+    slice     TEXT NOT NULL REFERENCES slices (id) ON DELETE CASCADE,
+    number    INTEGER NOT NULL,
+    document  INTEGER NOT NULL,
+    client_id TEXT NOT NULL,
+    host      TEXT NOT NULL,
+    state     TEXT NOT NULL CHECK (state IN ('allocated', 'provisioned', 'leaving')),
+    left_at   INTEGER CHECK ((state = 'leaving') = (left_at IS NOT NULL)),
+    expires   TEXT NOT NULL,
+    body      TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX slivers_client_id ON slivers (slice, client_id) WHERE state <> 'leaving';
+CREATE INDEX slivers_slice ON slivers (slice);
+CREATE INDEX slivers_host ON slivers (host);
+
+-- What slivers hold of their hosts, as long as they are here at all. The keys are what keeps two from one.
+CREATE TABLE addresses (
+    host    TEXT NOT NULL,
+    address TEXT NOT NULL,
+    sliver  TEXT NOT NULL REFERENCES slivers (id) ON DELETE CASCADE,
+    PRIMARY KEY (host, address)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_sliver ON addresses (sliver);
+CREATE TABLE ports (
+    host   TEXT NOT NULL,
+    port   INTEGER NOT NULL,
+    sliver TEXT NOT NULL REFERENCES slivers (id) ON DELETE CASCADE,
+    PRIMARY KEY (host, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ports_sliver ON ports (sliver);
+
+-- Login names of users, kept as long as the slice lives.
+CREATE TABLE logins (
+    slice TEXT NOT NULL REFERENCES slices (id) ON DELETE CASCADE,
+    user  TEXT NOT NULL,
+    login TEXT NOT NULL,
+    PRIMARY KEY (slice, user),
+    UNIQUE (slice, login)
+) STRICT, WITHOUT ROWID;
+
+-- What the host last saw of a sliver, and when what happened to it. Hosts tell again after a crash, so this may be
+-- a moment behind.
+CREATE TABLE seen (
+    sliver   TEXT NOT NULL PRIMARY KEY REFERENCES slivers (id) ON DELETE CASCADE,
+    observed TEXT,
+    events   TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Slices that operators have shut down; remembered when nothing of them is left.
+CREATE TABLE shutdowns (
+    slice TEXT NOT NULL PRIMARY KEY,
+    user  TEXT NOT NULL,
+    at    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who did what when.
+CREATE TABLE audit (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        TEXT NOT NULL,
+    user      TEXT NOT NULL,
+    tool      TEXT,
+    slice     TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    detail    TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_slice ON audit (slice, id);

@@ -1,0 +1,248 @@
+//! A change being made: typed writes inside one savepoint.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, ErrorCode, Params, params};
+use testyard_model::id::{HostName, Revision, SliceId, SliverId};
+use testyard_model::urn::{SliceUrn, UserUrn};
+
+use crate::rows::{AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow, SliverState};
+
+/// A change being made.
+pub struct Change<'a> {
+    connection: &'a Connection,
+}
+
+/// A write that the database refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A rule of the schema, or a revision that is not the expected one: somebody else was first.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// Anything else.
+    #[error("cannot write the store")]
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for ChangeError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Conflict(error.to_string()),
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, ChangeError>;
+
+impl<'a> Change<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    fn count(&self, sql: &str, params: impl Params) -> Result<u32> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(params, |row| row.get(0))?)
+    }
+
+    /// A new slice.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if a slice of its name lives or its tag is in use.
+    pub fn insert_slice(&self, row: &SliceRow) -> Result<()> {
+        let sql = "INSERT INTO slices (id, urn, tag, revision, ended, creator, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let SliceRow { id, urn, tag, revision, ended, creator, created } = row;
+        let params = params![
+            id.to_string(),
+            urn.to_string(),
+            tag.0.get(),
+            revision.0 as i64,
+            ended,
+            creator.to_string(),
+            created.to_string(),
+        ];
+        self.run(sql, params).map(drop)
+    }
+
+    /// The slice's next revision.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if it is not at revision `from`.
+    pub fn advance_slice(&self, id: SliceId, from: Revision, to: Revision, ended: bool) -> Result<()> {
+        let sql = "UPDATE slices SET revision = ?3, ended = ?4 WHERE id = ?1 AND revision = ?2";
+        match self.run(sql, params![id.to_string(), from.0 as i64, to.0 as i64, ended])? {
+            1 => Ok(()),
+            _ => Err(ChangeError::Conflict(format!("slice {id} is not at revision {from}"))),
+        }
+    }
+
+    /// Removes a slice with everything of it.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if it is not at revision `from`.
+    pub fn delete_slice(&self, id: SliceId, from: Revision) -> Result<()> {
+        match self.run(
+            "DELETE FROM slices WHERE id = ?1 AND revision = ?2",
+            params![id.to_string(), from.0 as i64],
+        )? {
+            1 => Ok(()),
+            _ => Err(ChangeError::Conflict(format!("slice {id} is not at revision {from}"))),
+        }
+    }
+
+    /// A request.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn insert_document(&self, slice: SliceId, row: &DocumentRow) -> Result<()> {
+        let sql = "INSERT INTO documents (slice, number, text) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![slice.to_string(), row.number, row.text]).map(drop)
+    }
+
+    /// Removes a request that no sliver comes from any more.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn delete_document(&self, slice: SliceId, number: i64) -> Result<()> {
+        self.run("DELETE FROM documents WHERE slice = ?1 AND number = ?2", params![slice.to_string(), number])
+            .map(drop)
+    }
+
+    /// A sliver as it is now, new or not.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if another sliver of the slice has its client id.
+    pub fn put_sliver(&self, slice: SliceId, row: &SliverRow) -> Result<()> {
+        let sql = "INSERT INTO slivers (id, slice, number, document, client_id, host, state, left_at, expires, body) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+                   ON CONFLICT (id) DO UPDATE SET state = ?7, left_at = ?8, expires = ?9, body = ?10";
+        let (state, left_at) = match row.state {
+            SliverState::Allocated => ("allocated", None),
+            SliverState::Provisioned => ("provisioned", None),
+            SliverState::Leaving(since) => ("leaving", Some(since.0 as i64)),
+        };
+        let params = params![
+            row.id.to_string(),
+            slice.to_string(),
+            row.number,
+            row.document,
+            row.client_id.as_str(),
+            row.host.as_str(),
+            state,
+            left_at,
+            row.expires.to_string(),
+            row.body,
+        ];
+        self.run(sql, params).map(drop)
+    }
+
+    /// Removes a sliver and gives back what it held.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn delete_sliver(&self, id: SliverId) -> Result<()> {
+        self.run("DELETE FROM slivers WHERE id = ?1", [id.to_string()]).map(drop)
+    }
+
+    /// Lets a sliver hold an address of its host.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if another one holds it.
+    pub fn hold_address(&self, host: &HostName, address: IpAddr, sliver: SliverId) -> Result<()> {
+        let sql = "INSERT INTO addresses (host, address, sliver) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![host.as_str(), address.to_string(), sliver.to_string()]).map(drop)
+    }
+
+    /// Lets a sliver hold a port of its host.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if another one holds it.
+    pub fn hold_port(&self, host: &HostName, port: u16, sliver: SliverId) -> Result<()> {
+        let sql = "INSERT INTO ports (host, port, sliver) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![host.as_str(), port, sliver.to_string()]).map(drop)
+    }
+
+    /// How many slivers are on a host, leaving ones too.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn slivers_on(&self, host: &HostName) -> Result<u32> {
+        self.count("SELECT count(*) FROM slivers WHERE host = ?1", [host.as_str()])
+    }
+
+    /// How many living slices a user has made.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn slices_of(&self, user: &UserUrn) -> Result<u32> {
+        self.count("SELECT count(*) FROM slices WHERE creator = ?1 AND ended = 0", [user.to_string()])
+    }
+
+    /// A user's login name in a slice.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`] if the user has one or another user has this one.
+    pub fn insert_login(&self, slice: SliceId, row: &LoginRow) -> Result<()> {
+        let sql = "INSERT INTO logins (slice, user, login) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![slice.to_string(), row.user.to_string(), row.login.as_str()]).map(drop)
+    }
+
+    /// What is known of a sliver; nothing happens if the sliver is gone.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn put_seen(&self, sliver: SliverId, row: &SeenRow) -> Result<()> {
+        let sql = "INSERT INTO seen (sliver, observed, events) SELECT id, ?2, ?3 FROM slivers WHERE id = ?1 \
+                   ON CONFLICT (sliver) DO UPDATE SET observed = ?2, events = ?3";
+        self.run(sql, params![sliver.to_string(), row.observed, row.events]).map(drop)
+    }
+
+    /// Remembers that a slice is shut down; it may be already.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn put_shutdown(&self, row: &ShutdownRow) -> Result<()> {
+        let sql =
+            "INSERT INTO shutdowns (slice, user, at) VALUES (?1, ?2, ?3) ON CONFLICT (slice) DO NOTHING";
+        self.run(sql, params![row.slice.to_string(), row.user.to_string(), row.at.to_string()]).map(drop)
+    }
+
+    /// Forgets that a slice is shut down.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn delete_shutdown(&self, slice: &SliceUrn) -> Result<()> {
+        self.run("DELETE FROM shutdowns WHERE slice = ?1", [slice.to_string()]).map(drop)
+    }
+
+    /// A line of the audit trail.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn audit(&self, row: &AuditRow) -> Result<()> {
+        let sql =
+            "INSERT INTO audit (at, user, tool, slice, operation, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let params = params![
+            row.at.to_string(),
+            row.user.to_string(),
+            row.tool.as_ref().map(ToString::to_string),
+            row.slice.to_string(),
+            row.operation,
+            row.detail,
+        ];
+        self.run(sql, params).map(drop)
+    }
+
+    /// A fact about the testbed.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn put_meta(&self, name: &str, value: &str) -> Result<()> {
+        let sql =
+            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+        self.run(sql, params![name, value]).map(drop)
+    }
+}
