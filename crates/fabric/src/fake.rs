@@ -157,12 +157,16 @@ impl Inner {
         let now = self.count(verb) + 1;
         self.counts.retain(|(v, _)| *v != verb);
         self.counts.push((verb, now));
-        let Some(position) = self.failures.iter().position(|(v, nth, _)| *v == verb && *nth == now) else { return Ok(()) };
+        let Some(position) = self.failures.iter().position(|(v, nth, _)| *v == verb && *nth == now) else {
+            return Ok(());
+        };
         Err(match self.failures.remove(position).2 {
             Failure::Lacking(text) => FabricError::Lacking(text),
             Failure::Gone(sliver) => FabricError::Gone { sliver },
             Failure::PortTaken(port) => FabricError::PortTaken { port },
-            Failure::Kernel(detail) => FabricError::Kernel { action: "doing as the test says".to_owned(), detail },
+            Failure::Kernel(detail) => {
+                FabricError::Kernel { action: "doing as the test says".to_owned(), detail }
+            }
         })
     }
 
@@ -173,11 +177,13 @@ impl Inner {
         for forward in &attachment.forwards {
             let same = |other: &Attachment| {
                 other.sliver != attachment.sliver
-                    && other.forwards.iter().any(|f| {
-                        f.host_port == forward.host_port && f.port.protocol == forward.port.protocol
-                    })
+                    && other
+                        .forwards
+                        .iter()
+                        .any(|f| f.host_port == forward.host_port && f.port.protocol == forward.port.protocol)
             };
-            if self.taken.contains(&forward.host_port) || self.attached.values().any(|(other, _)| same(other)) {
+            if self.taken.contains(&forward.host_port) || self.attached.values().any(|(other, _)| same(other))
+            {
                 return Err(FabricError::PortTaken { port: forward.host_port });
             }
         }

@@ -12,5 +12,7 @@ pub mod fake;
 mod linux;
 mod netlink;
 
-pub use contract::{Attached, Attachment, ControlAddress, Fabric, FabricConfig, FabricError, Forward, Repair};
+pub use contract::{
+    Attached, Attachment, ControlAddress, Fabric, FabricConfig, FabricError, Forward, Repair,
+};
 pub use linux::LinuxFabric;

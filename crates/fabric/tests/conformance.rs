@@ -1,15 +1,17 @@
 //! What every fabric promises, for the fake and for Linux alike.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod support;
 
 use support::{World, attachment, node, tcp};
-use testyard_fabric::fake::{Call, FakeFabric, Failure, Verb};
+use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
 use testyard_fabric::{Attached, Fabric, FabricError, Forward, Repair};
 
 async fn conforms(fabric: &dyn Fabric) {
     let (one, two) = (attachment(1, 1), attachment(1, 2));
     let nodes = [node(), node()];
-    let seen = |list: Vec<Attached>| list.into_iter().map(|a| (a.slice, a.sliver, a.alive)).collect::<Vec<_>>();
+    let seen =
+        |list: Vec<Attached>| list.into_iter().map(|a| (a.slice, a.sliver, a.alive)).collect::<Vec<_>>();
     fabric.prepare().await.unwrap();
     fabric.prepare().await.unwrap();
     assert_eq!(fabric.attached().await.unwrap(), []);
@@ -17,7 +19,10 @@ async fn conforms(fabric: &dyn Fabric) {
         fabric.attach(&one, &nodes[0].path()).await.unwrap();
     }
     fabric.attach(&two, &nodes[1].path()).await.unwrap();
-    assert_eq!(seen(fabric.attached().await.unwrap()), [(one.slice, one.sliver, true), (two.slice, two.sliver, true)]);
+    assert_eq!(
+        seen(fabric.attached().await.unwrap()),
+        [(one.slice, one.sliver, true), (two.slice, two.sliver, true)]
+    );
     assert_eq!(fabric.repair().await.unwrap(), []);
 
     let mut greedy = attachment(2, 3);
@@ -63,15 +68,22 @@ async fn the_fake_does_as_a_test_says() {
     let (one, path) = (attachment(1, 1), std::path::Path::new("/proc/7/ns/net"));
     test.fail(Verb::Attach, 2, Failure::Kernel("no memory".into()));
     fabric.attach(&one, path).await.unwrap();
-    assert!(matches!(fabric.attach(&one, path).await, Err(FabricError::Kernel { detail, .. }) if detail == "no memory"));
+    assert!(
+        matches!(fabric.attach(&one, path).await, Err(FabricError::Kernel { detail, .. }) if detail == "no memory")
+    );
     fabric.attach(&one, path).await.unwrap();
     test.end(one.sliver, path);
     assert!(!fabric.attached().await.unwrap()[0].alive);
-    assert!(matches!(fabric.attach(&one, path).await, Err(FabricError::Gone { sliver }) if sliver == one.sliver));
+    assert!(
+        matches!(fabric.attach(&one, path).await, Err(FabricError::Gone { sliver }) if sliver == one.sliver)
+    );
     test.boot(path);
     fabric.attach(&one, path).await.unwrap();
     test.take_port(30_002);
-    assert!(matches!(fabric.attach(&attachment(1, 2), path).await, Err(FabricError::PortTaken { port: 30_002 })));
+    assert!(matches!(
+        fabric.attach(&attachment(1, 2), path).await,
+        Err(FabricError::PortTaken { port: 30_002 })
+    ));
     let mut disturbances = fabric.disturbances();
     test.disturb(vec![Repair::Jump]);
     disturbances.next().await.unwrap();

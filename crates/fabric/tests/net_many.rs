@@ -1,4 +1,5 @@
 //! Many nodes: the rules stay as they are, and the time for each does too.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod support;
 
@@ -17,7 +18,8 @@ async fn two_hundred_nodes() {
     let world = World::new();
     let fabric = world.fabric("many");
     fabric.prepare().await.unwrap();
-    let nodes: Vec<(Attachment, Netns)> = (1..=NODES).map(|n| (attachment(u32::from(n % 20) + 1, n), node())).collect();
+    let nodes: Vec<(Attachment, Netns)> =
+        (1..=NODES).map(|n| (attachment(u32::from(n % 20) + 1, n), node())).collect();
 
     let timed = async |what: &str, work: &mut dyn FnMut() -> _| {
         let start = Instant::now();
@@ -32,9 +34,14 @@ async fn two_hundred_nodes() {
     let attach = || nodes.iter().zip(&paths).map(|((a, _), path)| fabric.attach(a, path)).collect();
     timed("attach", &mut { attach }).await;
     timed("attach again", &mut { attach }).await;
-    timed("repair, nothing to mend", &mut || vec![Box::pin(async { fabric.repair().await.map(|r| assert_eq!(r, [])) })]).await;
+    timed("repair, nothing to mend", &mut || {
+        vec![Box::pin(async { fabric.repair().await.map(|r| assert_eq!(r, [])) })]
+    })
+    .await;
     timed("attached", &mut || {
-        vec![Box::pin(async { fabric.attached().await.map(|list| assert_eq!(list.len(), usize::from(NODES))) })]
+        vec![Box::pin(async {
+            fabric.attached().await.map(|list| assert_eq!(list.len(), usize::from(NODES)))
+        })]
     })
     .await;
 

@@ -1,4 +1,5 @@
 //! Who reaches whom, with real packets.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod support;
 
@@ -37,7 +38,11 @@ async fn slices() -> Slices {
 async fn nodes_reach_out_and_are_reached_by_their_forwarded_ports() {
     let s = slices().await;
     let [a1, ..] = &s.nodes;
-    assert_eq!(a1.ask(format!("{OUTSIDE4}:80")).as_deref(), Some("outside ::ffff:198.51.100.2"), "behind the host's address");
+    assert_eq!(
+        a1.ask(format!("{OUTSIDE4}:80")).as_deref(),
+        Some("outside ::ffff:198.51.100.2"),
+        "behind the host's address"
+    );
     assert_eq!(a1.ask(format!("[{OUTSIDE6}]:80")).as_deref(), Some("outside 2001:db8:a::1"), "with its own");
     assert!(a1.pings(OUTSIDE4) && a1.pings(OUTSIDE6));
     assert!(a1.pings("169.254.1.1"), "its router answers");
@@ -64,7 +69,13 @@ async fn nodes_reach_out_and_are_reached_by_their_forwarded_ports() {
 async fn slices_are_apart() {
     let s = slices().await;
     let [a1, a2, b1] = &s.nodes;
-    for to in ["10.77.0.2:22", "[2001:db8:a::2]:22", "198.51.100.2:30002", "[2001:db8:f::2]:30002", "169.254.1.1:30002"] {
+    for to in [
+        "10.77.0.2:22",
+        "[2001:db8:a::2]:22",
+        "198.51.100.2:30002",
+        "[2001:db8:f::2]:30002",
+        "169.254.1.1:30002",
+    ] {
         assert_eq!(a1.who(to), "a2", "same slice, {to}");
     }
     assert_eq!(a1.who(format!("{HOST4}:30001")), "a1", "itself, by the host's port");
@@ -102,9 +113,15 @@ async fn the_host_and_denied_networks_are_closed() {
     assert_eq!(a1.who("10.77.200.200:80"), "-", "unused addresses do not leave the host");
     // A bridge of an engine is a private network of the host.
     let other = Netns::new();
-    s.world.host.command(&format!("ip link add private type veth peer name eth0 netns {}", other.path().display()));
+    s.world
+        .host
+        .command(&format!("ip link add private type veth peer name eth0 netns {}", other.path().display()));
     s.world.host.commands(&["ip address add 172.17.0.1/24 dev private", "ip link set private up"]);
-    other.commands(&["ip address add 172.17.0.2/24 dev eth0", "ip link set eth0 up", "ip route add default via 172.17.0.1"]);
+    other.commands(&[
+        "ip address add 172.17.0.2/24 dev eth0",
+        "ip link set eth0 up",
+        "ip route add default via 172.17.0.1",
+    ]);
     let _web = other.serve("0.0.0.0:80", "private");
     assert_eq!(s.world.host.who("172.17.0.2:80"), "private");
     assert_eq!(a1.who("172.17.0.2:80"), "-");
@@ -122,8 +139,15 @@ async fn the_hosts_loopback_is_out_of_reach() {
             std::fs::write(format!("/proc/sys/net/ipv4/conf/{link}/route_localnet"), "1").unwrap();
         }
     });
-    a1.commands(&["ip address del 127.0.0.1/8 dev lo", "ip route add 127.0.0.1/32 via 169.254.1.1 dev eth0 onlink"]);
-    a1.commands(&["ip rule add pref 1 lookup main", "ip rule del lookup local", "ip rule add pref 2 lookup local"]);
+    a1.commands(&[
+        "ip address del 127.0.0.1/8 dev lo",
+        "ip route add 127.0.0.1/32 via 169.254.1.1 dev eth0 onlink",
+    ]);
+    a1.commands(&[
+        "ip rule add pref 1 lookup main",
+        "ip rule del lookup local",
+        "ip rule add pref 2 lookup local",
+    ]);
     assert_eq!(a1.who("127.0.0.1:81"), "-");
 }
 
@@ -131,7 +155,10 @@ async fn the_hosts_loopback_is_out_of_reach() {
 async fn forged_sources_are_dropped() {
     let s = slices().await;
     let [a1, a2, b1] = &s.nodes;
-    a1.commands(&["ip address add 10.77.0.99/32 dev eth0", "ip address add 2001:db8:a::99/128 dev eth0 nodad"]);
+    a1.commands(&[
+        "ip address add 10.77.0.99/32 dev eth0",
+        "ip address add 2001:db8:a::99/128 dev eth0 nodad",
+    ]);
     // Somebody else's address too: the victim must not get answers either.
     b1.commands(&["ip address add 10.77.0.2/32 dev eth0", "ip address add 2001:db8:a::2/128 dev eth0 nodad"]);
     a1.commands(&["ip route change default via 169.254.1.1 dev eth0 onlink src 10.77.0.99"]);
@@ -151,7 +178,10 @@ async fn forged_sources_are_dropped() {
 async fn a_node_that_forgets_its_neighbours_asks_again() {
     let s = slices().await;
     let [a1, ..] = &s.nodes;
-    a1.commands(&["ip neighbour flush dev eth0 nud permanent", "ip -6 neighbour flush dev eth0 nud permanent"]);
+    a1.commands(&[
+        "ip neighbour flush dev eth0 nud permanent",
+        "ip -6 neighbour flush dev eth0 nud permanent",
+    ]);
     assert_eq!(a1.who(format!("{OUTSIDE4}:80")), "outside");
     assert_eq!(a1.who(format!("[{OUTSIDE6}]:80")), "outside");
 }
@@ -168,5 +198,8 @@ async fn ports_of_services_and_of_other_nodes_are_refused() {
     let refused = s.fabric.attach(&clash, &new.path()).await;
     assert!(matches!(refused, Err(FabricError::PortTaken { port: 30_001 })), "{refused:?}");
     assert_eq!(s.fabric.attached().await.unwrap().len(), 3);
-    assert!(s.world.host.run(|| std::net::TcpListener::bind("0.0.0.0:30001")).is_err(), "a node's port is held");
+    assert!(
+        s.world.host.run(|| std::net::TcpListener::bind("0.0.0.0:30001")).is_err(),
+        "a node's port is held"
+    );
 }

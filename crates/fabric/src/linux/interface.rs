@@ -11,8 +11,6 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
-use std::thread::sleep;
-use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
@@ -20,7 +18,9 @@ use nix::errno::Errno;
 use super::names::{HOST_MAC, NODE_LINK, Names};
 use super::{namespace, settings};
 use crate::netlink::ethtool::Ethtool;
-use crate::netlink::{Change, ChangeError, Ipv4Setting, Link, LinkRef, Peer, Refusal, Route, Routing, Rtnetlink};
+use crate::netlink::{
+    Change, ChangeError, Ipv4Setting, Link, LinkRef, Peer, Refusal, Route, Routing, Rtnetlink,
+};
 use crate::{Attachment, ControlAddress, FabricError};
 
 /// What nodes see as their router.
@@ -37,9 +37,8 @@ const HOST_HALF: [(Ipv4Setting, u32); 4] = [
     (Ipv4Setting::AcceptRedirects, 0),
 ];
 
-/// The old half of a restarted node may be dying while a new one is made.
-const CREATION_TRIES: u32 = 20;
-const CREATION_PAUSE: Duration = Duration::from_millis(5);
+/// The old half of a restarted node may be dying while a new one is made. Removing it waits for that.
+const CREATION_TRIES: u32 = 5;
 
 /// Everything that a control interface is made from.
 pub(crate) struct Plan<'a> {
@@ -62,7 +61,8 @@ impl Plan<'_> {
     fn creation(&self, netns: i32) -> Vec<Change> {
         let name = self.link();
         let link = LinkRef::Name(name.clone());
-        let peer = Peer { name: NODE_LINK.to_owned(), mac: self.names.node_mac(self.attachment.sliver), netns };
+        let peer =
+            Peer { name: NODE_LINK.to_owned(), mac: self.names.node_mac(self.attachment.sliver), netns };
         let group = self.attachment.tag.0.get();
         vec![
             Change::CreateVeth { name, mac: HOST_MAC, mtu: self.mtu, group, peer },
@@ -162,9 +162,10 @@ pub(crate) fn connect(plan: &Plan<'_>, host: &mut impl Routing, netns: &File) ->
     host.apply(&plan.host(&half)).map_err(refused)?;
 
     namespace::enter(netns).map_err(|e| entering("the node's namespace", &e))?;
-    let inner = node.link(NODE_LINK).map_err(|r| kernel("looking for eth0 in the node", &r))?.ok_or_else(|| {
-        FabricError::Gone { sliver: plan.attachment.sliver }
-    })?;
+    let inner = node
+        .link(NODE_LINK)
+        .map_err(|r| kernel("looking for eth0 in the node", &r))?
+        .ok_or(FabricError::Gone { sliver: plan.attachment.sliver })?;
     for changes in plan.node(&inner) {
         match node.apply(&changes) {
             Err(error) if error.refusal.errno == Errno::EEXIST && is_default_route(&changes) => {}
@@ -185,13 +186,17 @@ fn ensure_pair(
     netns: i32,
 ) -> Result<Link, FabricError> {
     let name = plan.link();
-    let find = |host: &mut dyn Routing| host.link(&name).map_err(|r| kernel(&format!("looking for {name}"), &r));
+    let find =
+        |host: &mut dyn Routing| host.link(&name).map_err(|r| kernel(&format!("looking for {name}"), &r));
     let inner = node.link(NODE_LINK).map_err(|r| kernel("looking for eth0 in the node", &r))?;
     if let Some(half) = find(host)? {
         match plan.names.read_alias(&half.alias) {
             Some((_, sliver)) if sliver == plan.attachment.sliver => {}
             _ => {
-                let detail = format!("an interface of this name is there, and it is not this node's ({:?})", half.alias);
+                let detail = format!(
+                    "an interface of this name is there, and it is not this node's ({:?})",
+                    half.alias
+                );
                 return Err(FabricError::Kernel { action: format!("making the interface {name}"), detail });
             }
         }
@@ -209,15 +214,18 @@ fn ensure_pair(
     loop {
         match host.apply(&plan.creation(netns)) {
             Ok(()) => break without_auto_address(host, &name)?,
-            Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. }) if tries < CREATION_TRIES => {
-                // Either the old half is still dying, or the node has an eth0 of its own.
-                if find(host)?.is_none() && node.link(NODE_LINK).is_ok_and(|l| l.is_some()) && tries > 1 {
-                    let detail = "the node has an interface eth0 that is not ours: its engine must start it without a network";
-                    return Err(FabricError::Kernel { action: format!("making the interface {name}"), detail: detail.into() });
+            Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. })
+                if tries < CREATION_TRIES =>
+            {
+                if find(host)?.is_none() && node.link(NODE_LINK).is_ok_and(|inner| inner.is_some()) {
+                    return Err(FabricError::Kernel {
+                        action: format!("making the interface {name}"),
+                        detail: "the node has an eth0 that is not ours: its engine must start it without a network".into(),
+                    });
                 }
+                // A half whose node ended just now.
                 remove(host, &name)?;
                 tries += 1;
-                sleep(CREATION_PAUSE);
             }
             Err(error) => return Err(refused(error)),
         }
@@ -277,7 +285,10 @@ mod tests {
             slice: "0197e7a0-0000-7000-8000-000000000001".parse().unwrap(),
             tag: SliceTag(NonZeroU32::new(3).unwrap()),
             sliver: "0197e7a0-0000-7000-8000-00000000000a".parse().unwrap(),
-            address: ControlAddress { ipv4: [10, 0, 0, 1].into(), ipv6: Some("2001:db8::1".parse().unwrap()) },
+            address: ControlAddress {
+                ipv4: [10, 0, 0, 1].into(),
+                ipv6: Some("2001:db8::1".parse().unwrap()),
+            },
             forwards: vec![Forward {
                 host_port: 30_000,
                 port: Port { protocol: Protocol::Tcp, number: NonZeroU16::new(22).unwrap() },
@@ -295,12 +306,30 @@ mod tests {
     }
 
     fn link(plan: &Plan<'_>, alias: String) -> Link {
-        Link { index: 7, name: plan.link(), alias, mac: Some(HOST_MAC), mtu: 1400, group: 3, up: true, peer: 2 }
+        Link {
+            index: 7,
+            name: plan.link(),
+            alias,
+            mac: Some(HOST_MAC),
+            mtu: 1400,
+            group: 3,
+            up: true,
+            peer: 2,
+        }
     }
 
     fn eth0(plan: &Plan<'_>) -> Link {
         let mac = Some(plan.names.node_mac(plan.attachment.sliver));
-        Link { index: 2, name: NODE_LINK.into(), alias: String::new(), mac, mtu: 1400, group: 0, up: true, peer: 7 }
+        Link {
+            index: 2,
+            name: NODE_LINK.into(),
+            alias: String::new(),
+            mac,
+            mtu: 1400,
+            group: 0,
+            up: true,
+            peer: 7,
+        }
     }
 
     #[test]
@@ -309,10 +338,7 @@ mod tests {
             let name = plan.link();
             assert_eq!(
                 said(&plan.creation(NETNS)),
-                [
-                    format!("making the interfaces {name} and eth0"),
-                    format!("marking {name}"),
-                ]
+                [format!("making the interfaces {name} and eth0"), format!("marking {name}"),]
             );
             assert_eq!(
                 said(&plan.host(&Link { group: 4, mtu: 1500, ..link(plan, String::new()) })),
@@ -360,7 +386,11 @@ mod tests {
         with_plan(|plan| {
             let mut host = Recorder { links: vec![link(plan, plan.alias())], ..Recorder::default() };
             ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).unwrap();
-            assert!(matches!(&host.changes[..2], [Change::DeleteLink { .. }, Change::CreateVeth { .. }]), "{:?}", host.changes);
+            assert!(
+                matches!(&host.changes[..2], [Change::DeleteLink { .. }, Change::CreateVeth { .. }]),
+                "{:?}",
+                host.changes
+            );
         });
     }
 
@@ -377,7 +407,11 @@ mod tests {
     #[test]
     fn links_of_others_are_not_touched() {
         with_plan(|plan| {
-            for alias in ["", "somebody's", "testyard:main:0197e7a0-0000-7000-8000-000000000001:0197e7a0-0000-7000-8000-00000000000b"] {
+            for alias in [
+                "",
+                "somebody's",
+                "testyard:main:0197e7a0-0000-7000-8000-000000000001:0197e7a0-0000-7000-8000-00000000000b",
+            ] {
                 let mut host = Recorder { links: vec![link(plan, alias.to_owned())], ..Recorder::default() };
                 assert!(ensure_pair(plan, &mut host, &mut Recorder::default(), NETNS).is_err(), "{alias}");
                 assert_eq!(host.changes, []);

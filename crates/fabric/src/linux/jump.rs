@@ -23,7 +23,8 @@ pub(crate) fn ensure(program: &str, names: &Names) -> Result<bool, FabricError> 
         Some(forward) if forward.success && !is_open(&forward.stdout) => (FORWARD, forward.stdout.as_str()),
         Some(_) => return Ok(false),
     };
-    let rules_right = list(program, &names.chain)?.is_some_and(|o| o.success && chain_is_right(&o.stdout, names));
+    let rules_right =
+        list(program, &names.chain)?.is_some_and(|o| o.success && chain_is_right(&o.stdout, names));
     if rules_right && jump_is_first(rules, names) {
         return Ok(false);
     }
@@ -33,7 +34,10 @@ pub(crate) fn ensure(program: &str, names: &Names) -> Result<bool, FabricError> 
         must(program, &["-F", &names.chain])?;
         let (links, mark) = (format!("{}+", names.prefix), names.mark());
         for direction in ["-i", "-o"] {
-            must(program, &["-A", &names.chain, direction, &links, "-m", "comment", "--comment", &mark, "-j", "ACCEPT"])?;
+            must(
+                program,
+                &["-A", &names.chain, direction, &links, "-m", "comment", "--comment", &mark, "-j", "ACCEPT"],
+            )?;
         }
     }
     for chain in [DOCKER, FORWARD] {
@@ -63,7 +67,9 @@ pub(crate) fn is_legacy() -> bool {
 
 fn remove_jumps(program: &str, parent: &str, names: &Names) -> Result<(), FabricError> {
     let mark = names.mark();
-    while call(program, &["-D", parent, "-m", "comment", "--comment", &mark, "-j", &names.chain])?.is_some_and(|o| o.success) {}
+    while call(program, &["-D", parent, "-m", "comment", "--comment", &mark, "-j", &names.chain])?
+        .is_some_and(|o| o.success)
+    {}
     Ok(())
 }
 
@@ -87,8 +93,12 @@ fn chain_is_right(rules: &str, names: &Names) -> bool {
 fn jump_is_first(rules: &str, names: &Names) -> bool {
     let ends_in = |line: &str, chain: &str| line.ends_with(&format!(" -j {chain}"));
     let added: Vec<&str> = rules.lines().filter(|line| line.starts_with("-A ")).collect();
-    let ours: Vec<usize> =
-        added.iter().enumerate().filter(|(_, line)| ends_in(line, &names.chain)).map(|(index, _)| index).collect();
+    let ours: Vec<usize> = added
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| ends_in(line, &names.chain))
+        .map(|(index, _)| index)
+        .collect();
     let [position] = ours[..] else { return false };
     added[..position].iter().all(|line| line.contains(&format!(" -j {ANY_CHAIN}")))
 }
@@ -104,10 +114,13 @@ fn call(program: &str, arguments: &[&str]) -> Result<Option<Output>, FabricError
 fn must(program: &str, arguments: &[&str]) -> Result<(), FabricError> {
     match call(program, arguments)? {
         Some(output) if output.success => Ok(()),
-        Some(output) => {
-            Err(FabricError::Kernel { action: format!("{program} {}", arguments.join(" ")), detail: output.stderr })
-        }
-        None => Err(FabricError::Lacking(format!("the program {program} is missing: install the package iptables"))),
+        Some(output) => Err(FabricError::Kernel {
+            action: format!("{program} {}", arguments.join(" ")),
+            detail: output.stderr,
+        }),
+        None => Err(FabricError::Lacking(format!(
+            "the program {program} is missing: install the package iptables"
+        ))),
     }
 }
 
@@ -124,11 +137,18 @@ mod tests {
         let names = names();
         let mine = "-A DOCKER-USER -m comment --comment \"testyard:main\" -j TESTYARD-main";
         let other = "-A DOCKER-USER -m comment --comment \"testyard:b\" -j TESTYARD-b";
-        let rules = |lines: &[&str]| ["-N DOCKER-USER"].iter().chain(lines).map(|l| format!("{l}\n")).collect::<String>();
+        let rules = |lines: &[&str]| {
+            ["-N DOCKER-USER"].iter().chain(lines).map(|l| format!("{l}\n")).collect::<String>()
+        };
         for good in [&[mine][..], &[mine, "-A DOCKER-USER -j RETURN"], &[other, mine]] {
             assert!(jump_is_first(&rules(good), &names), "{good:?}");
         }
-        for bad in [&[][..], &["-A DOCKER-USER -j RETURN", mine], &[mine, mine], &["-A DOCKER-USER -j TESTYARD-main2"]] {
+        for bad in [
+            &[][..],
+            &["-A DOCKER-USER -j RETURN", mine],
+            &[mine, mine],
+            &["-A DOCKER-USER -j TESTYARD-main2"],
+        ] {
             assert!(!jump_is_first(&rules(bad), &names), "{bad:?}");
         }
     }

@@ -113,7 +113,8 @@ impl Inner {
         let plan = Plan { names: &self.names, attachment, mtu };
         interface::connect(&plan, host, &netns)?;
         if let (true, Some(ipv6), Some(index)) = (self.config.ipv6_proxy, attachment.address.ipv6, uplink6) {
-            host.apply(&[Change::Proxy { index, ip: ipv6.into(), present: true }]).map_err(interface::refused)?;
+            host.apply(&[Change::Proxy { index, ip: ipv6.into(), present: true }])
+                .map_err(interface::refused)?;
         }
         Ok(())
     }

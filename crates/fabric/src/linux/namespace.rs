@@ -42,7 +42,10 @@ impl Namespace {
             drop(permit);
         })?;
         result.await.unwrap_or_else(|_| {
-            Err(FabricError::Kernel { action: "working in the network namespace".into(), detail: "it cannot be entered, or the work panicked; see the log".into() })
+            Err(FabricError::Kernel {
+                action: "working in the network namespace".into(),
+                detail: "it cannot be entered, or the work panicked; see the log".into(),
+            })
         })
     }
 
@@ -58,11 +61,9 @@ impl Namespace {
             }
             work();
         };
-        std::thread::Builder::new()
-            .name(THREAD_NAME.to_owned())
-            .spawn(body)
-            .map(drop)
-            .map_err(|error| FabricError::Kernel { action: "starting a thread".into(), detail: error.to_string() })
+        std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(body).map(drop).map_err(|error| {
+            FabricError::Kernel { action: "starting a thread".into(), detail: error.to_string() }
+        })
     }
 }
 

@@ -19,8 +19,12 @@ pub(crate) struct Output {
 
 /// Runs a program to its end; `None` if it is not installed.
 pub(crate) fn run(program: &str, arguments: &[&str], stdin: &str) -> Result<Option<Output>, FabricError> {
-    let failed = |error: std::io::Error| FabricError::Kernel { action: format!("running {program}"), detail: error.to_string() };
-    let path = std::env::var("PATH").map_or_else(|_| SYSTEM_FOLDERS.to_owned(), |path| format!("{path}:{SYSTEM_FOLDERS}"));
+    let failed = |error: std::io::Error| FabricError::Kernel {
+        action: format!("running {program}"),
+        detail: error.to_string(),
+    };
+    let path = std::env::var("PATH")
+        .map_or_else(|_| SYSTEM_FOLDERS.to_owned(), |path| format!("{path}:{SYSTEM_FOLDERS}"));
     let child = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")

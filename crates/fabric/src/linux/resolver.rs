@@ -54,7 +54,10 @@ fn read(path: &Path) -> Result<String, FabricError> {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(FabricError::Kernel { action: format!("reading {}", path.display()), detail: error.to_string() }),
+        Err(error) => Err(FabricError::Kernel {
+            action: format!("reading {}", path.display()),
+            detail: error.to_string(),
+        }),
     }
 }
 
@@ -66,12 +69,16 @@ mod tests {
     fn loopback_servers_are_replaced_by_those_behind_them() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let stub = "# stub\nnameserver 127.0.0.53\noptions edns0\nsearch example.org\n";
-        let upstream = ["nameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\n".to_owned()];
+        let upstream =
+            ["nameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\n".to_owned()];
         assert_eq!(usable("nameserver 10.255.255.53\n", &upstream, true), [ip("10.255.255.53")]);
         assert_eq!(usable(stub, &upstream, true), [ip("192.0.2.53"), ip("2001:db8::53")]);
         assert_eq!(usable(stub, &upstream, false), [ip("192.0.2.53")]);
         assert_eq!(usable(stub, &[], true), [] as [IpAddr; 0]);
-        assert_eq!(usable("nameserver\nnameserver x\n;nameserver 1.2.3.4\nnameserver ::1", &[], true), [] as [IpAddr; 0]);
+        assert_eq!(
+            usable("nameserver\nnameserver x\n;nameserver 1.2.3.4\nnameserver ::1", &[], true),
+            [] as [IpAddr; 0]
+        );
         assert_eq!(usable("nameserver 1.1.1.1\nnameserver 1.1.1.1", &[], true), [ip("1.1.1.1")]);
     }
 }

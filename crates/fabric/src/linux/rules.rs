@@ -157,7 +157,9 @@ fn declarations(names: &Names) -> String {
 fn name_server_rules(servers: &[IpAddr]) -> Vec<String> {
     by_family(servers.iter().map(|s| IpNet::from(*s)))
         .into_iter()
-        .map(|(family, list)| format!("{family} daddr {{ {list} }} meta l4proto {{ tcp, udp }} th dport 53 accept"))
+        .map(|(family, list)| {
+            format!("{family} daddr {{ {list} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
+        })
         .collect()
 }
 
@@ -183,7 +185,9 @@ mod tests {
         Policy {
             ipv4: "10.64.0.0/10".parse().unwrap(),
             ipv6: Some("2001:db8:a::/64".parse().unwrap()),
-            denied: ["192.168.0.0/16", "192.168.1.0/24", "169.254.169.254/32", "fd00::/8"].map(|n| n.parse().unwrap()).into(),
+            denied: ["192.168.0.0/16", "192.168.1.0/24", "169.254.169.254/32", "fd00::/8"]
+                .map(|n| n.parse().unwrap())
+                .into(),
             name_servers: ["192.0.2.53", "2001:db8::53"].map(|n| n.parse().unwrap()).into(),
             uplinks: ["eth0", "wlan0"].map(str::to_owned).into(),
         }
@@ -202,7 +206,13 @@ mod tests {
     fn rules_are_as_reviewed() {
         let names = Names::new(&"main".parse().unwrap());
         check("full", &ruleset(&names, &policy()));
-        let bare = Policy { ipv6: None, denied: Vec::new(), name_servers: Vec::new(), uplinks: BTreeSet::new(), ..policy() };
+        let bare = Policy {
+            ipv6: None,
+            denied: Vec::new(),
+            name_servers: Vec::new(),
+            uplinks: BTreeSet::new(),
+            ..policy()
+        };
         check("bare", &ruleset(&names, &bare));
     }
 }

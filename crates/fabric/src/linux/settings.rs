@@ -31,7 +31,10 @@ pub(crate) fn host(ipv6: bool, ipv6_proxy: bool, uplink6: Option<&str>) -> Vec<S
     }
     if let Some(uplink) = uplink6 {
         // A host that forwards stops listening to routers, and would lose its own default route, unless told so.
-        all.push(Setting { instead_of: Some("1"), ..Setting::new(format!("ipv6/conf/{uplink}/accept_ra"), "2") });
+        all.push(Setting {
+            instead_of: Some("1"),
+            ..Setting::new(format!("ipv6/conf/{uplink}/accept_ra"), "2")
+        });
         if ipv6_proxy {
             all.push(Setting::new(format!("ipv6/conf/{uplink}/proxy_ndp"), "1"));
         }

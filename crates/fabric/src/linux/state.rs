@@ -65,7 +65,12 @@ impl State {
     }
 
     /// Looks at everything shared, and makes it so.
-    pub(crate) fn mend(&mut self, names: &Names, config: &FabricConfig, host: &mut impl Routing) -> Result<Vec<Repair>, FabricError> {
+    pub(crate) fn mend(
+        &mut self,
+        names: &Names,
+        config: &FabricConfig,
+        host: &mut impl Routing,
+    ) -> Result<Vec<Repair>, FabricError> {
         let mut repairs = Vec::new();
         let (links, routes) = self.look(host)?;
         let uplink6 = self.uplink.ipv6.as_ref().map(|(_, name)| name.as_str());
@@ -140,7 +145,13 @@ impl State {
     }
 
     /// Links and routes of known attachments that somebody has switched off or removed.
-    fn mend_routes(&self, names: &Names, host: &mut impl Routing, links: &[Link], routes: &[Route]) -> Result<Vec<Repair>, FabricError> {
+    fn mend_routes(
+        &self,
+        names: &Names,
+        host: &mut impl Routing,
+        links: &[Link],
+        routes: &[Route],
+    ) -> Result<Vec<Repair>, FabricError> {
         let mut repairs = Vec::new();
         let by_name: BTreeMap<&str, &Link> = links.iter().map(|l| (l.name.as_str(), l)).collect();
         let present: BTreeSet<_> = routes.iter().map(|r| (r.to, r.index)).collect();
@@ -151,8 +162,10 @@ impl State {
             if !link.up {
                 changes.push(Change::Up { link: crate::netlink::LinkRef::Index(link.index) });
             }
-            let addresses = [Some(IpAddr::from(attachment.address.ipv4)), attachment.address.ipv6.map(IpAddr::from)];
-            let missing = addresses.into_iter().flatten().filter(|ip| !present.contains(&(single(*ip), link.index)));
+            let addresses =
+                [Some(IpAddr::from(attachment.address.ipv4)), attachment.address.ipv6.map(IpAddr::from)];
+            let missing =
+                addresses.into_iter().flatten().filter(|ip| !present.contains(&(single(*ip), link.index)));
             changes.extend(missing.map(|ip| interface::host_route(ip, link.index)));
             if changes.is_empty() {
                 continue;
@@ -202,7 +215,8 @@ impl State {
     /// Another node's port, by what this process was told.
     fn check_ports(&self, attachment: &Attachment) -> Result<(), FabricError> {
         let others = self.known.values().filter(|a| a.sliver != attachment.sliver);
-        let theirs: BTreeSet<_> = others.flat_map(|a| &a.forwards).map(|f| (f.port.protocol, f.host_port)).collect();
+        let theirs: BTreeSet<_> =
+            others.flat_map(|a| &a.forwards).map(|f| (f.port.protocol, f.host_port)).collect();
         let clash = attachment.forwards.iter().find(|f| theirs.contains(&(f.port.protocol, f.host_port)));
         clash.map_or(Ok(()), |f| Err(FabricError::PortTaken { port: f.host_port }))
     }
@@ -218,8 +232,12 @@ impl State {
         let link = names.link(sliver);
         let known = self.known.remove(&sliver);
         let is_its = |mark: &str| read_owner(mark).is_some_and(|(_, s)| s == sliver);
-        let mut remove: Elements =
-            self.elements.iter().filter(|(_, mark)| is_its(mark)).map(|(e, m)| (e.clone(), m.clone())).collect();
+        let mut remove: Elements = self
+            .elements
+            .iter()
+            .filter(|(_, mark)| is_its(mark))
+            .map(|(e, m)| (e.clone(), m.clone()))
+            .collect();
         let addresses = remove
             .keys()
             .filter_map(|e| match e {
@@ -233,7 +251,8 @@ impl State {
         if !remove.is_empty() && tag.is_none_or(|tag| !others(tag)) {
             // The last of its slice as far as this process knows: the kernel knows all.
             let links = host.links().map_err(|r| kernel("listing interfaces", &r))?;
-            let groups: BTreeSet<u32> = links.iter().filter(|l| l.name.starts_with(&names.prefix)).map(|l| l.group).collect();
+            let groups: BTreeSet<u32> =
+                links.iter().filter(|l| l.name.starts_with(&names.prefix)).map(|l| l.group).collect();
             let unused = |e: &&Element| matches!(e, Element::SameSlice { tag } if !groups.contains(&tag.get()) && !others(tag.get()));
             let unused: Vec<Element> = self.elements.keys().filter(unused).cloned().collect();
             remove.extend(unused.into_iter().map(|e| (e, String::new())));
@@ -250,21 +269,31 @@ impl State {
         if change.remove.is_empty() && change.add.is_empty() {
             return Ok(());
         }
-        let failed = |(element, refusal): (String, Refusal)| kernel(&format!("changing packet rules ({element})"), &refusal);
+        let failed = |(element, refusal): (String, Refusal)| {
+            kernel(&format!("changing packet rules ({element})"), &refusal)
+        };
         match self.table(names)?.change(&change.remove, &change.add) {
             Ok(()) => {}
             Err((_, Refusal { errno: Errno::ENOENT | Errno::EEXIST, .. })) => {
                 let Some(present) = self.present(names)? else {
                     return Err(FabricError::Kernel {
                         action: "changing packet rules".to_owned(),
-                        detail: "somebody has removed them; they are made again when that is noticed".to_owned(),
+                        detail: "somebody has removed them; they are made again when that is noticed"
+                            .to_owned(),
                     });
                 };
-                let ports: BTreeSet<_> = change.add.keys().filter_map(|e| Some((e.set(), host_port(e)?))).collect();
+                let ports: BTreeSet<_> =
+                    change.add.keys().filter_map(|e| Some((e.set(), host_port(e)?))).collect();
                 change.remove.retain(|e, _| present.contains_key(e));
-                change.remove.extend(present.iter().filter(|(e, _)| {
-                    !change.add.contains_key(e) && host_port(e).is_some_and(|port| ports.contains(&(e.set(), port)))
-                }).map(|(e, m)| (e.clone(), m.clone())));
+                change.remove.extend(
+                    present
+                        .iter()
+                        .filter(|(e, _)| {
+                            !change.add.contains_key(e)
+                                && host_port(e).is_some_and(|port| ports.contains(&(e.set(), port)))
+                        })
+                        .map(|(e, m)| (e.clone(), m.clone())),
+                );
                 change.add.retain(|e, _| !present.contains_key(e));
                 self.elements = present;
                 self.table(names)?.change(&change.remove, &change.add).map_err(failed)?;
@@ -280,7 +309,9 @@ impl State {
     pub(crate) fn attached(&self, names: &Names, links: &[Link]) -> Vec<Attached> {
         let mut all: BTreeMap<SliverId, (SliceId, bool)> = BTreeMap::new();
         let sources = self.elements.iter().filter(|(e, _)| matches!(e, Element::Source4 { .. }));
-        all.extend(sources.filter_map(|(_, mark)| read_owner(mark)).map(|(slice, sliver)| (sliver, (slice, false))));
+        all.extend(
+            sources.filter_map(|(_, mark)| read_owner(mark)).map(|(slice, sliver)| (sliver, (slice, false))),
+        );
         let ours = links.iter().filter_map(|link| names.read_alias(&link.alias));
         all.extend(ours.map(|(slice, sliver)| (sliver, (slice, true))));
         all.into_iter().map(|(sliver, (slice, alive))| Attached { slice, sliver, alive }).collect()
@@ -310,7 +341,12 @@ impl State {
     }
 
     /// Removes everything with the instance's mark.
-    pub(crate) fn reset(&mut self, names: &Names, config: &FabricConfig, host: &mut impl Routing) -> Result<(), FabricError> {
+    pub(crate) fn reset(
+        &mut self,
+        names: &Names,
+        config: &FabricConfig,
+        host: &mut impl Routing,
+    ) -> Result<(), FabricError> {
         let links = host.links().map_err(|r| kernel("listing interfaces", &r))?;
         for link in links.iter().filter(|link| names.read_alias(&link.alias).is_some()) {
             interface::remove(host, &link.name)?;
@@ -318,7 +354,8 @@ impl State {
         if let (Some(net), true) = (config.ipv6, config.ipv6_proxy) {
             let proxies = host.proxies().map_err(|r| kernel("listing neighbours", &r))?;
             let ours = proxies.into_iter().filter(|(_, ip)| matches!(ip, IpAddr::V6(v6) if net.contains(v6)));
-            let changes: Vec<Change> = ours.map(|(index, ip)| Change::Proxy { index, ip, present: false }).collect();
+            let changes: Vec<Change> =
+                ours.map(|(index, ip)| Change::Proxy { index, ip, present: false }).collect();
             host.apply(&changes).map_err(refused)?;
         }
         // Looked for first, so that nothing is touched where there never was anything.
@@ -343,14 +380,17 @@ fn difference_of_all(present: &Elements, wanted: &Elements) -> Difference {
 /// The table without its elements and counters; `None` if there is no such table.
 fn listing(names: &Names) -> Result<Option<String>, FabricError> {
     let arguments = ["-s", "-t", "list", "table", "inet", &names.table];
-    let output = program::run("nft", &arguments, "")?
-        .ok_or_else(|| FabricError::Lacking("the program nft is missing: install the package nftables".to_owned()))?;
+    let output = program::run("nft", &arguments, "")?.ok_or_else(|| {
+        FabricError::Lacking("the program nft is missing: install the package nftables".to_owned())
+    })?;
     Ok(output.success.then_some(output.stdout))
 }
 
 fn open_table(names: &Names) -> Result<Table, FabricError> {
     Table::open(&names.table).map_err(|refusal| match refusal.errno {
-        Errno::EPROTONOSUPPORT => FabricError::Lacking("the kernel has no nftables: load the module nf_tables".to_owned()),
+        Errno::EPROTONOSUPPORT => {
+            FabricError::Lacking("the kernel has no nftables: load the module nf_tables".to_owned())
+        }
         _ => kernel("opening a netfilter socket", &refusal),
     })
 }
@@ -361,7 +401,8 @@ fn uplink(links: &[Link], routes: &[Route]) -> Uplink {
         .filter(|route| route.to.prefix_len() == 0)
         .filter_map(|route| Some((route, links.iter().find(|link| link.index == route.index)?)))
         .collect();
-    let first = |v4: bool| defaults.iter().find(|(route, _)| route.to.addr().is_ipv4() == v4).map(|(_, link)| *link);
+    let first =
+        |v4: bool| defaults.iter().find(|(route, _)| route.to.addr().is_ipv4() == v4).map(|(_, link)| *link);
     Uplink {
         names: defaults.iter().map(|(_, link)| link.name.clone()).collect(),
         ipv6: first(false).map(|link| (link.index, link.name.clone())),

@@ -40,7 +40,11 @@ pub(crate) struct Difference {
 /// From what is there to what a node should have: its own other elements go, and so do those of others, no longer
 /// known, that are in the way.
 pub(crate) fn difference(present: &Elements, wanted: &Elements, mark: &str) -> Difference {
-    let add: Elements = wanted.iter().filter(|(e, _)| !present.contains_key(e)).map(|(e, m)| (e.clone(), m.clone())).collect();
+    let add: Elements = wanted
+        .iter()
+        .filter(|(e, _)| !present.contains_key(e))
+        .map(|(e, m)| (e.clone(), m.clone()))
+        .collect();
     let remove = present
         .iter()
         .filter(|(e, m)| !wanted.contains_key(e) && (*m == mark || add.keys().any(|new| in_the_way(e, new))))
@@ -79,7 +83,10 @@ mod tests {
             slice: "0197e7a0-0000-7000-8000-000000000001".parse().unwrap(),
             tag: SliceTag(NonZeroU32::new(3).unwrap()),
             sliver: sliver.parse().unwrap(),
-            address: ControlAddress { ipv4: [10, 0, 0, 1].into(), ipv6: Some("2001:db8::1".parse().unwrap()) },
+            address: ControlAddress {
+                ipv4: [10, 0, 0, 1].into(),
+                ipv6: Some("2001:db8::1".parse().unwrap()),
+            },
             forwards: vec![Forward {
                 host_port,
                 port: Port { protocol: Protocol::Tcp, number: NonZeroU16::new(22).unwrap() },
@@ -97,17 +104,35 @@ mod tests {
         let present = elements(&names, &old);
         let change = difference(&present, &elements(&names, &new), &owner(new.slice, new.sliver));
         let show = |e: &Elements| e.keys().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(show(&change.remove), ["port 30000/tcp to 10.0.0.1:22", "port 30000/tcp to [2001:db8::1]:22"]);
-        assert_eq!(show(&change.add), ["port 30001/tcp to 10.0.0.1:22", "port 30001/tcp to [2001:db8::1]:22"]);
-        assert_eq!(difference(&present, &present.clone(), &owner(old.slice, old.sliver)), Difference::default());
+        assert_eq!(
+            show(&change.remove),
+            ["port 30000/tcp to 10.0.0.1:22", "port 30000/tcp to [2001:db8::1]:22"]
+        );
+        assert_eq!(
+            show(&change.add),
+            ["port 30001/tcp to 10.0.0.1:22", "port 30001/tcp to [2001:db8::1]:22"]
+        );
+        assert_eq!(
+            difference(&present, &present.clone(), &owner(old.slice, old.sliver)),
+            Difference::default()
+        );
     }
 
     #[test]
     fn a_stale_forward_of_another_gives_way() {
         let names = Names::new(&"a".parse().unwrap());
-        let stale = elements(&names, &Attachment { address: ControlAddress { ipv4: [10, 0, 0, 9].into(), ipv6: None }, ..attachment(B, 30_000) });
+        let stale = elements(
+            &names,
+            &Attachment {
+                address: ControlAddress { ipv4: [10, 0, 0, 9].into(), ipv6: None },
+                ..attachment(B, 30_000)
+            },
+        );
         let new = attachment(A, 30_000);
         let change = difference(&stale, &elements(&names, &new), &owner(new.slice, new.sliver));
-        assert_eq!(change.remove.keys().map(ToString::to_string).collect::<Vec<_>>(), ["port 30000/tcp to 10.0.0.9:22"]);
+        assert_eq!(
+            change.remove.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            ["port 30000/tcp to 10.0.0.9:22"]
+        );
     }
 }

@@ -115,7 +115,11 @@ mod tests {
 
     fn generation(program: &str) -> Reply {
         let mut datagram = Vec::new();
-        Message::new(NEW_GENERATION, 0, &[0; 4]).u32(1, 7).u32(2, 99).text(GENERATION_PROGRAM, program).write(1, 0, &mut datagram);
+        Message::new(NEW_GENERATION, 0, &[0; 4])
+            .u32(1, 7)
+            .u32(2, 99)
+            .text(GENERATION_PROGRAM, program)
+            .write(1, 0, &mut datagram);
         messages(&datagram).remove(0)
     }
 

@@ -29,26 +29,64 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Both halves at once, in their namespaces.
-    CreateVeth { name: String, mac: Mac, mtu: u32, group: u32, peer: Peer },
+    CreateVeth {
+        name: String,
+        mac: Mac,
+        mtu: u32,
+        group: u32,
+        peer: Peer,
+    },
     /// The text that marks a link as ours.
-    Alias { link: LinkRef, text: String },
+    Alias {
+        link: LinkRef,
+        text: String,
+    },
     /// No link-local address of the kernel's own making. Refused where the kernel has no IPv6.
-    NoAutoAddress { link: LinkRef },
+    NoAutoAddress {
+        link: LinkRef,
+    },
     /// Settings of a link's IPv4, as below `/proc/sys/net/ipv4/conf`.
-    Ipv4Settings { link: LinkRef, settings: Vec<(Ipv4Setting, u32)> },
+    Ipv4Settings {
+        link: LinkRef,
+        settings: Vec<(Ipv4Setting, u32)>,
+    },
     /// The number that packet rules know a set of links by.
-    Group { link: LinkRef, group: u32 },
-    Mtu { link: LinkRef, mtu: u32 },
-    Up { link: LinkRef },
-    DeleteLink { name: String },
+    Group {
+        link: LinkRef,
+        group: u32,
+    },
+    Mtu {
+        link: LinkRef,
+        mtu: u32,
+    },
+    Up {
+        link: LinkRef,
+    },
+    DeleteLink {
+        name: String,
+    },
     /// Kept as it is where it is there.
-    Address { index: u32, ip: IpNet },
+    Address {
+        index: u32,
+        ip: IpNet,
+    },
     /// `replace` false leaves another route to the same destination alone.
-    Route { route: Route, replace: bool },
+    Route {
+        route: Route,
+        replace: bool,
+    },
     /// For ever: no resolution.
-    Neighbour { index: u32, ip: IpAddr, mac: Mac },
+    Neighbour {
+        index: u32,
+        ip: IpAddr,
+        mac: Mac,
+    },
     /// Whether the address is answered for on the link.
-    Proxy { index: u32, ip: IpAddr, present: bool },
+    Proxy {
+        index: u32,
+        ip: IpAddr,
+        present: bool,
+    },
 }
 
 /// The kernel's numbers (linux/ip.h).
@@ -108,7 +146,9 @@ impl fmt::Display for LinkRef {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CreateVeth { name, peer, .. } => write!(f, "making the interfaces {name} and {}", peer.name),
+            Self::CreateVeth { name, peer, .. } => {
+                write!(f, "making the interfaces {name} and {}", peer.name)
+            }
             Self::Alias { link, .. } => write!(f, "marking {link}"),
             Self::NoAutoAddress { link } => write!(f, "switching automatic addresses of {link} off"),
             Self::Ipv4Settings { link, .. } => write!(f, "changing IPv4 settings of {link}"),
@@ -117,10 +157,14 @@ impl fmt::Display for Change {
             Self::Up { link } => write!(f, "switching {link} on"),
             Self::DeleteLink { name } => write!(f, "removing the interface {name}"),
             Self::Address { index, ip } => write!(f, "adding the address {ip} to link {index}"),
-            Self::Route { route, .. } => write!(f, "adding the route to {} over link {}", route.to, route.index),
+            Self::Route { route, .. } => {
+                write!(f, "adding the route to {} over link {}", route.to, route.index)
+            }
             Self::Neighbour { index, ip, mac } => write!(f, "setting {ip} on link {index} to {mac}"),
             Self::Proxy { index, ip, present: true } => write!(f, "answering for {ip} on link {index}"),
-            Self::Proxy { index, ip, present: false } => write!(f, "no longer answering for {ip} on link {index}"),
+            Self::Proxy { index, ip, present: false } => {
+                write!(f, "no longer answering for {ip} on link {index}")
+            }
         }
     }
 }

@@ -43,22 +43,44 @@ const TRANSACTION: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Element {
     /// What a link may send from.
-    Source4 { link: String, ip: Ipv4Addr },
-    Source6 { link: String, ip: Ipv6Addr },
+    Source4 {
+        link: String,
+        ip: Ipv4Addr,
+    },
+    Source6 {
+        link: String,
+        ip: Ipv6Addr,
+    },
     /// A group whose links may talk to each other.
-    SameSlice { tag: NonZeroU32 },
+    SameSlice {
+        tag: NonZeroU32,
+    },
     /// A port of the host that leads to a node.
-    Forward4 { protocol: Protocol, host_port: u16, ip: Ipv4Addr, port: NonZeroU16 },
-    Forward6 { protocol: Protocol, host_port: u16, ip: Ipv6Addr, port: NonZeroU16 },
+    Forward4 {
+        protocol: Protocol,
+        host_port: u16,
+        ip: Ipv4Addr,
+        port: NonZeroU16,
+    },
+    Forward6 {
+        protocol: Protocol,
+        host_port: u16,
+        ip: Ipv6Addr,
+        port: NonZeroU16,
+    },
     /// A node's port that is open from outside over IPv6.
-    Open6 { ip: Ipv6Addr, port: Port },
+    Open6 {
+        ip: Ipv6Addr,
+        port: Port,
+    },
 }
 
 /// Elements with the mark of whose they are.
 pub(crate) type Elements = BTreeMap<Element, String>;
 
 /// The sets and maps that elements are in.
-pub(crate) const SETS: [&str; 8] = ["source4", "source6", "same_slice", "tcp4", "udp4", "tcp6", "udp6", "open6"];
+pub(crate) const SETS: [&str; 8] =
+    ["source4", "source6", "same_slice", "tcp4", "udp4", "tcp6", "udp6", "open6"];
 
 impl Element {
     /// The name of its set.
@@ -119,9 +141,15 @@ impl Element {
         let number = |at: &[u8]| at.get(..2).and_then(|b| NonZeroU16::new(u16::from_be_bytes([b[0], b[1]])));
         let protocol = if set.starts_with("tcp") { Protocol::Tcp } else { Protocol::Udp };
         Some(match set {
-            "source4" => Self::Source4 { link: text(key.get(..NAME_LENGTH)?), ip: v4(key.get(NAME_LENGTH..)?)? },
-            "source6" => Self::Source6 { link: text(key.get(..NAME_LENGTH)?), ip: v6(key.get(NAME_LENGTH..)?)? },
-            "same_slice" => Self::SameSlice { tag: NonZeroU32::new(u32_at(key, 0)).filter(|t| t.get() == u32_at(key, 4))? },
+            "source4" => {
+                Self::Source4 { link: text(key.get(..NAME_LENGTH)?), ip: v4(key.get(NAME_LENGTH..)?)? }
+            }
+            "source6" => {
+                Self::Source6 { link: text(key.get(..NAME_LENGTH)?), ip: v6(key.get(NAME_LENGTH..)?)? }
+            }
+            "same_slice" => Self::SameSlice {
+                tag: NonZeroU32::new(u32_at(key, 0)).filter(|t| t.get() == u32_at(key, 4))?,
+            },
             "tcp4" | "udp4" => {
                 let (ip, port) = data?.split_at_checked(4)?;
                 Self::Forward4 { protocol, host_port: number(key)?.get(), ip: v4(ip)?, port: number(port)? }
@@ -136,7 +164,10 @@ impl Element {
                     libc::IPPROTO_UDP => Protocol::Udp,
                     _ => return None,
                 };
-                Self::Open6 { ip: v6(key.get(..16)?)?, port: Port { protocol, number: number(key.get(20..)?)? } }
+                Self::Open6 {
+                    ip: v6(key.get(..16)?)?,
+                    port: Port { protocol, number: number(key.get(20..)?)? },
+                }
             }
             _ => return None,
         })
@@ -149,8 +180,12 @@ impl fmt::Display for Element {
             Self::Source4 { link, ip } => write!(f, "source {ip} of {link}"),
             Self::Source6 { link, ip } => write!(f, "source {ip} of {link}"),
             Self::SameSlice { tag } => write!(f, "slice {tag}"),
-            Self::Forward4 { protocol, host_port, ip, port } => write!(f, "port {host_port}/{protocol} to {ip}:{port}"),
-            Self::Forward6 { protocol, host_port, ip, port } => write!(f, "port {host_port}/{protocol} to [{ip}]:{port}"),
+            Self::Forward4 { protocol, host_port, ip, port } => {
+                write!(f, "port {host_port}/{protocol} to {ip}:{port}")
+            }
+            Self::Forward6 { protocol, host_port, ip, port } => {
+                write!(f, "port {host_port}/{protocol} to [{ip}]:{port}")
+            }
             Self::Open6 { ip, port } => write!(f, "port {port} of {ip}"),
         }
     }
@@ -209,7 +244,7 @@ impl Table {
     /// Removes some elements, then adds others: each up to [`TRANSACTION`] at a time, wholly or not at all. What is
     /// there already stays; what is removed must be there.
     pub(crate) fn change(&mut self, remove: &Elements, add: &Elements) -> Result<(), (String, Refusal)> {
-        let removals = remove.iter().map(|(e, _)| (e, self.message(kernel::DELETE_ELEMENT, 0, e, "")));
+        let removals = remove.keys().map(|e| (e, self.message(kernel::DELETE_ELEMENT, 0, e, "")));
         let create = libc::NLM_F_CREATE as u16;
         let additions = add.iter().map(|(e, mark)| (e, self.message(kernel::NEW_ELEMENT, create, e, mark)));
         let (elements, messages): (Vec<&Element>, Vec<Message>) = removals.chain(additions).unzip();
@@ -253,7 +288,8 @@ fn userdata(mark: &str) -> Vec<u8> {
 }
 
 fn read_elements(set: &str, reply: &Reply) -> Vec<(Element, String)> {
-    let list = reply.body.get(4..).and_then(|body| attribute(body, kernel::LIST_ELEMENTS)).unwrap_or_default();
+    let list =
+        reply.body.get(4..).and_then(|body| attribute(body, kernel::LIST_ELEMENTS)).unwrap_or_default();
     let read = |bytes: &[u8]| {
         let value = |kind| attribute(bytes, kind).and_then(|v| attribute(v, kernel::DATA_VALUE));
         let mark = match attribute(bytes, kernel::ELEMENT_USERDATA) {
@@ -288,7 +324,10 @@ mod tests {
     #[test]
     fn what_the_kernel_is_told_is_read_back() {
         for element in one_of_each() {
-            assert_eq!(Element::read(element.set(), &element.key(), element.data().as_deref()), Some(element));
+            assert_eq!(
+                Element::read(element.set(), &element.key(), element.data().as_deref()),
+                Some(element)
+            );
         }
     }
 
@@ -307,7 +346,10 @@ mod tests {
             // A port's own padding may be missing, never part of its number.
             let padding = if matches!(element, Element::Open6 { .. }) { 2 } else { 0 };
             for length in 0..element.key().len() - padding {
-                assert_eq!(Element::read(element.set(), &element.key()[..length], element.data().as_deref()), None);
+                assert_eq!(
+                    Element::read(element.set(), &element.key()[..length], element.data().as_deref()),
+                    None
+                );
             }
             assert_eq!(Element::read("other", &element.key(), None), None);
         }

@@ -35,7 +35,8 @@ impl Routing for Recorder {
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
         for change in changes {
-            let refused = |errno: Errno| Err(ChangeError { change: change.to_string(), refusal: errno.into() });
+            let refused =
+                |errno: Errno| Err(ChangeError { change: change.to_string(), refusal: errno.into() });
             match change {
                 Change::CreateVeth { .. } if self.refuse_creation > 0 => {
                     self.refuse_creation -= 1;

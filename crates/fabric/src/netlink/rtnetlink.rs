@@ -54,7 +54,8 @@ impl Routing for Rtnetlink {
     }
 
     fn links(&mut self) -> Result<Vec<Link>, Refusal> {
-        let ask = Message::new(libc::RTM_GETLINK, 0, &[0; LINK_HEADER]).u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        let ask = Message::new(libc::RTM_GETLINK, 0, &[0; LINK_HEADER])
+            .u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
         Ok(self.socket.dump(&ask)?.iter().filter_map(read_link).collect())
     }
 
@@ -117,7 +118,9 @@ pub(crate) fn encode(change: &Change) -> Message {
         }),
         Change::Ipv4Settings { link, settings } => set_link(link, false).nest(libc::IFLA_AF_SPEC, |m| {
             m.nest(libc::AF_INET as u16, |m| {
-                m.nest(IFLA_INET_CONF, |m| settings.iter().fold(m, |m, (setting, value)| m.u32(*setting as u16, *value)))
+                m.nest(IFLA_INET_CONF, |m| {
+                    settings.iter().fold(m, |m, (setting, value)| m.u32(*setting as u16, *value))
+                })
             })
         }),
         Change::Group { link, group } => set_link(link, false).u32(libc::IFLA_GROUP, *group),
@@ -127,12 +130,16 @@ pub(crate) fn encode(change: &Change) -> Message {
             Message::new(libc::RTM_DELLINK, 0, &[0; LINK_HEADER]).text(libc::IFLA_IFNAME, name)
         }
         Change::Address { index, ip } => address(*index, *ip),
-        Change::Route { route, replace } => add_route(route, if *replace { CREATE | REPLACE } else { CREATE | EXCLUSIVE }),
-        Change::Neighbour { index, ip, mac } => {
-            Message::new(libc::RTM_NEWNEIGH, CREATE | REPLACE, &neighbour_header(*index, *ip, NEIGHBOUR_PERMANENT, 0))
-                .attr(libc::NDA_DST, &octets(*ip))
-                .attr(libc::NDA_LLADDR, &mac.0)
+        Change::Route { route, replace } => {
+            add_route(route, if *replace { CREATE | REPLACE } else { CREATE | EXCLUSIVE })
         }
+        Change::Neighbour { index, ip, mac } => Message::new(
+            libc::RTM_NEWNEIGH,
+            CREATE | REPLACE,
+            &neighbour_header(*index, *ip, NEIGHBOUR_PERMANENT, 0),
+        )
+        .attr(libc::NDA_DST, &octets(*ip))
+        .attr(libc::NDA_LLADDR, &mac.0),
         Change::Proxy { index, ip, present } => {
             let header = neighbour_header(*index, *ip, NEIGHBOUR_PERMANENT, NEIGHBOUR_PROXY);
             let (kind, flags) = if *present { (libc::RTM_NEWNEIGH, CREATE) } else { (libc::RTM_DELNEIGH, 0) };

@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
+};
 use nix::sys::time::TimeVal;
 use nix::{setsockopt_impl, sockopt_impl};
 
@@ -77,14 +79,22 @@ impl Socket {
     pub(crate) fn tell(&mut self, messages: &[Message]) -> Result<(), Refused> {
         for (chunk_index, chunk) in messages.chunks(IN_FLIGHT).enumerate() {
             let base = chunk_index * IN_FLIGHT;
-            let first = self.send(chunk, libc::NLM_F_ACK as u16).map_err(|refusal| Refused { index: base, refusal })?;
-            self.collect(first, chunk.len()).map_err(|r| Refused { index: base + r.index, refusal: r.refusal })?;
+            let first = self
+                .send(chunk, libc::NLM_F_ACK as u16)
+                .map_err(|refusal| Refused { index: base, refusal })?;
+            self.collect(first, chunk.len())
+                .map_err(|r| Refused { index: base + r.index, refusal: r.refusal })?;
         }
         Ok(())
     }
 
     /// Sends messages that the kernel does all or none: between a begin and an end that are not acknowledged.
-    pub(crate) fn transact(&mut self, begin: &Message, messages: &[Message], end: &Message) -> Result<(), Refused> {
+    pub(crate) fn transact(
+        &mut self,
+        begin: &Message,
+        messages: &[Message],
+        end: &Message,
+    ) -> Result<(), Refused> {
         let mut datagram = Vec::new();
         let first = self.sequence.wrapping_add(2);
         begin.write(first.wrapping_sub(1), 0, &mut datagram);
@@ -108,7 +118,9 @@ impl Socket {
                     libc::NLMSG_ERROR => {
                         return match acknowledged(&reply) {
                             Ok(()) => Ok(answer),
-                            Err(refusal) if matches!(refusal.errno, Errno::ENODEV | Errno::ENOENT) => Ok(None),
+                            Err(refusal) if matches!(refusal.errno, Errno::ENODEV | Errno::ENOENT) => {
+                                Ok(None)
+                            }
                             Err(refusal) => Err(refusal),
                         };
                     }

@@ -39,7 +39,8 @@ impl Message {
     /// With an attribute.
     #[must_use]
     pub(crate) fn attr(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(value.len() + 4).expect("attributes are made from names, addresses and numbers");
+        let length =
+            u16::try_from(value.len() + 4).expect("attributes are made from names, addresses and numbers");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
@@ -148,14 +149,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let message = Message::new(16, 0, &[1, 2, 3, 4]).text(3, "eth0").u32(4, 1400).nest(18, |m| {
-            m.text(1, "veth").nest_with(2, &[9; 16], |m| m.attr(1, &[7; 6]))
-        });
+        let message = Message::new(16, 0, &[1, 2, 3, 4])
+            .text(3, "eth0")
+            .u32(4, 1400)
+            .nest(18, |m| m.text(1, "veth").nest_with(2, &[9; 16], |m| m.attr(1, &[7; 6])));
         let mut datagram = Vec::new();
         message.write(5, 4, &mut datagram);
         message.write(6, 0, &mut datagram);
         let read = messages(&datagram);
-        assert_eq!(read.iter().map(|r| (r.kind, r.flags, r.sequence)).collect::<Vec<_>>(), [(16, 5, 5), (16, 1, 6)]);
+        assert_eq!(
+            read.iter().map(|r| (r.kind, r.flags, r.sequence)).collect::<Vec<_>>(),
+            [(16, 5, 5), (16, 1, 6)]
+        );
         let body = &read[0].body[4..];
         assert_eq!(text(attribute(body, 3).unwrap()), "eth0");
         assert_eq!(u32_at(attribute(body, 4).unwrap(), 0), 1400);

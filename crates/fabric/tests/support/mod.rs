@@ -20,8 +20,8 @@ use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Port, Protocol};
 use uuid::Uuid;
 
-/// Long enough for a loaded machine, short enough for the many things that must not answer.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// Long enough for a loaded machine. Most things that must not answer are refused, so few tests wait for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A network namespace.
 #[derive(Clone, Debug)]
@@ -87,7 +87,8 @@ impl Netns {
     /// Starts a server that says its name and who it talks to.
     pub(crate) fn serve(&self, address: &str, name: &'static str) -> Server {
         let address: SocketAddr = address.parse().expect("an address");
-        let listener = Arc::new(self.run(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}")));
+        let listener =
+            Arc::new(self.run(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}")));
         let accepting = Arc::clone(&listener);
         let thread = std::thread::spawn(move || {
             while let Ok((mut stream, peer)) = accepting.accept() {
@@ -111,7 +112,8 @@ impl Netns {
 
     /// The name of whoever answers, or "-".
     pub(crate) fn who(&self, to: impl std::fmt::Display) -> String {
-        self.ask(to).map_or_else(|| "-".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
+        self.ask(to)
+            .map_or_else(|| "-".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
     }
 
     /// Whether an echo comes back.
@@ -211,8 +213,12 @@ impl World {
     /// The elements of all sets of a testbed's table.
     pub(crate) fn elements(&self, instance: &str) -> String {
         let listing = self.host.command(&format!("nft list table inet testyard_{instance}"));
-        listing.lines().skip_while(|l| !l.contains("set source4")).take_while(|l| !l.contains("chain"))
-            .filter(|l| l.contains("elements") || l.contains(" . ") && !l.contains("type")).collect()
+        listing
+            .lines()
+            .skip_while(|l| !l.contains("set source4"))
+            .take_while(|l| !l.contains("chain"))
+            .filter(|l| l.contains("elements") || l.contains(" . ") && !l.contains("type"))
+            .collect()
     }
 }
 
