@@ -8,6 +8,7 @@
 //! leaves no gap between the look at everything and the first event.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -15,7 +16,6 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use std::sync::Arc;
 use testyard_model::id::Instance;
 use testyard_runtime::RuntimeEvent;
 use tokio::sync::mpsc;
@@ -29,7 +29,8 @@ const WAITING: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The events of one testbed's nodes. The stream never ends; its work ends when it is dropped.
+/// The events of one testbed's nodes. The stream never ends; its work ends when it is dropped. To be called where tokio
+/// runs.
 pub(crate) fn stream(engine: Arc<Engine>, instance: Instance) -> BoxStream<'static, RuntimeEvent> {
     let (sender, mut receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {

@@ -89,20 +89,21 @@ fn fit(found: Found) -> Result<Image, ImageError> {
     if !os.is_empty() && os != "linux" {
         return unfit(format!("it is for {os}: use one for linux"));
     }
-    let here = host_architecture();
-    if !architecture.is_empty() && architecture != here {
+    let runs = host_architectures();
+    if !architecture.is_empty() && !runs.contains(&architecture.as_str()) {
+        let here = runs[0];
         return unfit(format!("it is for {architecture}, and this host is {here}: use one for {here}"));
     }
     Ok(image)
 }
 
-/// This machine in the words of OCI images.
-fn host_architecture() -> &'static str {
+/// What this machine runs, in the words of OCI images, its own kind first.
+fn host_architectures() -> &'static [&'static str] {
     match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "powerpc64" => "ppc64le",
-        other => other,
+        "x86_64" => &["amd64", "386"],
+        "aarch64" => &["arm64", "arm"],
+        "powerpc64" => &["ppc64le"],
+        _ => &[std::env::consts::ARCH],
     }
 }
 
@@ -136,11 +137,11 @@ mod tests {
 
     #[test]
     fn fit_and_unfit() {
-        let image = judge(inspect(host_architecture(), &["sleep"])).unwrap();
+        let image = judge(inspect(host_architectures()[0], &["sleep"])).unwrap();
         let ports: Vec<_> = image.config.exposed.iter().map(ToString::to_string).collect();
         assert_eq!(ports, ["80/tcp", "443/tcp", "53/udp"]);
         assert!(judge(inspect("s390x", &["sleep"])).unwrap_err().contains("it is for s390x"));
-        assert!(judge(inspect(host_architecture(), &["/sbin/init"])).unwrap_err().contains("process 1"));
+        assert!(judge(inspect(host_architectures()[0], &["/sbin/init"])).unwrap_err().contains("process 1"));
         assert!(
             judge(ImageInspect { os: Some("windows".into()), ..inspect("", &[]) })
                 .unwrap_err()

@@ -31,4 +31,4 @@ mod seen;
 pub use config::DockerConfig;
 pub use import::ImportError;
 pub use mark::container_name;
-pub use runtime::DockerRuntime;
+pub use runtime::{DockerRuntime, ResetError};

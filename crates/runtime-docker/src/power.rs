@@ -107,7 +107,7 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
             return Err(RuntimeError::Missing(*key));
         }
         // Somebody has paused it: it runs, as far as namespaces go.
-        Err(fault) if fault.text().contains("paused") => {}
+        Err(fault) if fault.status() == Some(409) && fault.text().contains("paused") => {}
         Err(fault) => return Err(fault.at(key, ACTION)),
     }
     let container = inspect(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))?;

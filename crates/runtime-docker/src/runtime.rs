@@ -1,7 +1,7 @@
 //! The runtime: what the contract's calls mean for the engine.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,22 @@ pub struct DockerRuntime {
     pub(crate) ipv6: bool,
     /// Whether root inside nodes is another user outside.
     mapped: OnceCell<bool>,
+}
+
+/// Not everything of this testbed has been removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// A node is still there.
+    #[error(transparent)]
+    Node(#[from] RuntimeError),
+    /// The folder of the nodes' sockets is still there.
+    #[error("cannot empty {}", path.display())]
+    Folder {
+        /// The run folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl DockerRuntime {
@@ -85,16 +101,15 @@ impl DockerRuntime {
     /// there were.
     ///
     /// # Errors
-    /// The first [`RuntimeError`]; what could be removed has been.
-    pub async fn reset(&self) -> Result<usize, RuntimeError> {
+    /// The first [`ResetError`]; what could be removed has been.
+    pub async fn reset(&self) -> Result<usize, ResetError> {
         let nodes = seen::keys(self).await?;
         let removals = nodes.iter().map(|key| self.remove(key));
         let results = futures_util::future::join_all(removals).await;
         results.into_iter().collect::<Result<Vec<()>, _>>()?;
-        self.sockets.remove_all().map_err(|error| RuntimeError::Unreachable {
-            engine: "the run folder",
-            detail: error.to_string(),
-        })?;
+        self.sockets
+            .remove_all()
+            .map_err(|source| ResetError::Folder { path: self.config.run_folder.clone(), source })?;
         Ok(nodes.len())
     }
 

@@ -1,5 +1,7 @@
 //! The Docker runtime passes the suite that every runtime passes.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 mod docker_support;
 
 use std::io::Read as _;

@@ -1,5 +1,7 @@
 //! Pulls: shared, recorded, bounded in time.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 mod docker_support;
 
 use std::sync::atomic::Ordering;

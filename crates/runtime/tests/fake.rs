@@ -1,5 +1,7 @@
 //! The fake passes the suite that real runtimes pass; and what it offers beyond the contract works.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A testbed of a test's own on the real engine: an instance that nobody else has, images made on the spot, a guest
 //! that stands in, and everything removed at the end, also when the test fails.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 mod proxy;
 mod registry;

@@ -86,6 +86,9 @@ async fn serve(
     fetched: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
+    if !stream.fill_buf().await?.first().is_some_and(u8::is_ascii_uppercase) {
+        return Ok(());
+    }
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
