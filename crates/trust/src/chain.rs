@@ -82,18 +82,14 @@ impl Chain {
         policy: &CryptoPolicy,
         now: Timestamp,
     ) -> Result<Self, ChainError> {
-        if leaf.urn().is_err() {
-            // Better to say that nobody knows it, if nobody does.
-            let mut search = Search { pool, roots, policy, now, checks: 0 };
-            let mut path = vec![leaf.clone()];
-            return match search.climb(&mut path) {
-                Err(error) if !matches!(error, ChainError::Namespace { .. }) => Err(error),
-                _ => Err(ChainError::NoUrn(leaf.subject())),
-            };
-        }
         let mut path = vec![leaf.clone()];
-        Search { pool, roots, policy, now, checks: 0 }.climb(&mut path)?;
-        Ok(Self { certificates: path })
+        let found = Search { pool, roots, policy, now, checks: 0 }.climb(&mut path);
+        match (leaf.urn(), found) {
+            (Ok(_), Ok(())) => Ok(Self { certificates: path }),
+            // Nobody can be an authority over no name; that nobody knows the issuer is the better answer.
+            (Err(_), Ok(()) | Err(ChainError::Namespace { .. })) => Err(ChainError::NoUrn(leaf.subject())),
+            (_, Err(error)) => Err(error),
+        }
     }
 
     /// The certificate that the way begins with.
@@ -198,8 +194,9 @@ impl Search<'_> {
         }
         let is_anchor = self.roots.contains(issuer);
         let constraints = issuer.constraints();
-        let may_issue = constraints.ca && !constraints.may_not_issue;
-        if !may_issue && !(is_anchor && self.policy.allow_non_ca_anchors) {
+        let is_ca = constraints.ca && !constraints.may_not_issue;
+        let may_issue = is_ca || (is_anchor && self.policy.allow_non_ca_anchors);
+        if !may_issue {
             return Err(ChainError::NotCa(issuer.subject()));
         }
         // Intermediates between the issuer and the leaf; self-issued ones do not count (RFC 5280).

@@ -1,7 +1,7 @@
 //! Judges a call: who is it, what do they show, and does that allow it?
 //!
 //! The steps are those of am-api.md §3.7, in the order of [`Step`]. A verifier is a snapshot of roots and policy; it
-//! remembers what it found out about certificates ([`crate::cache`]), never about signatures.
+//! remembers what it found out about certificates, never about signatures.
 
 use std::cell::RefCell;
 
