@@ -1,0 +1,49 @@
+//! Pauses that double, and how to pause.
+
+use std::time::Duration;
+
+use nix::poll::{PollTimeout, poll};
+
+/// Doubling pauses between two bounds.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, next: first }
+    }
+
+    /// How long to wait now; the next answer is twice that.
+    pub(crate) fn next(&mut self) -> Duration {
+        let now = self.next;
+        self.next = (now * 2).min(self.longest);
+        now
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+/// Waits where there is no event to wait for.
+pub(crate) fn pause(time: Duration) {
+    let _ = poll(&mut [], PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new(ms(20), ms(100));
+        assert_eq!([backoff.next(), backoff.next(), backoff.next(), backoff.next()], [ms(20), ms(40), ms(80), ms(100)]);
+        backoff.reset();
+        assert_eq!(backoff.next(), ms(20));
+    }
+}

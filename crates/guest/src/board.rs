@@ -1,0 +1,233 @@
+//! What is known about the node: threads write on it what they know, the link reports it whenever it changes.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use testyard_guest_protocol::{ProgramState, Report, ServiceId, ServiceReport, ServiceState, Stage};
+
+/// The board.
+#[derive(Default)]
+pub(crate) struct Board {
+    facts: Mutex<Numbered>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Numbered {
+    facts: Facts,
+    number: u64,
+}
+
+/// What the threads know.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Facts {
+    revision: u64,
+    prepared: bool,
+    go: bool,
+    ssh: bool,
+    /// SSH has answered since the boot; a later pause does not take the stage back.
+    ssh_seen: bool,
+    program: Option<ProgramState>,
+    services: Vec<ServiceReport>,
+    trouble: Trouble,
+}
+
+/// Failures by who reports them, so that each can take back its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Trouble {
+    prepare: Option<String>,
+    ssh: Option<String>,
+    services: Option<String>,
+    broken: Option<String>,
+}
+
+impl Board {
+    fn update(&self, change: impl FnOnce(&mut Facts)) {
+        let mut numbered = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = numbered.facts.clone();
+        change(&mut numbered.facts);
+        if numbered.facts != before {
+            numbered.number += 1;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The state of this revision is in place, except for what `failure` says.
+    pub(crate) fn set_prepared(&self, revision: u64, go: bool, services: Vec<ServiceReport>, failure: Option<String>) {
+        self.update(|facts| {
+            facts.revision = revision;
+            facts.prepared = true;
+            facts.go |= go;
+            facts.services = services;
+            facts.trouble.prepare = failure;
+        });
+    }
+
+    pub(crate) fn set_ssh(&self, answers: bool) {
+        self.update(|facts| {
+            facts.ssh = answers;
+            facts.ssh_seen |= answers;
+            if answers {
+                facts.trouble.ssh = None;
+            }
+        });
+    }
+
+    pub(crate) fn set_ssh_trouble(&self, text: String) {
+        self.update(|facts| facts.trouble.ssh = Some(text));
+    }
+
+    pub(crate) fn set_program(&self, state: ProgramState) {
+        self.update(|facts| facts.program = Some(state));
+    }
+
+    pub(crate) fn set_service(&self, id: ServiceId, state: ServiceState, detail: String) {
+        self.update(|facts| {
+            if let Some(service) = facts.services.iter_mut().find(|service| service.id == id) {
+                service.state = state;
+                service.detail = detail;
+            }
+        });
+    }
+
+    pub(crate) fn set_services_trouble(&self, text: Option<String>) {
+        self.update(|facts| facts.trouble.services = text);
+    }
+
+    pub(crate) fn set_broken(&self, text: String) {
+        self.update(|facts| facts.trouble.broken = Some(text));
+    }
+
+    /// The newest report with its number, as soon as it is another than `seen`; nothing if `open` says, when it is
+    /// asked after a wake-up, that nobody wants it any more.
+    pub(crate) fn wait(&self, seen: Option<u64>, open: impl Fn() -> bool) -> Option<(u64, Report)> {
+        let mut numbered = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if !open() {
+                return None;
+            }
+            if seen != Some(numbered.number) {
+                return Some((numbered.number, numbered.facts.report()));
+            }
+            numbered = self.changed.wait(numbered).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes those who wait, so that they ask their `open` again.
+    pub(crate) fn wake(&self) {
+        drop(self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    fn report(&self) -> Report {
+        let trouble = &self.trouble;
+        let told: Vec<&str> = [&trouble.broken, &trouble.prepare, &trouble.ssh, &trouble.services]
+            .into_iter()
+            .filter_map(Option::as_deref)
+            .collect();
+        Report {
+            revision: self.revision,
+            stage: self.stage(),
+            failure: (!told.is_empty()).then(|| told.join("; ")),
+            ssh: self.ssh,
+            program: self.program.unwrap_or(ProgramState::None),
+            services: self.services.clone(),
+        }
+        .bounded()
+    }
+
+    fn stage(&self) -> Stage {
+        let of = |install: bool| {
+            self.services.iter().filter(move |s| matches!(s.id, ServiceId::Install(_)) == install)
+        };
+        if !self.prepared {
+            Stage::Booted
+        } else if !self.go || !self.ssh_seen {
+            Stage::Prepared
+        } else if of(true).any(|s| s.state != ServiceState::Exited(0))
+            || of(false).next().is_some_and(|s| s.state == ServiceState::Waiting)
+        {
+            Stage::Installing
+        } else {
+            Stage::Ready
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(id: ServiceId) -> ServiceReport {
+        ServiceReport { id, state: ServiceState::Waiting, detail: String::new() }
+    }
+
+    fn now(board: &Board) -> Report {
+        board.wait(None, || true).unwrap().1
+    }
+
+    #[test]
+    fn stages_follow_the_facts() {
+        let (install, execute) = (ServiceId::Install(0), ServiceId::Execute(0));
+        let board = Board::default();
+        assert_eq!(now(&board).stage, Stage::Booted);
+        let services = vec![service(install), service(execute)];
+        board.set_prepared(1, false, services.clone(), None);
+        assert_eq!((now(&board).stage, now(&board).revision), (Stage::Prepared, 1));
+        board.set_prepared(2, true, services, None);
+        assert_eq!(now(&board).stage, Stage::Prepared);
+        board.set_ssh(true);
+        assert_eq!(now(&board).stage, Stage::Installing);
+        board.set_service(install, ServiceState::Exited(0), String::new());
+        assert_eq!(now(&board).stage, Stage::Installing);
+        board.set_service(execute, ServiceState::Running, String::new());
+        assert_eq!(now(&board).stage, Stage::Ready);
+        // What happens to an execute later, and a pause of sshd, do not take the node back.
+        board.set_service(execute, ServiceState::Exited(3), String::new());
+        board.set_ssh(false);
+        assert_eq!((now(&board).stage, now(&board).ssh), (Stage::Ready, false));
+    }
+
+    #[test]
+    fn a_failed_install_is_never_ready() {
+        let board = Board::default();
+        board.set_prepared(1, true, vec![service(ServiceId::Install(0))], None);
+        board.set_ssh(true);
+        board.set_service(ServiceId::Install(0), ServiceState::Failed, "not found".into());
+        assert_eq!(now(&board).stage, Stage::Installing);
+    }
+
+    #[test]
+    fn failures_are_told_together_and_taken_back_one_by_one() {
+        let board = Board::default();
+        board.set_prepared(1, true, vec![], Some("no ann".into()));
+        board.set_ssh_trouble("no sshd".into());
+        assert_eq!(now(&board).failure.unwrap(), "no ann; no sshd");
+        board.set_ssh(true);
+        assert_eq!(now(&board).failure.unwrap(), "no ann");
+        board.set_prepared(2, true, vec![], None);
+        assert_eq!(now(&board).failure, None);
+    }
+
+    #[test]
+    fn only_changes_are_reported() {
+        let board = Board::default();
+        let (number, _) = board.wait(None, || true).unwrap();
+        board.set_ssh(false);
+        board.set_services_trouble(None);
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let (next, report) = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                board.wait(Some(number), || asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 1000)
+            });
+            board.set_ssh(true);
+            waiting.join().unwrap()
+        })
+        .unwrap();
+        assert!(next == number + 1 && report.ssh);
+        assert!(board.wait(Some(next), || false).is_none());
+    }
+}

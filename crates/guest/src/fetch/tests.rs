@@ -1,0 +1,180 @@
+//! Downloads from servers on this machine that answer as real and as bad ones do.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use super::*;
+
+/// A server that gives each connection the next answer; what it was asked comes back.
+fn serve(answers: Vec<Vec<u8>>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        answers
+            .into_iter()
+            .map(|answer| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = Vec::new();
+                let mut byte = [0];
+                while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+                    asked.push(byte[0]);
+                }
+                let _ = stream.write_all(&answer);
+                String::from_utf8(asked).unwrap()
+            })
+            .collect()
+    });
+    (port, thread)
+}
+
+fn fetch(url: &str, limit: u64) -> (Result<u64, FetchError>, Vec<u8>, Vec<String>) {
+    let mut network = network();
+    network.bundles = vec![std::path::PathBuf::from(TESTDATA).join("ca.pem")];
+    fetch_by(&network, url, limit)
+}
+
+fn network() -> Network {
+    let hosts = "127.0.0.1 files.example\n127.0.0.1 other.example\n";
+    Network::new(&testyard_guest_protocol::Resolver::default(), hosts.into(), "/nonexistent".as_ref())
+}
+
+fn fetch_by(network: &Network, url: &str, limit: u64) -> (Result<u64, FetchError>, Vec<u8>, Vec<String>) {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut notes = Vec::new();
+    let result = download(url, limit, network, &mut file, |note| notes.push(note.to_owned()));
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    (result, bytes, notes)
+}
+
+#[test]
+fn redirects_lengths_and_chunks() {
+    let (port, server) = serve(vec![
+        b"HTTP/1.1 302 Found\r\nLocation: /b?x=1\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 307 T\r\nlocation: //127.0.0.1:PORT/c\r\n\r\n".to_vec(),
+    ]);
+    let (result, ..) = fetch(&format!("http://files.example:{port}/a/x"), 100);
+    // The second redirect has no valid port.
+    assert!(matches!(result, Err(FetchError::Url(..))), "{result:?}");
+    let asked = server.join().unwrap();
+    assert!(asked[0].starts_with("GET /a/x HTTP/1.1\r\nHost: files.example:"), "{asked:?}");
+    assert!(asked[1].starts_with("GET /b?x=1 HTTP/1.1\r\n"));
+
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\nhello",
+    ] {
+        let (port, server) = serve(vec![answer.to_vec()]);
+        let (result, bytes, _) = fetch(&format!("http://127.0.0.1:{port}/"), 5);
+        assert_eq!((result.unwrap(), bytes.as_slice()), (5, &b"hello"[..]));
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+    let good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
+    let (port, server) = serve(vec![
+        b"".to_vec(),
+        b"HTTP/1.1 503 Busy\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec(),
+        good,
+    ]);
+    let (result, bytes, notes) = fetch(&format!("http://127.0.0.1:{port}/"), 100);
+    assert_eq!((result.unwrap(), bytes.as_slice(), notes.len()), (2, &b"ok"[..], 3));
+    server.join().unwrap();
+
+    let (port, server) = serve(vec![b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec()]);
+    let (result, _, notes) = fetch(&format!("http://127.0.0.1:{port}/"), 100);
+    assert!(matches!(result, Err(FetchError::Status { status: 404, .. })) && notes.is_empty());
+    server.join().unwrap();
+}
+
+#[test]
+fn limits_hold() {
+    let redirect = b"HTTP/1.1 301 M\r\nLocation: /\r\n\r\n".to_vec();
+    let (port, server) = serve(vec![redirect; 6]);
+    assert!(matches!(fetch(&format!("http://127.0.0.1:{port}/"), 9).0, Err(FetchError::Redirects)));
+    server.join().unwrap();
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100)),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{}\r\n0\r\n\r\n", "x".repeat(100)),
+    ] {
+        let (port, server) = serve(vec![answer.into_bytes()]);
+        assert!(matches!(fetch(&format!("http://127.0.0.1:{port}/"), 99).0, Err(FetchError::TooLarge(99))));
+        server.join().unwrap();
+    }
+    let (port, server) = serve(vec![format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(1 << 20)).into_bytes()]);
+    assert!(matches!(fetch(&format!("http://127.0.0.1:{port}/"), 9).0, Err(FetchError::Http(..))));
+    server.join().unwrap();
+}
+
+#[test]
+fn errors_name_the_host_and_never_the_password() {
+    let (port, server) = serve(vec![b"HTTP/1.1 403 No\r\n\r\n".to_vec()]);
+    let (result, ..) = fetch(&format!("http://ann:secret@127.0.0.1:{port}/x"), 9);
+    let told = text::chain(&result.unwrap_err());
+    assert!(told.contains("127.0.0.1") && told.contains("403") && !told.contains("secret"), "{told}");
+    assert!(server.join().unwrap()[0].contains("Authorization: Basic YW5uOnNlY3JldA==\r\n"));
+}
+
+const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+
+/// A server with a certificate of the authority in testdata, for 127.0.0.1 and files.example.
+fn serve_tls(connections: usize, answer: &'static [u8]) -> (u16, std::thread::JoinHandle<()>) {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_file(format!("{TESTDATA}/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("{TESTDATA}/server.key")).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        for _ in 0..connections {
+            let (stream, _) = listener.accept().unwrap();
+            let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let mut asked = [0; 512];
+            // A client that does not trust us breaks off here.
+            if stream.read(&mut asked).is_ok() {
+                let _ = stream.write_all(answer);
+                let _ = stream.flush();
+            }
+        }
+    });
+    (port, thread)
+}
+
+#[test]
+fn https_with_the_authorities_of_the_image() {
+    // Twice: once framed by a length, once by the end of a connection that TLS was not told about.
+    for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"[..], b"HTTP/1.1 200 OK\r\n\r\nsecret"] {
+        let (port, server) = serve_tls(1, answer);
+        let (result, bytes, _) = fetch(&format!("https://files.example:{port}/x"), 10);
+        assert_eq!((result.unwrap(), bytes.as_slice()), (6, &b"secret"[..]));
+        server.join().unwrap();
+    }
+    let (port, server) = serve_tls(1, b"HTTP/1.1 302 Found\r\nLocation: http://files.example/x\r\n\r\n");
+    assert!(matches!(fetch(&format!("https://127.0.0.1:{port}/x"), 10).0, Err(FetchError::Downgrade(_))));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_is_not_trusted_is_refused_at_once() {
+    let (port, server) = serve_tls(2, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let (result, _, notes) = fetch(&format!("https://other.example:{port}/"), 9);
+    assert!(matches!(result, Err(FetchError::Tls(..))) && notes.is_empty(), "{result:?} {notes:?}");
+    let (result, _, notes) = fetch_by(&network(), &format!("https://files.example:{port}/"), 9);
+    assert!(matches!(result, Err(FetchError::Tls(..))) && notes.is_empty(), "{result:?} {notes:?}");
+    server.join().unwrap();
+}

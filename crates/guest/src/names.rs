@@ -1,0 +1,127 @@
+//! The node's name and those that it can resolve: host name, /etc/hosts, /etc/resolv.conf.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use testyard_guest_protocol::{HostsLine, Resolver};
+
+use crate::files::{self, FileError};
+
+/// Sets the names.
+pub(crate) fn apply(
+    root: &Path,
+    hostname: &str,
+    hosts: &[HostsLine],
+    resolver: &Resolver,
+) -> Result<(), FileError> {
+    if !hostname.is_empty() {
+        // The engine has set it; a node without the right to do so keeps that name.
+        let _ = nix::unistd::sethostname(hostname);
+        files::rewrite(&root.join("etc/hostname"), format!("{hostname}\n").as_bytes())?;
+    }
+    files::rewrite(&root.join("etc/hosts"), hosts_file(hostname, hosts).as_bytes())?;
+    if !resolver.servers.is_empty() {
+        files::rewrite(&root.join("etc/resolv.conf"), resolver_file(resolver).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The text of /etc/hosts. The node's own name always resolves: `sudo` and mail servers wait for it.
+fn hosts_file(hostname: &str, hosts: &[HostsLine]) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    if !hostname.is_empty() && !hosts.iter().flat_map(|line| &line.names).any(|name| name == hostname) {
+        let _ = writeln!(text, "127.0.1.1\t{hostname}");
+    }
+    for line in hosts {
+        let names: Vec<&str> = line.names.iter().map(String::as_str).filter(|name| is_word(name)).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "{}\t{}", line.address, names.join(" "));
+        }
+    }
+    text
+}
+
+fn resolver_file(resolver: &Resolver) -> String {
+    let mut text = String::new();
+    let search: Vec<&str> = resolver.search.iter().map(String::as_str).filter(|name| is_word(name)).collect();
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    for server in &resolver.servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    text
+}
+
+fn is_word(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+/// The addresses that a text like /etc/hosts has for a name.
+pub(crate) fn addresses_of(hosts: &str, name: &str) -> Vec<std::net::IpAddr> {
+    hosts
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next()?.parse().ok()?;
+            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
+        })
+        .collect()
+}
+
+/// Servers and search domains of a text like /etc/resolv.conf.
+pub(crate) fn read_resolver(text: &str) -> Resolver {
+    let mut resolver = Resolver::default();
+    for line in text.lines() {
+        let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
+        match words.next() {
+            Some("nameserver") => resolver.servers.extend(words.next().and_then(|word| word.parse::<std::net::IpAddr>().ok())),
+            Some("search" | "domain") => resolver.search = words.map(str::to_owned).collect(),
+            _ => {}
+        }
+    }
+    resolver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_hold_the_peers_and_the_node_itself() {
+        let line = HostsLine { address: "10.0.0.2".parse().unwrap(), names: vec!["b".into(), "b\nevil".into()] };
+        let text = hosts_file("a", std::slice::from_ref(&line));
+        assert!(text.ends_with("127.0.1.1\ta\n10.0.0.2\tb\n"), "{text}");
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(!hosts_file("b", &[line]).contains("127.0.1.1"));
+        assert_eq!(addresses_of(&text, "B"), ["10.0.0.2".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(addresses_of("#1.2.3.4 b\nx b", "b"), Vec::<std::net::IpAddr>::new());
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let resolver = Resolver {
+            servers: vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+            search: vec!["lab.example".into(), "example".into()],
+        };
+        let text = resolver_file(&resolver);
+        assert_eq!(text, "search lab.example example\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n");
+        assert_eq!(read_resolver(&text), resolver);
+    }
+
+    #[test]
+    fn files_are_written_in_place() {
+        let root = tempfile::tempdir().unwrap();
+        let resolver = Resolver::default();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("etc/resolv.conf"), "nameserver 127.0.0.11\n").unwrap();
+        // An empty host name leaves the name of the machine that runs the test alone.
+        apply(root.path(), "", &[], &resolver).unwrap();
+        let kept = std::fs::read_to_string(root.path().join("etc/resolv.conf")).unwrap();
+        assert_eq!(kept, "nameserver 127.0.0.11\n");
+        assert!(root.path().join("etc/hosts").exists());
+    }
+}

@@ -1,0 +1,114 @@
+//! One install: downloaded whole, then unpacked or saved.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use testyard_guest_protocol::{Desired, Install};
+
+use super::log::Files;
+use crate::archive::{self, Budget, Kind, Place};
+use crate::fetch::url::Url;
+use crate::fetch::{self, Network};
+use crate::node::Node;
+use crate::walk::{Folder, names};
+use crate::{files, names as node_names, sys, text};
+
+/// Runs it. What was done, or why it was not: both for people.
+pub(super) fn run(node: &Node, desired: &Desired, index: u32, install: &Install) -> Result<String, String> {
+    let number = index + 1;
+    let shown = Url::parse(&install.url)
+        .map_or_else(|_| text::printable(install.url.as_bytes(), 200), |url| url.to_string());
+    let named = |reason: String| format!("install {number} ({shown} into {}): {reason}", install.path);
+    let files = Files::new(&node.root, format!("install-{number}")).map_err(|error| named(text::chain(&error)))?;
+    let mut log = files.remove("status").and_then(|()| files.create("txt", 0o644)).map_err(|error| {
+        named(format!("its log in /tmp cannot be written: {error}"))
+    })?;
+    let mut note = |line: &str| {
+        // The log is a service to people in the node; what counts is in the report.
+        let _ = writeln!(log, "{line}");
+    };
+    note(&format!("fetching {shown}"));
+    let result = fetch_and_place(node, desired, install, &mut note);
+    note(result.as_ref().map_or_else(String::as_str, String::as_str));
+    let _ = files.status(i32::from(result.is_err()));
+    sys::return_memory();
+    result.map_err(named)
+}
+
+fn fetch_and_place(
+    node: &Node,
+    desired: &Desired,
+    install: &Install,
+    note: &mut impl FnMut(&str),
+) -> Result<String, String> {
+    let path = Path::new(&install.path);
+    if !path.is_absolute() || install.path.contains('\0') {
+        return Err("the install path is not absolute".into());
+    }
+    let mut download = draft(&node.root).map_err(|error| format!("no room for the download: {error}"))?;
+    let network = network(&node.root, desired);
+    let length = fetch::download(&install.url, install.max_download, &network, &mut download, &mut *note)
+        .map_err(|error| text::chain(&error))?;
+    note(&format!("{length} bytes"));
+
+    let name = Url::parse(&install.url).ok().and_then(|url| url.file_name()).unwrap_or_else(|| "download".into());
+    let mut head = Vec::new();
+    download
+        .rewind()
+        .and_then(|()| (&mut download).take(4096).read_to_end(&mut head))
+        .map_err(|error| format!("the download cannot be read: {error}"))?;
+    let kind = archive::kind(&name, &head).map_err(|expected| {
+        format!("what came is not {expected}; it begins with {:?}", text::printable(&head, 40))
+    })?;
+
+    let folder = Folder::root(&node.root)
+        .map_err(crate::archive::PlaceError::from)
+        .and_then(|root| Ok(root.walk(names(path), true)?))
+        .map_err(|error| format!("the folder cannot be used: {}", text::chain(&error)))?;
+    if kind == Kind::File {
+        save(&mut download, &folder, &name, install.max_unpacked)?;
+        return Ok(format!("saved as {} (only tar, tar.gz, tgz and zip are unpacked)", path.join(&name).display()));
+    }
+    let mut budget = Budget::new(install.max_unpacked, Budget::MAX_ENTRIES);
+    archive::unpack(kind, &mut download, &mut Place::new(folder), &mut budget)
+        .map_err(|error| format!("the archive cannot be unpacked: {}", text::chain(&error)))?;
+    Ok(format!("unpacked, {} entries", budget.used_entries()))
+}
+
+/// A file without a name for the download: whatever ends us, nothing stays behind.
+fn draft(root: &Path) -> io::Result<File> {
+    let folder = root.join("var/lib/testyard");
+    std::fs::create_dir_all(&folder)?;
+    let folder = File::open(folder)?;
+    let name = std::ffi::OsStr::new("download");
+    let file = files::create(&folder, name, 0o600)?;
+    files::remove(&folder, name)?;
+    Ok(file)
+}
+
+fn save(download: &mut File, folder: &Folder, name: &str, limit: u64) -> Result<(), String> {
+    let mut save = || -> io::Result<()> {
+        if download.metadata()?.len() > limit {
+            return Err(io::Error::other(format!("it has more than the allowed {limit} bytes")));
+        }
+        download.rewind()?;
+        let mut file = files::create(folder, std::ffi::OsStr::new(name), 0o644)?;
+        io::copy(download, &mut file)?;
+        Ok(())
+    };
+    save().map_err(|error| format!("it cannot be saved as {name:?}: {error}"))
+}
+
+/// What the node knows of names: the agent's word first, then the image's files.
+fn network(root: &Path, desired: &Desired) -> Network {
+    let read = |name: &str| {
+        let bytes = files::read(&root.join("etc").join(name)).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    if desired.resolver.servers.is_empty() {
+        Network::new(&node_names::read_resolver(&read("resolv.conf")), read("hosts"), root)
+    } else {
+        Network::new(&desired.resolver, read("hosts"), root)
+    }
+}

@@ -1,0 +1,70 @@
+//! The steward: makes the inside of the node what the agent wants it to be, again with every message.
+//!
+//! ```text
+//! Desired ──► names, host keys, accounts ──► Report(Prepared) ──► go? ──► once a boot: sshd, the image's program
+//!    ▲                                                                    always: the list of services
+//!    └──────────────── waits for the next ◄──────────────────────────────────┘
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use testyard_guest_protocol::Desired;
+
+use crate::node::{Node, thread};
+use crate::services::Services;
+use crate::ssh::Ssh;
+use crate::{accounts, files, host_keys, names, program, text};
+
+/// Serves the agent's wishes; never returns.
+pub(crate) fn run(node: &'static Node) {
+    let ssh: &'static Ssh = Box::leak(Box::default());
+    let services: &'static Services = Box::leak(Box::new(Services::new(node)));
+    let mut started = false;
+    loop {
+        let desired = node.desired.take();
+        if node.stopping() {
+            continue;
+        }
+        let revision = desired.revision;
+        // A defect in one of these must neither end the steward nor keep the node from being reached.
+        let work = AssertUnwindSafe(|| prepare(node, ssh, services, &desired));
+        if catch_unwind(work).is_err() {
+            let text = "the guest has a defect; the node's log says more".to_owned();
+            node.board.set_prepared(revision, desired.go, services.reports(&desired), Some(text));
+        }
+        if !desired.go {
+            continue;
+        }
+        if !started {
+            started = true;
+            start(node, ssh, &desired);
+        }
+        services.run(&desired);
+    }
+}
+
+fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired: &Desired) {
+    let root = &node.root;
+    let mut failures = Vec::new();
+    if let Err(error) = names::apply(root, &desired.hostname, &desired.hosts, &desired.resolver) {
+        failures.push(text::chain(&error));
+    }
+    match host_keys::apply(root, &desired.host_keys) {
+        Ok((paths, changed)) => ssh.set_host_keys(node, paths, changed),
+        Err(error) => failures.push(text::chain(&error)),
+    }
+    let outcome = accounts::apply(root, &desired.accounts);
+    failures.extend(outcome.failures);
+    for failure in &failures {
+        text::log(failure);
+    }
+    let failure = (!failures.is_empty()).then(|| failures.join("; "));
+    node.board.set_prepared(desired.revision, desired.go, services.reports(desired), failure);
+    files::sync_later(outcome.changed);
+}
+
+fn start(node: &'static Node, ssh: &'static Ssh, desired: &Desired) {
+    // The image's own sshd, if its program is one, comes first: then it is the one that is watched.
+    let own = program::start(node, ssh, &desired.program);
+    thread(node, "ssh", move || ssh.run(node, own));
+}

@@ -1,0 +1,85 @@
+//! The calls that the compiler cannot check: all `unsafe` of the guest.
+#![expect(unsafe_code, reason = "the kernel's interface: between fork and exec, real-time signals, the allocator")]
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
+
+/// Who a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// Gives the command a session of its own and, if asked, another identity.
+pub(crate) fn detach(command: &mut Command, identity: Option<&Identity>) {
+    let identity = identity.map(|who| {
+        let mut groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
+        groups.push(Gid::from_raw(who.gid));
+        (Uid::from_raw(who.uid), Gid::from_raw(who.gid), groups)
+    });
+    let enter = move || -> io::Result<()> {
+        setsid()?;
+        if let Some((uid, gid, groups)) = &identity {
+            setgroups(groups)?;
+            setgid(*gid)?;
+            setuid(*uid)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec `enter` only makes system calls on memory that was laid out before the fork; it
+    // neither allocates nor takes a lock. Std has emptied the signal mask before it runs.
+    unsafe {
+        command.pre_exec(enter);
+    }
+}
+
+/// Sends any signal, the real-time ones too. `pid` as for kill(2).
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers and touches no memory.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exited(i32),
+    Signalled(i32),
+}
+
+/// Collects one child that has ended, if there is one. Nix has no name for real-time signals, so this does not use it.
+pub(crate) fn reap_one() -> Option<(i32, End)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: waitpid(2) writes one integer, which outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 && libc::WIFEXITED(status) {
+            return Some((pid, End::Exited(libc::WEXITSTATUS(status))));
+        } else if pid > 0 && libc::WIFSIGNALED(status) {
+            return Some((pid, End::Signalled(libc::WTERMSIG(status))));
+        } else if pid == 0 || (pid < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
+            return None;
+        }
+    }
+}
+
+/// One arena for all threads: each further one costs memory in every node, and nothing here contends for it.
+pub(crate) fn spare_memory() {
+    // SAFETY: mallopt(3) is called before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives what an install has used back to the system.
+pub(crate) fn return_memory() {
+    // SAFETY: malloc_trim(3) may be called at any time by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
