@@ -248,6 +248,9 @@ async fn dockers_forward_drop_is_passed_by_one_jump() {
         fabric.repair().await.unwrap();
         while tokio::time::timeout(Duration::from_millis(100), disturbances.next()).await.is_ok() {}
     }
+    assert_eq!(fabric.repair().await.unwrap(), []);
+    let quiet = tokio::time::timeout(Duration::from_millis(200), disturbances.next()).await;
+    assert!(quiet.is_err(), "looking is no disturbance, or repairs would never end");
     fabric.reset().await.unwrap();
     assert!(!world.host.command("iptables-save").to_lowercase().contains("testyard"));
     assert!(!world.host.command("ip6tables-save").to_lowercase().contains("testyard"));
