@@ -1,0 +1,169 @@
+//! Logging in: `ssh(1)` with what the manifest says, the node's own host keys included, so that nobody in between can
+//! pretend to be a node and nobody has to say yes to a fingerprint.
+
+use std::fmt::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use clap::Args;
+
+use super::manifest::{self, Login};
+use super::session::Session;
+use super::Connection;
+use crate::exit::{Failure, Outcome};
+use crate::folder::{self, Readers};
+
+/// `ssh`
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// The slice: its URN, or its name at the user's authority
+    slice: String,
+    /// The node, by its client_id
+    node: String,
+    /// The command to run in it, behind --
+    #[arg(last = true)]
+    command: Vec<String>,
+    /// The private SSH key to use [default: that of the folder, else ssh's own choice]
+    #[arg(long, short, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// `ssh-config`
+#[derive(Debug, Args)]
+#[command(after_help = "Example: testyard am ssh-config demo > demo.ssh; ssh -F demo.ssh left; scp -F demo.ssh f left:")]
+pub struct SshConfig {
+    /// The slice: its URN, or its name at the user's authority
+    slice: String,
+    /// The private SSH key to use [default: that of the folder, else ssh's own choice]
+    #[arg(long, short, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How ssh(1) is to reach the nodes of one slice.
+struct Ways {
+    logins: Vec<Login>,
+    known_hosts: PathBuf,
+    identity: Option<PathBuf>,
+}
+
+pub(super) async fn ssh(arguments: &Ssh) -> Outcome {
+    let ways = ways(&arguments.connection, &arguments.slice, arguments.identity.as_deref()).await?;
+    let Some(login) = ways.logins.iter().find(|login| login.node == arguments.node) else {
+        let known: Vec<&str> = ways.logins.iter().map(|login| login.node.as_str()).collect();
+        let near = testyard_model::suggest::closest(&arguments.node, known.iter().copied());
+        let hint = near.map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean {near}?"));
+        return Err(Failure::usage(format!("there is no login to a node {:?}; {hint}", arguments.node)));
+    };
+    let mut process = Process::new("ssh");
+    for (key, value) in ways.options(login) {
+        process.arg("-o").arg(format!("{key}={value}"));
+    }
+    process.args(["-p", &login.port.to_string(), "-l", &login.username, "--", &login.hostname]).args(&arguments.command);
+    // Only an error comes back.
+    let error = process.exec();
+    Err(Failure::failed(format!("ssh cannot be started: {error}; apt-get install openssh-client")))
+}
+
+pub(super) async fn ssh_config(arguments: &SshConfig) -> Outcome {
+    let ways = ways(&arguments.connection, &arguments.slice, arguments.identity.as_deref()).await?;
+    let mut text = String::new();
+    for login in &ways.logins {
+        // A name that is no single word cannot be a pattern of ssh's; such nodes are reached by `testyard am ssh`.
+        if !login.node.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+            let _ = writeln!(text, "# a node whose name ssh cannot take is left out");
+            continue;
+        }
+        let _ = writeln!(text, "Host {}", login.node);
+        let _ = writeln!(text, "  HostName {}\n  Port {}\n  User {}", login.hostname, login.port, login.username);
+        for (key, value) in ways.options(login) {
+            let _ = writeln!(text, "  {key} {value}");
+        }
+    }
+    print!("{text}");
+    Ok(())
+}
+
+impl Ways {
+    fn options(&self, login: &Login) -> Vec<(&'static str, String)> {
+        let mut options = Vec::new();
+        if !login.host_keys.is_empty() {
+            options.push(("UserKnownHostsFile", quoted(&self.known_hosts)));
+            options.push(("GlobalKnownHostsFile", "/dev/null".to_owned()));
+            options.push(("StrictHostKeyChecking", "yes".to_owned()));
+        }
+        if let Some(identity) = &self.identity {
+            options.push(("IdentityFile", quoted(identity)));
+            options.push(("IdentitiesOnly", "yes".to_owned()));
+        }
+        options.push(("LogLevel", "ERROR".to_owned()));
+        options
+    }
+}
+
+/// A path as ssh's configuration reads it.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
+
+async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> Result<Ways, Failure> {
+    let session = Session::open(connection)?;
+    let slice = session.slice(slice)?;
+    let credentials = session.slice_credentials(&slice)?;
+    let options = session.options();
+    let described = session.client.describe(&[slice.to_string()], &credentials, &options).await?;
+    let all = manifest::logins(described.rspec.as_deref().unwrap_or_default())?;
+    let logins = manifest::logins_of_user(&all, &session.user()?.to_string());
+    if logins.is_empty() {
+        return Err(Failure::failed(format!("no node of {slice} can be logged in to yet; see testyard am status")));
+    }
+    let known_hosts = known_hosts_file(&slice.to_string())?;
+    folder::replace(&known_hosts, known_hosts_text(&logins).as_bytes(), Readers::Owner)
+        .map_err(|error| Failure::failed(format!("{}: {error}", known_hosts.display())))?;
+    let identity = identity.map(Path::to_owned).or_else(|| session.ssh_key());
+    Ok(Ways { logins, known_hosts, identity })
+}
+
+/// A file of one's own per slice.
+fn known_hosts_file(slice: &str) -> Result<PathBuf, Failure> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))
+    });
+    let cache = cache.ok_or_else(|| Failure::usage("neither HOME nor XDG_CACHE_HOME is set"))?;
+    let name: String = slice.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Ok(cache.join("testyard").join(format!("{name}.known_hosts")))
+}
+
+fn known_hosts_text(logins: &[Login]) -> String {
+    let mut text = String::new();
+    for login in logins {
+        let host = if login.port == 22 { login.hostname.clone() } else { format!("[{}]:{}", login.hostname, login.port) };
+        for key in &login.host_keys {
+            let _ = writeln!(text, "{host} {key}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_keys_belong_to_name_and_port() {
+        let login = |port| Login {
+            node: "left".to_owned(),
+            hostname: "am.example.net".to_owned(),
+            port,
+            username: "ann".to_owned(),
+            user: None,
+            host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
+        };
+        let text = known_hosts_text(&[login(12000), login(22)]);
+        assert_eq!(text, "[am.example.net]:12000 ssh-ed25519 AAAA\nam.example.net ssh-ed25519 AAAA\n");
+    }
+}

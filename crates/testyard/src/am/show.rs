@@ -1,0 +1,107 @@
+//! Answers as tables.
+
+use comfy_table::Table;
+use testyard_am::client::{ServiceStatus, Sliver, Slivers, Version};
+
+use super::manifest::Login;
+use crate::print;
+
+/// A version.
+pub(super) fn version(version: &Version) {
+    println!("AM API      {}", version.api);
+    if let Some(urn) = &version.urn {
+        println!("URN         {urn}");
+    }
+    for (number, url) in &version.urls {
+        println!("version {number}   {url}");
+    }
+    for (what, rspecs) in [("requests", &version.request_rspecs), ("adverts", &version.ad_rspecs)] {
+        let all: Vec<String> = rspecs.iter().map(|rspec| format!("{} {}", rspec.kind, rspec.version)).collect();
+        println!("{what:11} {}", all.join(", "));
+    }
+    println!("credentials {}", version.credentials.join(", "));
+    println!("allocate    {}", version.allocate);
+}
+
+/// Slivers, with what is wrong and what they run below.
+pub(super) fn slivers(slivers: &Slivers) {
+    for warning in &slivers.warnings {
+        eprintln!("testyard: warning: {warning}");
+    }
+    if slivers.slivers.is_empty() {
+        println!("no slivers");
+        return;
+    }
+    let mut table = print::table(&["node", "allocation", "operation", "expires", "progress"]);
+    for sliver in &slivers.slivers {
+        table.add_row([name(sliver), plain(&sliver.allocation), plain(&sliver.operational), &sliver.expires, &sliver.progress]);
+    }
+    print::show(&table);
+    for sliver in slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty()) {
+        println!("{}: {}", name(sliver), sliver.error);
+    }
+    if slivers.slivers.iter().any(|sliver| !sliver.services.is_empty()) {
+        println!();
+        print::show(&services(slivers));
+    }
+}
+
+fn services(slivers: &Slivers) -> Table {
+    let mut table = print::table(&["node", "service", "state", "what"]);
+    for sliver in &slivers.slivers {
+        for service in &sliver.services {
+            let which = format!("{} {}", service.kind, service.number);
+            table.add_row([name(sliver), &which, &state(service), &service.what]);
+            if !service.detail.is_empty() && service.state != "running" {
+                table.add_row(["", "", "", &service.detail]);
+            }
+        }
+    }
+    table
+}
+
+fn state(service: &ServiceStatus) -> String {
+    match service.exit_code {
+        Some(code) => format!("{} {code}", service.state),
+        None => service.state.clone(),
+    }
+}
+
+/// What happened to each sliver, when, and how long after the first.
+pub(super) fn timelines(slivers: &Slivers) {
+    for sliver in &slivers.slivers {
+        println!();
+        println!("{}", name(sliver));
+        let mut table = print::table(&["", "ms", "step", "at"]);
+        let mut before = None;
+        for entry in &sliver.timeline {
+            let step = before.map_or_else(String::new, |before| format!("+{}", entry.ms - before));
+            before = Some(entry.ms);
+            table.add_row([&entry.what, &entry.ms.to_string(), &step, &entry.at]);
+        }
+        print::show(&table);
+    }
+}
+
+/// How to log in to each node.
+pub(super) fn logins(logins: &[Login]) {
+    if logins.is_empty() {
+        return;
+    }
+    println!();
+    let mut table = print::table(&["node", "log in with"]);
+    for login in logins {
+        table.add_row([&login.node, &login.command()]);
+    }
+    print::show(&table);
+}
+
+/// The name that a person knows a sliver by.
+pub(super) fn name(sliver: &Sliver) -> &str {
+    if sliver.client_id.is_empty() { &sliver.urn } else { &sliver.client_id }
+}
+
+/// A state without the prefix that all have.
+fn plain(state: &str) -> &str {
+    state.strip_prefix("geni_").unwrap_or(state)
+}

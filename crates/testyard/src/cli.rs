@@ -1,0 +1,116 @@
+//! The command line: what there is, and which module does it.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit::Outcome;
+use crate::folder::{self, Folder};
+use crate::{am, credential, doctor, image, init, reset, serve};
+
+/// A federated network testbed on one machine: from a topology to SSH.
+#[derive(Debug, Parser)]
+#[command(
+    name = "testyard",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Begin with `testyard init`, `testyard doctor` and `testyard serve`; then `testyard am up`.\n\
+                  Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 testbed out of reach,\n\
+                  4 a sliver failed while waiting, 5 time over while waiting."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the testbed until SIGTERM; SIGHUP reads the configuration again
+    Serve(serve::Arguments),
+    /// Write a configuration, an authority with its certificates, and a first user
+    Init(init::Arguments),
+    /// Issue and check SFA credentials
+    #[command(subcommand)]
+    Credential(credential::Command),
+    /// Use a testbed through the GENI AM API v3, this one or any other
+    #[command(subcommand)]
+    Am(am::Command),
+    /// Make and import images
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Say what this host lacks or limits, with the remedy
+    Doctor(DoctorArguments),
+    /// Remove everything that Testyard made on this host
+    Reset(reset::Arguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: testyard completions bash > /etc/bash_completion.d/testyard")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// Where Testyard's folder is.
+#[derive(Clone, Debug, Args)]
+pub struct FolderArgument {
+    /// Testyard's folder: configuration, authority, users
+    #[arg(long, value_name = "DIR", env = "TESTYARD_DIR", default_value = folder::DEFAULT)]
+    dir: PathBuf,
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgument {
+    #[command(flatten)]
+    folder: FolderArgument,
+    /// The configuration, if it is not testyard.toml in that folder
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl FolderArgument {
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> Folder {
+        Folder::new(&self.dir)
+    }
+}
+
+impl ConfigArgument {
+    /// The path of the configuration.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.folder.folder().configuration())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`crate::exit::Failure`] with what to print and the exit code.
+pub fn run(cli: Cli) -> Outcome {
+    match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Credential(command) => credential::run(&command),
+        Command::Am(command) => am::run(&command),
+        Command::Image(command) => image::run(&command),
+        Command::Doctor(arguments) => doctor::run(&arguments.config.path(), arguments.json),
+        Command::Reset(arguments) => reset::run(&arguments),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "testyard", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

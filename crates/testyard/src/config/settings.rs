@@ -1,0 +1,518 @@
+//! What the configuration says, typed, and the rules of each section.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use testyard_model::id::Instance;
+use testyard_model::image::ImageName;
+use testyard_model::name::SliverTypeName;
+use testyard_model::sliver_type::{Limits as NodeLimits, Port, Privileges, RuntimeKind, SliverType};
+use testyard_model::urn::Authority;
+use testyard_trust::CryptoPolicy;
+
+use super::reader::Section;
+use super::value::{Cores, Ports, Size, Span};
+
+/// The image of nodes that name none; `testyard image build-default` makes it.
+pub const DEFAULT_IMAGE: &str = "testyard/debian:12";
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[testbed]`
+    pub testbed: Testbed,
+    /// `[paths]`
+    pub paths: Paths,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[trust]`
+    pub trust: CryptoPolicy,
+    /// `[leases]`
+    pub leases: Leases,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[network]`
+    pub network: Network,
+    /// `[host]`
+    pub host: Host,
+    /// `[[sliver_type]]`, or the three that docker-am offers
+    pub sliver_types: Vec<SliverType>,
+}
+
+/// Who this testbed is and where it listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Testbed {
+    /// Its public name: a DNS name, or an address.
+    pub name: String,
+    /// The authority part of its URNs.
+    pub authority: Authority,
+    /// The mark on everything that it makes on this machine.
+    pub instance: Instance,
+    /// Where it listens.
+    pub bind: Vec<SocketAddr>,
+    /// The URL that it tells clients.
+    pub public_url: String,
+    /// Where it stands.
+    pub location: Option<Location>,
+}
+
+/// A place on earth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// ISO 3166-1 alpha-2, upper case.
+    pub country: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// Folders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// What must outlive the machine's restart: the database.
+    pub state: PathBuf,
+    /// What need not: sockets.
+    pub run: PathBuf,
+    /// Certificates of the authorities that this testbed trusts, PEM.
+    pub trusted: PathBuf,
+}
+
+/// The server's own certificate. Both files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate and its issuers, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+}
+
+/// How long slivers live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// Allocated ones, unless the caller says otherwise.
+    pub allocated: Duration,
+    /// Allocated ones at most.
+    pub allocated_max: Duration,
+    /// Provisioned ones, unless the caller says otherwise.
+    pub provisioned: Duration,
+    /// Provisioned ones at most.
+    pub provisioned_max: Duration,
+}
+
+/// What callers may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request, in bytes.
+    pub request_size: u64,
+    /// How long a client may take to send a request.
+    pub request_time: Duration,
+    /// Requests a second that one client may go on making.
+    pub requests_per_second: u32,
+    /// Connections that are open at a time, of all clients.
+    pub connections: u32,
+    /// Connections that are open at a time, of one client address.
+    pub connections_per_client: u32,
+    /// Nodes of one slice.
+    pub nodes_per_slice: u32,
+    /// Living slices of one user.
+    pub slices_per_user: u32,
+    /// Accounts on one node.
+    pub users_per_node: u32,
+    /// The largest archive that a node's install may download, in bytes.
+    pub install_download: u64,
+    /// The most that an archive may unpack to, in bytes.
+    pub install_unpacked: u64,
+}
+
+/// The control network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Where control addresses are taken from.
+    pub ipv4: Ipv4Net,
+    /// Where IPv6 control addresses are taken from.
+    pub ipv6: Option<Ipv6Net>,
+    /// Whether the host answers neighbour discovery for nodes on its uplink.
+    pub ipv6_proxy: bool,
+    /// What nodes ask for names; none means: what this host asks.
+    pub name_servers: Vec<IpAddr>,
+    /// Networks that no node may reach.
+    pub denied: Vec<IpNet>,
+}
+
+/// This machine as a host of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// How many nodes it takes.
+    pub capacity: u32,
+    /// Ports of it that lead to nodes.
+    pub ports: RangeInclusive<u16>,
+    /// What users connect to with SSH.
+    pub public_name: String,
+    /// Docker Engine's socket.
+    pub docker: PathBuf,
+}
+
+impl Settings {
+    /// Settings that take effect only when Testyard is started again, among those that differ in `other`.
+    #[must_use]
+    pub fn needing_restart(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("testbed.authority", self.testbed.authority != other.testbed.authority),
+            ("testbed.instance", self.testbed.instance != other.testbed.instance),
+            ("testbed.bind", self.testbed.bind != other.testbed.bind),
+            ("testbed.name", self.testbed.name != other.testbed.name),
+            ("paths", self.paths != other.paths),
+            ("tls", self.tls != other.tls),
+            ("trust", self.trust != other.trust),
+            ("limits", self.limits.of_server() != other.limits.of_server()),
+            ("network", self.network != other.network),
+            ("host.docker", self.host.docker != other.host.docker),
+        ];
+        differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
+    /// Takes what can change while Testyard runs; the rest stays what runs.
+    pub fn take_from(&mut self, other: Self) {
+        self.testbed.public_url = other.testbed.public_url;
+        self.testbed.location = other.testbed.location;
+        self.leases = other.leases;
+        self.limits.nodes_per_slice = other.limits.nodes_per_slice;
+        self.limits.slices_per_user = other.limits.slices_per_user;
+        self.limits.users_per_node = other.limits.users_per_node;
+        self.host = Host { docker: std::mem::take(&mut self.host.docker), ..other.host };
+        self.sliver_types = other.sliver_types;
+    }
+}
+
+impl Limits {
+    /// Those that the server is started with; the others are asked at each call.
+    fn of_server(&self) -> (u64, Duration, u32, u32, u32, u64, u64) {
+        (
+            self.request_size,
+            self.request_time,
+            self.requests_per_second,
+            self.connections,
+            self.connections_per_client,
+            self.install_download,
+            self.install_unpacked,
+        )
+    }
+}
+
+/// Reads all sections. `None`, or mistakes noted in the sections, mean that the file is refused.
+pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
+    let testbed = testbed(&root.section("testbed"));
+    let paths = paths(&root.section("paths"), folder);
+    let tls = tls(&root.section("tls"), folder);
+    let trust = trust(&root.section("trust"));
+    let leases = leases(&root.section("leases"));
+    let limits = limits(&root.section("limits"));
+    let network = network(&root.section("network"));
+    let host = host(&root.section("host"), testbed.as_ref());
+    let default_image = images(&root.section("images"));
+    let sliver_types = sliver_types(root, &default_image);
+    root.finish();
+    Some(Settings { testbed: testbed?, paths, tls, trust, leases, limits, network, host, sliver_types })
+}
+
+fn testbed(section: &Section<'_>) -> Option<Testbed> {
+    let name: Option<String> = section.required("name");
+    if let Some(name) = name.as_deref().filter(|name| !is_public_name(name)) {
+        section.refuse("name", format!("{name:?} is neither a DNS name nor an address"));
+    }
+    let authority = section.parsed("authority").or_else(|| name.as_deref()?.parse().ok());
+    let instance = section.parsed("instance").unwrap_or_else(|| "main".parse().expect("an instance name"));
+    let bind = section.list("bind").unwrap_or_else(|| vec!["[::]:8001".parse().expect("an address")]);
+    if bind.is_empty() {
+        section.refuse("bind", "name at least one address");
+    }
+    let port = bind.first().map_or(8001, SocketAddr::port);
+    let public_url = section.get("public_url").or_else(|| Some(url(name.as_deref()?, port)));
+    if let Some(url) = public_url.as_deref().filter(|url| !url.starts_with("https://") || url.len() < 10) {
+        section.refuse("public_url", format!("{url:?} does not begin with https://"));
+    }
+    let location = location(section);
+    section.finish();
+    if authority.is_none() && name.is_some() {
+        section.refuse("authority", "set this: the name cannot be the authority of URNs");
+    }
+    Some(Testbed { name: name?, authority: authority?, instance, bind, public_url: public_url?, location })
+}
+
+fn location(section: &Section<'_>) -> Option<Location> {
+    let country: Option<String> = section.get("country");
+    let latitude: Option<f64> = section.get("latitude");
+    let longitude: Option<f64> = section.get("longitude");
+    let Some(country) = country else {
+        if latitude.or(longitude).is_some() {
+            section.refuse("country", "a location needs a country, like \"BE\"");
+        }
+        return None;
+    };
+    if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
+        section.refuse("country", format!("{country:?} is not a country's code of two capital letters, like \"BE\""));
+    }
+    let within = |key, value: Option<f64>, limit: f64| match value {
+        Some(value) if value.abs() <= limit => value,
+        Some(value) => {
+            section.refuse(key, format!("{value} is not between -{limit} and {limit} degrees"));
+            0.0
+        }
+        None => {
+            section.refuse(key, "a location needs this too");
+            0.0
+        }
+    };
+    Some(Location {
+        country,
+        latitude: within("latitude", latitude, 90.0),
+        longitude: within("longitude", longitude, 180.0),
+    })
+}
+
+fn paths(section: &Section<'_>, folder: &Path) -> Paths {
+    let path = |key, default: &str| folder.join(section.get::<String>(key).as_deref().unwrap_or(default));
+    let paths = Paths {
+        state: path("state", "/var/lib/testyard"),
+        run: path("run", "/run/testyard"),
+        trusted: path("trusted", "trusted"),
+    };
+    section.finish();
+    paths
+}
+
+fn tls(section: &Section<'_>, folder: &Path) -> Tls {
+    let path = |key, default: &str| folder.join(section.get::<String>(key).as_deref().unwrap_or(default));
+    let tls = Tls { certificate: path("certificate", "server/certificate.pem"), key: path("key", "server/key.pem") };
+    section.finish();
+    tls
+}
+
+fn trust(section: &Section<'_>) -> CryptoPolicy {
+    let base = match section.get::<String>("policy").as_deref() {
+        None | Some("modern") => CryptoPolicy::modern(),
+        Some("legacy") => CryptoPolicy::legacy(),
+        Some(other) => {
+            section.refuse("policy", format!("{other:?} is neither \"modern\" nor \"legacy\""));
+            CryptoPolicy::modern()
+        }
+    };
+    let policy = CryptoPolicy {
+        min_rsa_bits: section.get("min_rsa_bits").unwrap_or(base.min_rsa_bits),
+        max_rsa_bits: base.max_rsa_bits,
+        allow_sha1_certificates: section.get("sha1_certificates").unwrap_or(base.allow_sha1_certificates),
+        allow_sha1_signatures: section.get("sha1_credentials").unwrap_or(base.allow_sha1_signatures),
+        allow_non_ca_anchors: section.get("roots_without_ca_flag").unwrap_or(base.allow_non_ca_anchors),
+        allow_anchors_without_urn: section.get("roots_without_urn").unwrap_or(base.allow_anchors_without_urn),
+    };
+    let range = testyard_trust::policy::LEAST_RSA_BITS..=testyard_trust::policy::MOST_RSA_BITS;
+    if !range.contains(&policy.min_rsa_bits) {
+        let (least, most) = (range.start(), range.end());
+        section.refuse("min_rsa_bits", format!("{} is not between {least} and {most}", policy.min_rsa_bits));
+    }
+    section.finish();
+    policy
+}
+
+fn leases(section: &Section<'_>) -> Leases {
+    const MINUTE: u64 = 60;
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let span = |key, default| section.parsed::<Span>(key).map_or(Duration::from_secs(default), |span| span.0);
+    let leases = Leases {
+        allocated: span("allocated", 10 * MINUTE),
+        allocated_max: span("allocated_max", 120 * MINUTE),
+        provisioned: span("provisioned", 7 * DAY),
+        provisioned_max: span("provisioned_max", 30 * DAY),
+    };
+    if leases.allocated.is_zero() || leases.allocated > leases.allocated_max {
+        section.refuse("allocated", "must be above 0 and at most leases.allocated_max");
+    }
+    if leases.provisioned.is_zero() || leases.provisioned > leases.provisioned_max {
+        section.refuse("provisioned", "must be above 0 and at most leases.provisioned_max");
+    }
+    section.finish();
+    leases
+}
+
+fn limits(section: &Section<'_>) -> Limits {
+    let number = |key, default| {
+        let number: u32 = section.get(key).unwrap_or(default);
+        if number == 0 {
+            section.refuse(key, "0 would refuse everybody");
+        }
+        number
+    };
+    let size = |key, default| section.parsed::<Size>(key).map_or(default, |size| size.0);
+    let limits = Limits {
+        request_size: size("request_size", 32 << 20),
+        request_time: section.parsed::<Span>("request_time").map_or(Duration::from_secs(60), |span| span.0),
+        requests_per_second: number("requests_per_second", 100),
+        connections: number("connections", 1024),
+        connections_per_client: number("connections_per_client", 128),
+        nodes_per_slice: number("nodes_per_slice", 1000),
+        slices_per_user: number("slices_per_user", 100),
+        users_per_node: number("users_per_node", 200),
+        install_download: size("install_download", 1 << 30),
+        install_unpacked: size("install_unpacked", 4 << 30),
+    };
+    if !(64 << 10..=256 << 20).contains(&limits.request_size) {
+        section.refuse("request_size", "must be between 64K and 256M");
+    }
+    if limits.request_time.is_zero() {
+        section.refuse("request_time", "0 would refuse everybody");
+    }
+    section.finish();
+    limits
+}
+
+fn network(section: &Section<'_>) -> Network {
+    let network = Network {
+        ipv4: section.parsed("ipv4").unwrap_or_else(|| "10.77.0.0/16".parse().expect("a network")),
+        ipv6: section.parsed("ipv6"),
+        ipv6_proxy: section.get("ipv6_proxy").unwrap_or(false),
+        name_servers: section.list("name_servers").unwrap_or_default(),
+        denied: section.list("denied").unwrap_or_default(),
+    };
+    if network.ipv4.prefix_len() > 29 {
+        section.refuse("ipv4", format!("{} has no room for nodes: use a /29 or wider", network.ipv4));
+    }
+    if network.ipv4.trunc() != network.ipv4 {
+        let meant = network.ipv4.trunc();
+        section.refuse("ipv4", format!("{} is an address in a network; the network is {meant}", network.ipv4));
+    }
+    if let Some(ipv6) = network.ipv6.filter(|ipv6| ipv6.trunc() != *ipv6) {
+        section.refuse("ipv6", format!("{ipv6} is an address in a network; the network is {}", ipv6.trunc()));
+    }
+    if network.ipv6_proxy && network.ipv6.is_none() {
+        section.refuse("ipv6_proxy", "needs network.ipv6");
+    }
+    section.finish();
+    network
+}
+
+fn host(section: &Section<'_>, testbed: Option<&Testbed>) -> Host {
+    let host = Host {
+        capacity: section.get("capacity").unwrap_or(100),
+        ports: section.parsed::<Ports>("ports").map_or(12000..=12999, |ports| ports.0),
+        public_name: section
+            .get("public_name")
+            .unwrap_or_else(|| testbed.map(|testbed| testbed.name.clone()).unwrap_or_default()),
+        docker: section.get::<String>("docker").map_or_else(|| "/var/run/docker.sock".into(), PathBuf::from),
+    };
+    if let Some(port) = testbed.and_then(|testbed| testbed.bind.iter().find(|at| host.ports.contains(&at.port()))) {
+        section.refuse("ports", format!("port {} is the one that Testyard listens on", port.port()));
+    }
+    section.finish();
+    host
+}
+
+fn images(section: &Section<'_>) -> ImageName {
+    let default = section.parsed("default").unwrap_or_else(|| DEFAULT_IMAGE.parse().expect("an image name"));
+    section.finish();
+    default
+}
+
+fn sliver_types(root: &Section<'_>, default_image: &ImageName) -> Vec<SliverType> {
+    let sections = root.sections("sliver_type");
+    if sections.is_empty() {
+        return default_sliver_types(default_image);
+    }
+    let mut types: Vec<SliverType> = Vec::with_capacity(sections.len());
+    for section in &sections {
+        let Some(sliver_type) = sliver_type(section, default_image) else { continue };
+        if types.iter().any(|other| other.name == sliver_type.name) {
+            section.refuse("name", format!("there are two sliver types {}", sliver_type.name));
+        }
+        types.push(sliver_type);
+    }
+    types
+}
+
+fn sliver_type(section: &Section<'_>, default_image: &ImageName) -> Option<SliverType> {
+    let name: Option<SliverTypeName> = section.required("name");
+    let sliver_type = SliverType {
+        description: section.get("description").unwrap_or_default(),
+        runtime: match section.get::<String>("runtime").as_deref() {
+            None | Some("docker") => RuntimeKind::Docker,
+            Some("fake") => RuntimeKind::Fake,
+            Some(other) => {
+                section.refuse("runtime", format!("{other:?} is neither \"docker\" nor \"fake\""));
+                RuntimeKind::Docker
+            }
+        },
+        default_image: section.parsed("image").unwrap_or_else(|| default_image.clone()),
+        images: section.list("images").unwrap_or_default(),
+        limits: NodeLimits {
+            memory: section.parsed::<Size>("memory").map(|size| size.0),
+            millicores: section.get::<Cores>("cpus").map(|cores| cores.thousandths),
+            pids: section.get("pids"),
+        },
+        privileges: Privileges {
+            capabilities: section.list("capabilities").unwrap_or_default(),
+            devices: section.list("devices").unwrap_or_default(),
+        },
+        ports: section.list::<Port>("ports").unwrap_or_default(),
+        publish_exposed: section.get("publish_exposed").unwrap_or(false),
+        sudo: section.get("sudo").unwrap_or(true),
+        name: match name {
+            Some(name) => name,
+            None => {
+                section.finish();
+                return None;
+            }
+        },
+    };
+    if sliver_type.limits.memory.is_some_and(|memory| memory < 6 << 20) {
+        section.refuse("memory", "the engine needs at least 6M for a node");
+    }
+    section.finish();
+    Some(sliver_type)
+}
+
+/// The kinds of nodes that docker-am offers, which requests in the wild name.
+fn default_sliver_types(image: &ImageName) -> Vec<SliverType> {
+    let kind = |name: &str, description: &str, memory, privileges| SliverType {
+        name: name.parse().expect("a sliver type's name"),
+        description: description.to_owned(),
+        runtime: RuntimeKind::Docker,
+        default_image: image.clone(),
+        images: Vec::new(),
+        limits: NodeLimits { memory, millicores: None, pids: Some(4096) },
+        privileges,
+        ports: Vec::new(),
+        publish_exposed: false,
+        sudo: true,
+    };
+    let tunnel = Privileges {
+        capabilities: vec!["NET_ADMIN".parse().expect("a capability")],
+        devices: vec!["/dev/net/tun".parse().expect("a device")],
+    };
+    vec![
+        kind("docker-container", "a container", None, Privileges::default()),
+        kind("docker-container_100M", "a container with 100 MiB of memory", Some(100 << 20), Privileges::default()),
+        kind("docker-container-with-tunnel", "a container that can make TUN and TAP devices", None, tunnel),
+    ]
+}
+
+/// Whether clients could reach a server under this name.
+fn is_public_name(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
+        || (name.len() <= 253
+            && name.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            }))
+}
+
+/// The URL of a server with this name on this port.
+#[must_use]
+pub(super) fn url(name: &str, port: u16) -> String {
+    let host = if name.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
+    if port == 443 { format!("https://{host}/") } else { format!("https://{host}:{port}/") }
+}

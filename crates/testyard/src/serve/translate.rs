@@ -1,0 +1,80 @@
+//! What each room is told of the configuration. Plain functions.
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+use testyard_am::{AmSettings, ServerLimits};
+use testyard_controller::api::Location;
+use testyard_controller::lease::{Lease, LeasePolicy};
+use testyard_controller::{HostResources, HostSettings, PortRange, Quotas};
+use testyard_model::id::HostName;
+use testyard_model::urn::Urn;
+
+use crate::config::Settings;
+
+/// The name of this machine among the hosts.
+pub(super) fn host_name() -> HostName {
+    "local".parse().expect("a host name")
+}
+
+/// What the controller is told.
+pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_controller::Settings> {
+    let ports = PortRange::new(*settings.host.ports.start(), *settings.host.ports.end()).context("host.ports")?;
+    let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
+    let resources = HostResources::new(host_name(), settings.host.capacity, ports, ipv4, ipv6, None).context("host")?;
+    let host = HostSettings {
+        resources,
+        public_name: settings.host.public_name.clone(),
+        location: settings.testbed.location.as_ref().map(|location| Location {
+            country: location.country.clone(),
+            latitude: location.latitude,
+            longitude: location.longitude,
+        }),
+    };
+    let authority = settings.testbed.authority.clone();
+    let mut controller = testyard_controller::Settings::new(authority, vec![host], settings.sliver_types.clone())?;
+    controller.leases = LeasePolicy {
+        allocated: lease(settings.leases.allocated, settings.leases.allocated_max)?,
+        provisioned: lease(settings.leases.provisioned, settings.leases.provisioned_max)?,
+    };
+    controller.quotas = Quotas {
+        nodes_per_slice: settings.limits.nodes_per_slice,
+        slices_per_user: settings.limits.slices_per_user,
+        users_per_node: settings.limits.users_per_node,
+    };
+    Ok(controller)
+}
+
+fn lease(default: std::time::Duration, longest: std::time::Duration) -> anyhow::Result<Lease> {
+    Ok(Lease { default: SignedDuration::try_from(default)?, longest: SignedDuration::try_from(longest)? })
+}
+
+/// What the AM API is told.
+pub(super) fn am(settings: &Settings) -> anyhow::Result<AmSettings> {
+    let urn = Urn::new(&settings.testbed.authority, "authority", "am").context("testbed.authority")?;
+    Ok(AmSettings::new(urn, settings.testbed.public_url.clone()))
+}
+
+/// What clients of the AM API may use.
+pub(super) fn server_limits(settings: &Settings) -> ServerLimits {
+    let limits = &settings.limits;
+    let defaults = ServerLimits::default();
+    let rate = f64::from(limits.requests_per_second);
+    let body_bytes = usize::try_from(limits.request_size).unwrap_or(usize::MAX);
+    ServerLimits {
+        connections: limits.connections as usize,
+        connections_per_address: limits.connections_per_client as usize,
+        body: limits.request_time,
+        body_bytes,
+        all_bodies_bytes: defaults.all_bodies_bytes.max(body_bytes),
+        anonymous_body_bytes: defaults.anonymous_body_bytes.min(body_bytes),
+        rate,
+        burst: rate * 4.0,
+        ..defaults
+    }
+}
+
+/// The domain of nodes: the testbed's name, if it is one.
+pub(super) fn domain(settings: &Settings) -> String {
+    let name = &settings.testbed.name;
+    if name.parse::<std::net::IpAddr>().is_ok() { "testyard".to_owned() } else { name.to_lowercase() }
+}

@@ -1,0 +1,239 @@
+//! The program as people and scripts meet it: help, messages, exit codes, files. No root, no engine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder of its own with a testbed made by `init`.
+struct Made {
+    folder: TempDir,
+}
+
+impl Made {
+    fn new() -> Self {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let output = made.run(&["init", "--name", "am.example.net", "--user", "ann"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        made
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("etc").join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        run(arguments, Some(&self.folder.path().join("etc")))
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// What a failing command says, with the folder's name taken out.
+    fn fails(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        let said = text(&output.stdout) + &text(&output.stderr);
+        said.replace(&*self.folder.path().to_string_lossy(), "DIR")
+    }
+}
+
+fn run(arguments: &[&str], dir: Option<&Path>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testyard"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("TESTYARD_DIR").env_remove("RUST_LOG");
+    if let Some(dir) = dir {
+        command.env("TESTYARD_DIR", dir);
+    }
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const VERBS: &[&[&str]] = &[
+    &[],
+    &["serve"],
+    &["init"],
+    &["credential"],
+    &["credential", "issue", "user"],
+    &["credential", "issue", "slice"],
+    &["credential", "check"],
+    &["am"],
+    &["am", "get-version"],
+    &["am", "list-resources"],
+    &["am", "describe"],
+    &["am", "allocate"],
+    &["am", "provision"],
+    &["am", "status"],
+    &["am", "perform"],
+    &["am", "renew"],
+    &["am", "delete"],
+    &["am", "shutdown"],
+    &["am", "up"],
+    &["am", "ssh"],
+    &["am", "ssh-config"],
+    &["image", "build-default"],
+    &["image", "import"],
+    &["doctor"],
+    &["reset"],
+    &["completions"],
+];
+
+#[test]
+fn help_of_every_command() {
+    let mut all = String::new();
+    for verb in VERBS {
+        let output = run(&[*verb, &["--help"]].concat(), None);
+        assert!(output.status.success(), "{verb:?}");
+        all += &format!("$ testyard {}\n{}\n", [*verb, &["--help"]].concat().join(" "), text(&output.stdout));
+    }
+    for line in all.lines() {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell], None);
+        assert!(output.status.success() && text(&output.stdout).contains("credential"), "{shell}");
+    }
+}
+
+#[test]
+fn init_makes_everything_once() {
+    let made = Made::new();
+    for (file, mode) in [
+        ("testyard.toml", 0o644),
+        ("trusted/am.example.net.pem", 0o644),
+        ("authority/root.key", 0o600),
+        ("authority/authority.key", 0o600),
+        ("server/certificate.pem", 0o644),
+        ("server/key.pem", 0o600),
+        ("users/ann/certificate.pem", 0o644),
+        ("users/ann/key.pem", 0o600),
+        ("users/ann/credential.xml", 0o600),
+        ("users/ann/ssh", 0o600),
+        ("users/ann/ssh.pub", 0o644),
+    ] {
+        let found = fs::metadata(made.path(file)).unwrap_or_else(|error| panic!("{file}: {error}")).permissions().mode();
+        assert_eq!(found & 0o777, mode, "{file}");
+    }
+    let before = fs::read(made.path("authority/root.key")).unwrap();
+    insta::assert_snapshot!(made.fails(&["init", "--name", "am.example.net"], 2), @"");
+    assert_eq!(fs::read(made.path("authority/root.key")).unwrap(), before);
+    assert!(!made.folder.path().join("etc.init").exists());
+}
+
+#[test]
+fn init_after_one_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    fs::create_dir_all(folder.path().join("etc.init/authority")).unwrap();
+    fs::write(folder.path().join("etc.init/authority/root.key"), "half").unwrap();
+    let output = run(&["init", "--name", "am.example.net", "--user", "ann"], Some(&etc));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_ne!(fs::read(etc.join("authority/root.key")).unwrap(), b"half");
+}
+
+#[test]
+fn init_refuses_names_that_nobody_can_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    for name in ["localhost", "127.0.0.1", "0.0.0.0", "not a name"] {
+        let output = run(&["init", "--name", name], Some(&etc));
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(!etc.exists(), "{name}");
+    }
+    let output = run(&["init", "--local", "--user", "ann"], Some(&etc));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(etc.join("testyard.toml")).unwrap().contains("name = \"localhost\""));
+}
+
+#[test]
+fn a_credential_is_issued_and_judged() {
+    let made = Made::new();
+    let slice = "urn:publicid:IDN+am.example.net+slice+demo";
+    let credential = made.path("demo.xml").to_string_lossy().into_owned();
+    let ann = made.path("users/ann/certificate.pem").to_string_lossy().into_owned();
+    made.ok(&["credential", "issue", "slice", "demo", "--output", &credential]);
+    assert_eq!(fs::metadata(&credential).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let accepted = made.ok(&["credential", "check", &credential, "--caller", &ann, "--operation", "Allocate", "--slice", slice]);
+    assert!(accepted.starts_with("accept\n") && accepted.contains("credential 1 allows Allocate"), "{accepted}");
+
+    let other = slice.replace("demo", "other");
+    let check = ["credential", "check", &credential, "--caller", &ann, "--operation", "Delete", "--slice", &other];
+    let rejected = made.fails(&check, 1);
+    assert!(rejected.starts_with("reject\n  step     target\n"), "{rejected}");
+
+    let mallory = "mallory";
+    made.ok(&["credential", "issue", "user", mallory]);
+    let theirs = made.path("users/mallory/certificate.pem").to_string_lossy().into_owned();
+    let stolen = ["credential", "check", &credential, "--caller", &theirs, "--operation", "Delete", "--slice", slice, "--json"];
+    let rejected: serde_json::Value = serde_json::from_str(&made.fails(&stolen, 1)).unwrap();
+    assert_eq!((&rejected["verdict"], &rejected["step"]), (&"reject".into(), &"owner".into()));
+
+    let late = ["credential", "check", &credential, "--caller", &ann, "--operation", "Allocate", "--slice", slice, "--at", "2099-01-01T00:00:00Z"];
+    assert!(made.fails(&late, 1).starts_with("reject\n"));
+}
+
+#[test]
+fn the_users_own_credential_is_good_for_the_advertisement_only() {
+    let made = Made::new();
+    let credential = made.path("users/ann/credential.xml").to_string_lossy().into_owned();
+    let ann = made.path("users/ann/certificate.pem").to_string_lossy().into_owned();
+    made.ok(&["credential", "check", &credential, "--caller", &ann, "--operation", "ListResources"]);
+    let slice = "urn:publicid:IDN+am.example.net+slice+demo";
+    made.fails(&["credential", "check", &credential, "--caller", &ann, "--operation", "Status", "--slice", slice], 1);
+}
+
+#[test]
+fn the_corpus_of_credentials() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/credentials/manifest.json");
+    let output = run(&["credential", "check", "--manifest", &manifest.to_string_lossy()], None);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let last = said.lines().last().unwrap_or_default();
+    let numbers: Vec<&str> = last.split(' ').filter(|word| word.parse::<usize>().is_ok()).collect();
+    assert!(last.contains("undisputed agree") && numbers[0] == numbers[1] && numbers[0] != "0", "{last}");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let made = Made::new();
+    fs::write(made.path("testyard.toml"), "[testbed]\nname = \"am.example.net\"\nbindd = \":8001\"\n").unwrap();
+    insta::assert_snapshot!(made.fails(&["serve"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["credential", "issue", "slice", "-x"], 2));
+    insta::assert_snapshot!(made.fails(&["credential", "issue", "slice", "demo", "--user", "bob"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["credential", "check", "none.xml", "--caller", "none.pem", "--operation", "Allocat"], 2));
+    insta::assert_snapshot!(made.fails(&["am", "status", "demo", "--url", "http://am.example.net/"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["am", "status", "demo", "--url", "https://127.0.0.1:9/", "--insecure"], 3), @"");
+    insta::assert_snapshot!(made.fails(&["am", "renew", "demo", "tomorrow", "--url", "https://127.0.0.1:9/"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["reset"], 2), @"");
+}
+
+#[test]
+fn without_a_testbed_commands_say_what_to_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    for (arguments, hint) in [
+        (&["am", "get-version"][..], "give --url"),
+        (&["am", "status", "demo", "--url", "https://127.0.0.1:9/"], "testyard init"),
+        (&["serve"], "testyard init"),
+        (&["reset", "--yes"], "--instance"),
+        (&["credential", "issue", "slice", "demo"], "testyard init"),
+    ] {
+        let output = run(arguments, Some(&nowhere));
+        assert!(!output.status.success(), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}

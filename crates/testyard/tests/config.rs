@@ -1,0 +1,45 @@
+//! What a configuration with mistakes is told: file, line, column, key, and what to do.
+
+use std::path::Path;
+
+use testyard::config;
+
+fn mistakes(text: &str) -> String {
+    match config::parse(Path::new("/etc/testyard/testyard.toml"), text) {
+        Ok(settings) => panic!("accepted: {settings:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    insta::assert_snapshot!(mistakes(include_str!("config/mistakes.toml")));
+}
+
+#[test]
+fn the_grammar_of_toml() {
+    insta::assert_snapshot!(mistakes("[testbed]\nname = \"am.example.net\"\nname = \"other\"\n"), @"");
+    insta::assert_snapshot!(mistakes("[testbed]\nname = am.example.net\n"), @"");
+}
+
+#[test]
+fn an_empty_file() {
+    insta::assert_snapshot!(mistakes(""), @"");
+}
+
+#[test]
+fn the_least_that_must_be_said() {
+    let settings = config::parse(Path::new("/etc/testyard/testyard.toml"), "[testbed]\nname = \"am.example.net\"\n").unwrap();
+    assert_eq!(settings.testbed.authority.as_str(), "am.example.net");
+    assert_eq!(settings.testbed.public_url, "https://am.example.net:8001/");
+    assert_eq!(settings.paths.trusted, Path::new("/etc/testyard/trusted"));
+    assert_eq!(settings.host.public_name, "am.example.net");
+    let names: Vec<_> = settings.sliver_types.iter().map(|kind| kind.name.as_str()).collect();
+    assert_eq!(names, ["docker-container", "docker-container_100M", "docker-container-with-tunnel"]);
+}
+
+#[test]
+fn a_missing_file_says_how_to_get_one() {
+    let error = config::load(Path::new("/nonexistent/testyard.toml")).unwrap_err().to_string();
+    assert!(error.contains("`testyard init` writes one"), "{error}");
+}
