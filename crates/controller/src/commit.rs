@@ -91,9 +91,22 @@ impl Core {
         self: &Arc<Self>,
         urn: &SliceUrn,
         caller: &Caller,
-        mut verb: impl FnMut(Context<'_>) -> Result<Proposal<T>, Refusal>,
+        verb: impl FnMut(Context<'_>) -> Result<Proposal<T>, Refusal>,
     ) -> Result<(Option<Arc<Slice>>, T), Refusal> {
         let turn = self.turns.take(urn).await;
+        // It may have been shut down while this call waited.
+        self.admit(caller, urn)?;
+        self.change_in_turn(urn, caller, turn, verb).await
+    }
+
+    /// The same for a caller whose turn it is.
+    pub(crate) async fn change_in_turn<T>(
+        self: &Arc<Self>,
+        urn: &SliceUrn,
+        caller: &Caller,
+        turn: Arc<Turn>,
+        mut verb: impl FnMut(Context<'_>) -> Result<Proposal<T>, Refusal>,
+    ) -> Result<(Option<Arc<Slice>>, T), Refusal> {
         self.expire_in_turn(urn, &turn).await?;
         for _ in 0..ATTEMPTS {
             // Outlives the lock on the state, which it takes itself where it has to give something back.
@@ -188,7 +201,7 @@ impl Core {
         state.shutdowns.extend(shut);
         let slice = state.replace(new);
         if let Some(slice) = &slice {
-            self.derive(&mut state, slice, now);
+            self.derive(&mut state, slice, &slice.slivers, now);
         }
         drop(state);
         let settings = self.settings.load();

@@ -18,7 +18,7 @@ use crate::hosts::Driver;
 use crate::keeper::Keeper;
 use crate::observe::Chores;
 use crate::settings::Settings;
-use crate::slice::Slice;
+use crate::slice::{Slice, Sliver};
 use crate::state::{State, Turned};
 use crate::turn::Turns;
 
@@ -80,9 +80,15 @@ impl Core {
         Ok(())
     }
 
-    /// Derives anew what the slivers of a slice are doing, and tells those who listen.
-    pub(crate) fn derive(&self, state: &mut State, slice: &Slice, now: Timestamp) {
-        let turned = state.derive(slice, now);
+    /// Derives anew what slivers of a slice are doing, and tells those who listen.
+    pub(crate) fn derive<'a>(
+        &self,
+        state: &mut State,
+        slice: &Slice,
+        slivers: impl IntoIterator<Item = &'a Arc<Sliver>>,
+        now: Timestamp,
+    ) {
+        let turned = state.derive(slivers, now);
         self.keeper.mark(turned.iter().map(|turned| turned.sliver.id));
         let settings = self.settings.load();
         for Turned { sliver, state, error } in turned {

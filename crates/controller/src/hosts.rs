@@ -2,6 +2,7 @@
 //! until it has taken it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,17 +28,25 @@ pub(crate) struct Driver {
     pub(crate) name: HostName,
     pub(crate) host: Arc<dyn Host>,
     dirty: Mutex<BTreeSet<SliceId>>,
+    /// It is to be told everything.
+    all: AtomicBool,
     wake: Notify,
 }
 
 impl Driver {
     pub(crate) fn new(name: HostName, host: Arc<dyn Host>) -> Self {
-        Self { name, host, dirty: Mutex::default(), wake: Notify::new() }
+        Self { name, host, dirty: Mutex::default(), all: AtomicBool::new(false), wake: Notify::new() }
     }
 
     /// The slice is to be told to the host.
     pub(crate) fn wake(&self, slice: SliceId) {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(slice);
+        self.wake.notify_one();
+    }
+
+    /// Everything is to be told to the host.
+    pub(crate) fn wake_for_all(&self) {
+        self.all.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
@@ -54,35 +63,41 @@ impl Core {
         state.slices().filter(|slice| slice.hosts().contains(host)).map(|slice| slice.desired(host)).collect()
     }
 
-    /// Gives the host everything, then changes as they come. Never returns.
+    /// Gives the host everything, then changes as they come; everything again when it may have forgotten. Never
+    /// returns.
     pub(crate) async fn drive(self: Arc<Self>, driver: Arc<Driver>) {
-        let mut pause = FIRST_PAUSE;
-        while let Err(error) = driver.host.sync(self.desired(&driver.name)).await {
-            self.unwell(&driver, &error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        self.examine(&driver).await;
+        driver.wake_for_all();
         loop {
             driver.wake.notified().await;
             let mut pause = FIRST_PAUSE;
-            loop {
-                for id in driver.take() {
-                    let desired = self.shared.read().life(id).map(|slice| slice.desired(&driver.name));
-                    // A slice of which nothing is left is nothing that a host knows of.
-                    let Some(desired) = desired else { continue };
-                    if let Err(error) = driver.host.apply(desired).await {
-                        self.unwell(&driver, &error);
-                        driver.wake(id);
-                    }
-                }
-                if driver.dirty.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                    break;
-                }
+            while let Err(error) = self.tell(&driver).await {
+                tracing::warn!(host = %driver.name, %error, "the host is tried again");
+                self.shared.write().hosts.entry(driver.name.clone()).or_default().healthy = false;
+                driver.all.store(true, Ordering::SeqCst);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            if pause > FIRST_PAUSE {
+                self.examine(&driver).await;
+            }
         }
+    }
+
+    /// Tells the host what it is to be told.
+    async fn tell(&self, driver: &Driver) -> Result<(), HostError> {
+        if driver.all.swap(false, Ordering::SeqCst) {
+            // What changes while it is told is marked again.
+            driver.take();
+            return driver.host.sync(self.desired(&driver.name)).await;
+        }
+        for id in driver.take() {
+            let desired = self.shared.read().life(id).map(|slice| slice.desired(&driver.name));
+            // A slice of which nothing is left is nothing that a host knows of.
+            if let Some(desired) = desired {
+                driver.host.apply(desired).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Looks after a host's health. Never returns.
@@ -112,10 +127,5 @@ impl Core {
             tracing::info!(host = %driver.name, healthy = health.healthy, engines = ?health.engines, "host");
             self.changed();
         }
-    }
-
-    fn unwell(&self, driver: &Driver, error: &HostError) {
-        tracing::warn!(host = %driver.name, %error, "the host is tried again");
-        self.shared.write().hosts.entry(driver.name.clone()).or_default().healthy = false;
     }
 }

@@ -1,8 +1,8 @@
 //! The life of slices: allocate, provision, act, renew, delete, expire; keeps hosts in step.
 //!
 //! A front door has authenticated its caller and calls one method of [`Controller`]. A method that changes a slice
-//! waits for its turn among the changes of that slice, works out what the slice becomes (plain functions in
-//! [`verb`](self)), marks what it takes of hosts, and gives the difference to the store's writer. When that is durable
+//! waits for its turn among the changes of that slice, works out what the slice becomes (a plain function, one
+//! file each in `verb`), marks what it takes of hosts, and gives the difference to the store's writer. When that is durable
 //! the state in memory is changed, in the order of the commits, the hosts concerned are woken, and the caller hears of
 //! it. Reads are answered from memory.
 //!

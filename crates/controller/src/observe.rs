@@ -3,7 +3,7 @@
 //!
 //! A host that has gone silent marks nothing lost: what it saw last stays until it reports again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ impl Core {
             }
             tracing::warn!(host = %driver.name, "the host does not report any more; listening again");
             tokio::time::sleep(PAUSE).await;
+            // It may have forgotten what should be on it.
+            driver.wake_for_all();
         }
     }
 
@@ -64,22 +66,26 @@ impl Core {
             .collect();
         let chore = !gone.is_empty();
         state.gone.extend(gone);
+        let known: HashMap<_, _> = slice
+            .slivers
+            .iter()
+            .filter(|sliver| sliver.host == *host && !sliver.is_leaving())
+            .map(|sliver| (sliver.id, sliver))
+            .collect();
         let mut fresh = Vec::new();
         for node in report.nodes {
-            let known =
-                slice.sliver(node.sliver).filter(|sliver| sliver.host == *host && !sliver.is_leaving());
-            let Some(sliver) = known else { continue };
+            let Some(sliver) = known.get(&node.sliver) else { continue };
             let seen = state.seen.entry(sliver.id).or_default();
             if seen.observed.as_deref() != Some(&node) {
                 seen.observed = Some(Arc::new(node));
-                fresh.push(sliver.id);
+                fresh.push(*sliver);
             }
         }
-        self.derive(&mut state, &slice, now);
+        self.derive(&mut state, &slice, fresh.iter().copied(), now);
         let chore = chore || slice.slivers.iter().any(|sliver| !unpublished(&state, sliver).is_empty());
         drop(state);
         if !fresh.is_empty() {
-            self.keeper.mark(fresh);
+            self.keeper.mark(fresh.iter().map(|sliver| sliver.id));
             self.changed();
         }
         if chore {

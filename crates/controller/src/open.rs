@@ -96,7 +96,7 @@ impl Core {
         // What is known to be in the store is not told again as new; what is another than before is.
         let slices: Vec<Arc<Slice>> = core.shared.read().slices().cloned().collect();
         for slice in slices {
-            core.derive(&mut core.shared.write(), &slice, core.clock.now());
+            core.derive(&mut core.shared.write(), &slice, &slice.slivers, core.clock.now());
         }
         core.examine_hosts().await;
         Ok(core)

@@ -1,6 +1,6 @@
 //! Which slivers a call is about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -61,6 +61,7 @@ pub(crate) fn pick(
     now: Timestamp,
 ) -> Result<Picked, Refusal> {
     let living = || slice.into_iter().flat_map(|slice| slice.living(now));
+    let living_ids: HashSet<SliverId> = living().map(|sliver| sliver.id).collect();
     let Selection::Slivers { slice: urn, slivers } = selection else {
         return Ok(Picked { slivers: living().cloned().collect(), missing: vec![], whole: true });
     };
@@ -70,7 +71,7 @@ pub(crate) fn pick(
     let (mut wanted, mut missing) = (BTreeSet::new(), Vec::new());
     for sliver in slivers {
         let id = if sliver.authority() == authority { sliver.name().parse::<SliverId>().ok() } else { None };
-        if let Some(id) = id.filter(|id| living().any(|sliver| sliver.id == *id)) {
+        if let Some(id) = id.filter(|id| living_ids.contains(id)) {
             wanted.insert(id);
             continue;
         }

@@ -172,10 +172,14 @@ impl State {
         operational(sliver.allocation(), &sliver.body.node, observed)
     }
 
-    /// Derives what each sliver of a slice is doing, notes what is another than before, and tells it.
-    pub(crate) fn derive(&mut self, slice: &Slice, now: Timestamp) -> Vec<Turned> {
+    /// Derives what each of the slivers is doing, notes what is another than before, and tells it.
+    pub(crate) fn derive<'a>(
+        &mut self,
+        slivers: impl IntoIterator<Item = &'a Arc<Sliver>>,
+        now: Timestamp,
+    ) -> Vec<Turned> {
         let mut turned = Vec::new();
-        for sliver in slice.slivers.iter().filter(|sliver| !sliver.is_leaving()) {
+        for sliver in slivers.into_iter().filter(|sliver| !sliver.is_leaving()) {
             let (state, error) = self.operational(sliver);
             let seen = self.seen.entry(sliver.id).or_default();
             let last = seen.last.replace((state, error.clone()));

@@ -22,7 +22,8 @@ impl Core {
     ) -> Result<bool, Refusal> {
         self.admit_shut_down(caller)?;
         let row = ShutdownRow { slice: urn.clone(), user: caller.user.clone(), at: self.clock.now() };
-        self.change(&urn, caller, |context| Ok(propose(context, &row))).await?;
+        let turn = self.turns.take(&urn).await;
+        self.change_in_turn(&urn, caller, turn, |context| Ok(propose(context, &row))).await?;
         if !self.shared.read().shutdowns.contains(&urn) {
             self.remember(row).await?;
         }
@@ -58,8 +59,10 @@ impl Core {
 }
 
 fn propose(context: Context<'_>, row: &ShutdownRow) -> Proposal<()> {
-    let Context { slice, now, .. } = context;
-    let Some(old) = slice else { return Proposal { step: None, told: () } };
+    let Context { state, slice, now, .. } = context;
+    let Some(old) = slice.filter(|_| !state.shutdowns.contains(&row.slice)) else {
+        return Proposal { step: None, told: () };
+    };
     let mut new = old.next();
     let ids = old.slivers.iter().filter(|s| s.state == SliverState::Provisioned).map(|s| s.id).collect();
     new.edit(&ids, |sliver| {
