@@ -42,7 +42,10 @@ mod tests {
     fn pauses_double_up_to_the_longest() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(20), ms(100));
-        assert_eq!([backoff.next(), backoff.next(), backoff.next(), backoff.next()], [ms(20), ms(40), ms(80), ms(100)]);
+        assert_eq!(
+            [backoff.next(), backoff.next(), backoff.next(), backoff.next()],
+            [ms(20), ms(40), ms(80), ms(100)]
+        );
         backoff.reset();
         assert_eq!(backoff.next(), ms(20));
     }

@@ -52,7 +52,13 @@ impl Board {
     }
 
     /// The state of this revision is in place, except for what `failure` says.
-    pub(crate) fn set_prepared(&self, revision: u64, go: bool, services: Vec<ServiceReport>, failure: Option<String>) {
+    pub(crate) fn set_prepared(
+        &self,
+        revision: u64,
+        go: bool,
+        services: Vec<ServiceReport>,
+        failure: Option<String>,
+    ) {
         self.update(|facts| {
             facts.revision = revision;
             facts.prepared = true;

@@ -115,8 +115,12 @@ pub(crate) fn rewrite(path: &Path, contents: &[u8]) -> Result<bool, FileError> {
 /// followed, and the new file is ours alone until its name is known.
 pub(crate) fn create(folder: impl AsFd, name: &OsStr, mode: u32) -> io::Result<File> {
     for _ in 0..8 {
-        let flags =
-            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let flags = OFlag::O_RDWR
+            | OFlag::O_CREAT
+            | OFlag::O_EXCL
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOCTTY;
         match openat(folder.as_fd(), name, flags, Mode::from_bits_truncate(mode)) {
             Ok(file) => return Ok(File::from(file)),
             Err(Errno::EEXIST) => remove(folder.as_fd(), name)?,
@@ -139,7 +143,13 @@ pub(crate) fn remove(folder: impl AsFd, name: &OsStr) -> io::Result<()> {
 }
 
 /// Gives a user's file exactly these contents: a draft beside it, owned by the user, renamed over it.
-pub(crate) fn place(folder: impl AsFd, name: &OsStr, contents: &[u8], mode: u32, owner: (u32, u32)) -> io::Result<()> {
+pub(crate) fn place(
+    folder: impl AsFd,
+    name: &OsStr,
+    contents: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+) -> io::Result<()> {
     let mut draft = std::ffi::OsString::from(".");
     draft.push(name);
     draft.push(".testyard");
@@ -154,7 +164,9 @@ pub(crate) fn place(folder: impl AsFd, name: &OsStr, contents: &[u8], mode: u32,
 /// Opens a file for appending that only root can have made: another one is removed first.
 pub(crate) fn append(folder: impl AsFd, name: &OsStr, mode: u32) -> io::Result<File> {
     let ours = fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG && stat.st_uid == 0 && stat.st_nlink == 1
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+            && stat.st_uid == 0
+            && stat.st_nlink == 1
     });
     if !ours {
         return create(folder, name, mode);
@@ -162,7 +174,11 @@ pub(crate) fn append(folder: impl AsFd, name: &OsStr, mode: u32) -> io::Result<F
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let file = File::from(openat(folder.as_fd(), name, flags, Mode::empty())?);
     let found = file.metadata()?;
-    if found.is_file() && found.uid() == 0 && found.nlink() == 1 { Ok(file) } else { create(folder, name, mode) }
+    if found.is_file() && found.uid() == 0 && found.nlink() == 1 {
+        Ok(file)
+    } else {
+        create(folder, name, mode)
+    }
 }
 
 /// /tmp, made where it is missing, sticky where everybody may write to it: what root puts there must stay root's.

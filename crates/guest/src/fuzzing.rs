@@ -103,10 +103,15 @@ pub fn accounts(data: &[u8]) {
 
     let table = Table::parse(data);
     assert_eq!(Table::parse(&table.bytes()), table);
-    let mut databases = Databases { passwd: table.clone(), group: table.clone(), shadow: Some(table), gshadow: None };
+    let mut databases =
+        Databases { passwd: table.clone(), group: table.clone(), shadow: Some(table), gshadow: None };
     let shells = ShellPaths { login: "/bin/sh".into(), nologin: "/bin/false".into() };
     let login = String::from_utf8_lossy(data).chars().take(20).collect();
-    let wanted = [login, "ann".to_owned()].map(|login| testyard_guest_protocol::Account { login, keys: vec![], sudo: false });
+    let wanted = [login, "ann".to_owned()].map(|login| testyard_guest_protocol::Account {
+        login,
+        keys: vec![],
+        sudo: false,
+    });
     let mut registry = Registry::default();
     let made = converge(&mut databases, &mut registry, &wanted, &shells);
     assert!(made.open.iter().all(|account| account.uid >= 1000 && !account.login.contains([':', '\n'])));

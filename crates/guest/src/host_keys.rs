@@ -67,7 +67,11 @@ mod tests {
     use testyard_guest_protocol::Secret;
 
     fn key(private: &str) -> HostKey {
-        HostKey { algorithm: "ed25519".into(), private: Secret(private.into()), public: "ssh-ed25519 AAAA".into() }
+        HostKey {
+            algorithm: "ed25519".into(),
+            private: Secret(private.into()),
+            public: "ssh-ed25519 AAAA".into(),
+        }
     }
 
     #[test]

@@ -20,14 +20,8 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(8);
 const STOP: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR, Signal::SIGQUIT];
 
 /// Signals that the image's program gets, as it would if it were process 1; or "stop", if the image says so.
-const FORWARD: [Signal; 6] = [
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-    Signal::SIGCONT,
-    Signal::SIGALRM,
-];
+const FORWARD: [Signal; 6] =
+    [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGALRM];
 
 /// Is process 1 until the node is stopped.
 pub(crate) fn run() -> ExitCode {
@@ -40,8 +34,9 @@ pub(crate) fn run() -> ExitCode {
     let mut signals = SigSet::empty();
     STOP.into_iter().chain(FORWARD).chain([Signal::SIGCHLD]).for_each(|signal| signals.add(signal));
     // Before any thread: all inherit the mask.
-    let prepared =
-        signals.thread_block().and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
+    let prepared = signals
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
     let signals = match prepared {
         Ok(signals) => signals,
         Err(error) => {

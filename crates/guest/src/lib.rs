@@ -29,6 +29,7 @@ mod init;
 mod link;
 mod names;
 mod node;
+mod output;
 mod program;
 mod services;
 mod shutdown;

@@ -51,7 +51,10 @@ fn talk(node: &'static Node, boot: &str, stream: &UnixStream) -> bool {
             // Wakes the reader.
             let _ = stream.shutdown(std::net::Shutdown::Both);
         };
-        let spawned = std::thread::Builder::new().name("reports".into()).stack_size(128 << 10).spawn_scoped(scope, writer);
+        let spawned = std::thread::Builder::new()
+            .name("reports".into())
+            .stack_size(128 << 10)
+            .spawn_scoped(scope, writer);
         if spawned.is_err() {
             return;
         }

@@ -78,7 +78,9 @@ pub(crate) fn read_resolver(text: &str) -> Resolver {
     for line in text.lines() {
         let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
         match words.next() {
-            Some("nameserver") => resolver.servers.extend(words.next().and_then(|word| word.parse::<std::net::IpAddr>().ok())),
+            Some("nameserver") => {
+                resolver.servers.extend(words.next().and_then(|word| word.parse::<std::net::IpAddr>().ok()))
+            }
             Some("search" | "domain") => resolver.search = words.map(str::to_owned).collect(),
             _ => {}
         }
@@ -92,7 +94,8 @@ mod tests {
 
     #[test]
     fn hosts_hold_the_peers_and_the_node_itself() {
-        let line = HostsLine { address: "10.0.0.2".parse().unwrap(), names: vec!["b".into(), "b\nevil".into()] };
+        let line =
+            HostsLine { address: "10.0.0.2".parse().unwrap(), names: vec!["b".into(), "b\nevil".into()] };
         let text = hosts_file("a", std::slice::from_ref(&line));
         assert!(text.ends_with("127.0.1.1\ta\n10.0.0.2\tb\n"), "{text}");
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));

@@ -59,7 +59,8 @@ impl Node {
 pub(crate) fn thread(node: &'static Node, name: &'static str, work: impl FnOnce() + Send + 'static) {
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-            node.board.set_broken(format!("the guest's thread {name:?} has a defect; the node's log says more"));
+            node.board
+                .set_broken(format!("the guest's thread {name:?} has a defect; the node's log says more"));
         }
     };
     if let Err(error) = std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(guarded) {

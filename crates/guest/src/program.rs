@@ -83,7 +83,12 @@ pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program) -> Option
     }
 }
 
-fn command(root: &Path, program: &Program, first: &str, arguments: &[String]) -> Result<Command, ProgramError> {
+fn command(
+    root: &Path,
+    program: &Program,
+    first: &str,
+    arguments: &[String],
+) -> Result<Command, ProgramError> {
     let read = |name: &str| {
         let bytes = files::read(&root.join("etc").join(name)).map_err(ProgramError::Accounts)?;
         Ok(Table::parse(&bytes.unwrap_or_default()))
@@ -128,9 +133,13 @@ pub(crate) fn find(root: &Path, workdir: &Path, path: &str, name: &str) -> Optio
         // Whether it can be run is the kernel's to say, with the right error.
         return Some(if name.starts_with('/') { at(Path::new(name)) } else { at(workdir).join(name) });
     }
-    path.split(':').filter(|folder| folder.starts_with('/')).map(|folder| at(Path::new(folder)).join(name)).find(|file| {
-        std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
+    path.split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .map(|folder| at(Path::new(folder)).join(name))
+        .find(|file| {
+            std::fs::metadata(file)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// Who USER means: `name`, `uid`, `name:group`, `uid:gid`; with the home. As the Docker Engine understands it: a name
@@ -138,8 +147,10 @@ pub(crate) fn find(root: &Path, workdir: &Path, path: &str, name: &str) -> Optio
 fn identity(user: &str, passwd: &Table, group: &Table) -> Result<(Identity, String), ProgramError> {
     let (user, wanted_group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
     let user = if user.is_empty() { "0" } else { user };
-    let row = passwd.get(user).or_else(|| passwd.rows().find(|row| row.get(2).is_some_and(|uid| uid == user)));
-    let number = |row: &Vec<String>, column: usize| row.get(column).and_then(|field| field.parse::<u32>().ok());
+    let row =
+        passwd.get(user).or_else(|| passwd.rows().find(|row| row.get(2).is_some_and(|uid| uid == user)));
+    let number =
+        |row: &Vec<String>, column: usize| row.get(column).and_then(|field| field.parse::<u32>().ok());
     let (uid, mut gid, home) = match &row {
         Some(row) => (
             number(row, 2).ok_or_else(|| ProgramError::User(user.to_owned()))?,
@@ -159,7 +170,9 @@ fn identity(user: &str, passwd: &Table, group: &Table) -> Result<(Identity, Stri
         }
         None => {
             if let Some(name) = row.as_ref().and_then(|row| row.first()) {
-                let member = |row: &Vec<String>| row.get(3).is_some_and(|list| list.split(',').any(|user| user == name));
+                let member = |row: &Vec<String>| {
+                    row.get(3).is_some_and(|list| list.split(',').any(|user| user == name))
+                };
                 groups = group.rows().filter(member).filter_map(|row| number(&row, 2)).collect();
             }
         }
@@ -195,9 +208,12 @@ mod tests {
 
     #[test]
     fn users_as_images_say_them() {
-        let passwd = Table::parse(b"root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1000:x:7:7::/odd:\n");
+        let passwd =
+            Table::parse(b"root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1000:x:7:7::/odd:\n");
         let group = Table::parse(b"root:x:0:\nweb:x:34:\nadm:x:4:web,root\nssl:x:40:web\n");
-        let of = |user: &str| identity(user, &passwd, &group).map(|(who, home)| (who.uid, who.gid, who.groups, home));
+        let of = |user: &str| {
+            identity(user, &passwd, &group).map(|(who, home)| (who.uid, who.gid, who.groups, home))
+        };
         assert_eq!(of("").unwrap(), (0, 0, vec![4], "/root".into()));
         assert_eq!(of("web").unwrap(), (33, 34, vec![4, 40], "/var/www".into()));
         assert_eq!(of("33").unwrap(), (33, 34, vec![4, 40], "/var/www".into()));
@@ -235,7 +251,10 @@ mod tests {
         let image = ["A=1".into(), "A=2=3".into(), "HOME=/x".into(), "=odd".into(), "none".into()];
         let env = environment(&image, &[("HOME", "/root"), ("USER", "root")]);
         let of = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        assert_eq!((of("A"), of("HOME"), of("USER"), of("PATH")), (Some("2=3"), Some("/x"), Some("root"), Some(PATH)));
+        assert_eq!(
+            (of("A"), of("HOME"), of("USER"), of("PATH")),
+            (Some("2=3"), Some("/x"), Some("root"), Some(PATH))
+        );
         assert_eq!(env.len(), 4);
     }
 }

@@ -48,7 +48,9 @@ fn end(node: &Node, grace: Duration) -> ! {
 /// Waits until process 1 is the only one.
 fn wait_alone(deadline: Instant) {
     let mut time = Duration::from_millis(1);
-    while Instant::now() < deadline && nix::sys::signal::kill(nix::unistd::Pid::from_raw(-1), None) != Err(Errno::ESRCH) {
+    while Instant::now() < deadline
+        && nix::sys::signal::kill(nix::unistd::Pid::from_raw(-1), None) != Err(Errno::ESRCH)
+    {
         pause(time);
         time = (time * 2).min(Duration::from_millis(10));
     }

@@ -1,5 +1,8 @@
 //! The calls that the compiler cannot check: all `unsafe` of the guest.
-#![expect(unsafe_code, reason = "the kernel's interface: between fork and exec, real-time signals, the allocator")]
+#![expect(
+    unsafe_code,
+    reason = "the kernel's interface: between fork and exec, real-time signals, the allocator"
+)]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;

@@ -17,7 +17,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 /// The last `limit` characters of some output, readable whatever it holds.
 pub(crate) fn tail(bytes: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let text: Vec<char> = text.trim_end().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let text: Vec<char> =
+        text.trim_end().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     text[text.len().saturating_sub(limit)..].iter().collect()
 }
 

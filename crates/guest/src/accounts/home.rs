@@ -83,7 +83,9 @@ fn home_folder(root: &Path, home: &str, owner: Option<(u32, u32)>) -> Result<Own
     let use_error = |error: io::Error| HomeError::Home(home.to_owned(), error);
     let base = Folder::root(root).map_err(use_error)?;
     let parent = match base.walk(names(parent), owner.is_some()) {
-        Err(WalkError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => return Err(use_error(error)),
+        Err(WalkError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(use_error(error));
+        }
         walked => walked.map_err(|error| HomeError::Way(home.to_owned(), error))?,
     };
     let open = || -> io::Result<OwnedFd> {
@@ -197,9 +199,19 @@ mod tests {
         let root = tree();
         open(root.path(), &ann(&["k1", "k2"])).unwrap();
         let home = root.path().join("home/ann");
-        for (path, mode) in [("", 0o755), (".profile", 0o644), (".config", 0o755), (".ssh", 0o700), (".ssh/authorized_keys", 0o600)] {
+        for (path, mode) in [
+            ("", 0o755),
+            (".profile", 0o644),
+            (".config", 0o755),
+            (".ssh", 0o700),
+            (".ssh/authorized_keys", 0o600),
+        ] {
             let found = fs::metadata(home.join(path)).unwrap();
-            assert_eq!((found.uid(), found.gid(), found.permissions().mode() & 0o777), (1234, 1235, mode), "{path}");
+            assert_eq!(
+                (found.uid(), found.gid(), found.permissions().mode() & 0o777),
+                (1234, 1235, mode),
+                "{path}"
+            );
         }
         assert_eq!(fs::read_to_string(home.join(".ssh/authorized_keys")).unwrap(), "k1\nk2\n");
         open(root.path(), &ann(&[])).unwrap();

@@ -85,7 +85,12 @@ fn read(root: &Path) -> Result<Databases, FileError> {
     })
 }
 
-fn write(root: &Path, before: &Databases, after: &Databases, changed: &mut Vec<PathBuf>) -> Result<(), FileError> {
+fn write(
+    root: &Path,
+    before: &Databases,
+    after: &Databases,
+    changed: &mut Vec<PathBuf>,
+) -> Result<(), FileError> {
     let mut put = |name: &str, old: Option<&Table>, new: Option<&Table>| -> Result<(), FileError> {
         let path = root.join("etc").join(name);
         match new {

@@ -79,7 +79,9 @@ pub(crate) fn converge(
         };
         match open {
             Ok(open) => made.open.push(open),
-            Err(reason) => made.failures.push(format!("account {:?} cannot be made: {reason}", account.login)),
+            Err(reason) => {
+                made.failures.push(format!("account {:?} cannot be made: {reason}", account.login))
+            }
         }
     }
     let to_lock: Vec<(String, u32)> = registry
@@ -157,14 +159,7 @@ fn open(
     }
     registry.set(login, Entry { uid, locked: false });
     let gid = databases.passwd.get(login).and_then(|row| row.get(3)?.parse().ok()).unwrap_or(uid);
-    Ok(Open {
-        login: login.to_owned(),
-        uid,
-        gid,
-        home,
-        keys: account.keys.clone(),
-        sudo: account.sudo,
-    })
+    Ok(Open { login: login.to_owned(), uid, gid, home, keys: account.keys.clone(), sudo: account.sudo })
 }
 
 /// The sender has checked all this; a line break here would be another account.

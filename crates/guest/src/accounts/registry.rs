@@ -31,7 +31,9 @@ impl Registry {
         let path = Self::path(root);
         match files::read(&path)? {
             None => Ok(Self::default()),
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| FileError::new("understand", path, error)),
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| FileError::new("understand", path, error))
+            }
         }
     }
 

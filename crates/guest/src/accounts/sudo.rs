@@ -11,7 +11,8 @@ const PREFIX: &str = "90-testyard-";
 /// Makes it so that of our accounts exactly these may. Logins are checked names: no dot, no space.
 pub(crate) fn apply(root: &Path, allowed: &[&str]) -> Result<(), FileError> {
     let folder = root.join("etc/sudoers.d");
-    let has_sudo = ["usr/bin/sudo", "bin/sudo", "usr/local/bin/sudo"].iter().any(|path| root.join(path).exists());
+    let has_sudo =
+        ["usr/bin/sudo", "bin/sudo", "usr/local/bin/sudo"].iter().any(|path| root.join(path).exists());
     if !folder.is_dir() {
         if !has_sudo || allowed.is_empty() {
             return Ok(());

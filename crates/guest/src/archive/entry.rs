@@ -20,11 +20,13 @@ impl EntryPath {
         if path.starts_with(b"/") || path.contains(&0) {
             return Err(ArchiveError::Path(shown(path)));
         }
-        let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+        let names: Vec<&[u8]> =
+            path.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
         if names.contains(&&b".."[..]) {
             return Err(ArchiveError::Path(shown(path)));
         }
-        if path.len() > MAX_PATH || names.len() > MAX_DEPTH || names.iter().any(|name| name.len() > MAX_NAME) {
+        if path.len() > MAX_PATH || names.len() > MAX_DEPTH || names.iter().any(|name| name.len() > MAX_NAME)
+        {
             return Err(ArchiveError::LongPath(shown(path)));
         }
         Ok(Self(names.into_iter().map(os).collect()))

@@ -79,9 +79,21 @@ pub(crate) fn kind(name: &str, head: &[u8]) -> Result<Kind, &'static str> {
     let name = name.to_ascii_lowercase();
     if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         // Browsers and proxies unpack on the way at times, and leave the name.
-        if gzip { Ok(Kind::TarGz) } else if tar::begins(head) { Ok(Kind::Tar) } else { Err("a tar.gz archive") }
+        if gzip {
+            Ok(Kind::TarGz)
+        } else if tar::begins(head) {
+            Ok(Kind::Tar)
+        } else {
+            Err("a tar.gz archive")
+        }
     } else if name.ends_with(".tar") {
-        if tar::begins(head) { Ok(Kind::Tar) } else if gzip { Ok(Kind::TarGz) } else { Err("a tar archive") }
+        if tar::begins(head) {
+            Ok(Kind::Tar)
+        } else if gzip {
+            Ok(Kind::TarGz)
+        } else {
+            Err("a tar archive")
+        }
     } else if name.ends_with(".zip") {
         if zip { Ok(Kind::Zip) } else { Err("a zip archive") }
     } else if name.contains('.') {
@@ -104,7 +116,12 @@ pub(crate) fn kind(name: &str, head: &[u8]) -> Result<Kind, &'static str> {
 }
 
 /// Unpacks an archive, from its beginning, into a sink.
-pub(crate) fn unpack(kind: Kind, file: &mut File, sink: &mut dyn Sink, budget: &mut Budget) -> Result<(), ArchiveError> {
+pub(crate) fn unpack(
+    kind: Kind,
+    file: &mut File,
+    sink: &mut dyn Sink,
+    budget: &mut Budget,
+) -> Result<(), ArchiveError> {
     file.rewind().map_err(ArchiveError::Read)?;
     let mut reader = io::BufReader::with_capacity(64 << 10, file);
     match kind {

@@ -59,7 +59,12 @@ impl Place {
         }
     }
 
-    fn place_file(&mut self, path: &EntryPath, about: About, contents: &mut dyn Read) -> Result<(), PlaceError> {
+    fn place_file(
+        &mut self,
+        path: &EntryPath,
+        about: About,
+        contents: &mut dyn Read,
+    ) -> Result<(), PlaceError> {
         let (parent, name) = self.parent(path)?;
         clear(parent, name)?;
         let mut file = files::create(parent, name, 0o600)?;
@@ -131,9 +136,9 @@ impl Sink for Place {
         self.links.remove(path);
         self.place_file(path, about, contents).map_err(|error| match error {
             // A limit that was met while reading is told as that.
-            PlaceError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<ArchiveError>()) => error
-                .downcast::<ArchiveError>()
-                .unwrap_or_else(ArchiveError::Read),
+            PlaceError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<ArchiveError>()) => {
+                error.downcast::<ArchiveError>().unwrap_or_else(ArchiveError::Read)
+            }
             error => path.failed(error),
         })
     }

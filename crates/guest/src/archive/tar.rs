@@ -19,7 +19,8 @@ pub(crate) fn begins(head: &[u8]) -> bool {
         return head.get(512..1024).is_some_and(|block| block.iter().all(|byte| *byte == 0));
     }
     let header = Header::from_byte_slice(block);
-    let sum: u32 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+    let sum: u32 =
+        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
     header.cksum().is_ok_and(|expected| expected == sum)
 }
 
@@ -84,7 +85,8 @@ fn place(
     let link = || extension.link.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
     match kind {
         EntryType::Regular | EntryType::Continuous => {
-            let modified = extension.modified.or_else(|| header.mtime().ok().and_then(|time| time.try_into().ok()));
+            let modified =
+                extension.modified.or_else(|| header.mtime().ok().and_then(|time| time.try_into().ok()));
             let mut contents = Paid { contents: &mut entry, budget };
             out.file(&path, About { mode, modified }, &mut contents)?;
             // What the sink left unread counts as well.
@@ -123,9 +125,12 @@ impl Extension {
         const DAMAGED: ArchiveError = ArchiveError::Damaged("a pax header is unreadable");
         while !bytes.is_empty() {
             let space = bytes.iter().position(|b| *b == b' ').ok_or(DAMAGED)?;
-            let length: usize =
-                std::str::from_utf8(&bytes[..space]).ok().and_then(|digits| digits.parse().ok()).ok_or(DAMAGED)?;
-            let record = bytes.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or(DAMAGED)?;
+            let length: usize = std::str::from_utf8(&bytes[..space])
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or(DAMAGED)?;
+            let record =
+                bytes.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or(DAMAGED)?;
             let equals = record.iter().position(|b| *b == b'=').ok_or(DAMAGED)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
             let number = || std::str::from_utf8(value).ok();

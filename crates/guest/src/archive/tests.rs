@@ -52,9 +52,17 @@ fn make_zip(rows: &[Row<'_>]) -> Vec<u8> {
         let deflate = index % 2 == 0;
         let packed = if deflate { encoder.finish().unwrap() } else { text.as_bytes().to_vec() };
         let method = if deflate { 8u16 } else { 0 };
-        let mode = mode | match kind { 'l' => 0o120_000, 'd' => 0o040_000, 'c' => 0o020_000, _ => 0o100_000 };
+        let mode = mode
+            | match kind {
+                'l' => 0o120_000,
+                'd' => 0o040_000,
+                'c' => 0o020_000,
+                _ => 0o100_000,
+            };
         let mut common = Vec::new();
-        for part in [&20u16.to_le_bytes()[..], &[0, 0], &method.to_le_bytes(), &[0; 4], &crc.sum().to_le_bytes()] {
+        for part in
+            [&20u16.to_le_bytes()[..], &[0, 0], &method.to_le_bytes(), &[0; 4], &crc.sum().to_le_bytes()]
+        {
             common.extend_from_slice(part);
         }
         for number in [packed.len() as u32, text.len() as u32] {
@@ -141,7 +149,13 @@ const GOOD: &[Row<'_>] = &[
 #[test]
 fn good_archives_of_all_kinds() {
     let tar = make_tar(GOOD);
-    for (name, bytes) in [("a.tar", tar.clone()), ("a.tgz", gzip(&tar)), ("a.tar.gz", gzip(&tar)), ("a.zip", make_zip(GOOD)), ("download", gzip(&tar))] {
+    for (name, bytes) in [
+        ("a.tar", tar.clone()),
+        ("a.tgz", gzip(&tar)),
+        ("a.tar.gz", gzip(&tar)),
+        ("a.zip", make_zip(GOOD)),
+        ("download", gzip(&tar)),
+    ] {
         let kind = kind(name, &bytes[..bytes.len().min(4096)]).unwrap();
         let ground = Ground::new();
         ground.unpack(kind, &bytes, 1 << 20).unwrap();
@@ -193,7 +207,9 @@ fn links_that_stay_inside_are_followed() {
     let ground = Ground::new();
     fs::create_dir(ground.target().join("usr")).unwrap();
     symlink("usr", ground.target().join("bin")).unwrap();
-    ground.unpack(Kind::Tar, &make_tar(&[('d', "bin/", "", 0o755), ('f', "bin/tool", "x", 0o755)]), 1 << 20).unwrap();
+    ground
+        .unpack(Kind::Tar, &make_tar(&[('d', "bin/", "", 0o755), ('f', "bin/tool", "x", 0o755)]), 1 << 20)
+        .unwrap();
     assert!(ground.target().join("usr/tool").is_file());
     assert!(fs::symlink_metadata(ground.target().join("bin")).unwrap().is_symlink());
 }
@@ -229,7 +245,10 @@ fn devices_and_pipes_are_refused() {
         let result = ground.unpack(Kind::Tar, &make_tar(&[(kind, "x", "", 0o644)]), 1 << 20);
         assert!(matches!(result, Err(ArchiveError::Kind { .. })));
     }
-    assert!(matches!(ground.unpack(Kind::Zip, &make_zip(&[('c', "x", "", 0o644)]), 9999), Err(ArchiveError::Kind { .. })));
+    assert!(matches!(
+        ground.unpack(Kind::Zip, &make_zip(&[('c', "x", "", 0o644)]), 9999),
+        Err(ArchiveError::Kind { .. })
+    ));
 }
 
 #[test]
@@ -273,7 +292,10 @@ fn long_names_of_gnu_and_pax() {
     bad.append_pax_extensions([("path", &b"../outside/victim"[..])]).unwrap();
     bad.append(&header, &b"hi"[..]).unwrap();
     let ground = Ground::new();
-    assert!(matches!(ground.unpack(Kind::Tar, &bad.into_inner().unwrap(), 1 << 20), Err(ArchiveError::Path(_))));
+    assert!(matches!(
+        ground.unpack(Kind::Tar, &bad.into_inner().unwrap(), 1 << 20),
+        Err(ArchiveError::Path(_))
+    ));
 }
 
 #[test]
@@ -297,7 +319,12 @@ impl Sink for Memory {
     fn folder(&mut self, _: &EntryPath, _: u32) -> Result<(), ArchiveError> {
         Ok(())
     }
-    fn file(&mut self, path: &EntryPath, _: entry::About, contents: &mut dyn io::Read) -> Result<(), ArchiveError> {
+    fn file(
+        &mut self,
+        path: &EntryPath,
+        _: entry::About,
+        contents: &mut dyn io::Read,
+    ) -> Result<(), ArchiveError> {
         let mut bytes = Vec::new();
         contents.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
         self.0.insert(path.clone(), bytes.len());

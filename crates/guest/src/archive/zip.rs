@@ -249,7 +249,8 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(ArchiveError::Damaged("a record is too short"))?;
+        let (head, rest) =
+            self.0.split_first_chunk().ok_or(ArchiveError::Damaged("a record is too short"))?;
         self.0 = rest;
         Ok(*head)
     }

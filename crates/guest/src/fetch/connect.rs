@@ -11,9 +11,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::FetchError;
 use super::resolve::Network;
 use super::url::{Scheme, Url};
-use super::FetchError;
 
 /// How long one address may take to answer a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -56,12 +56,13 @@ pub(super) fn connect(url: &Url, network: &Network, deadline: Instant) -> Result
     };
     match url.scheme {
         Scheme::Http => Ok(Stream::Plain(stream)),
-        Scheme::Https => {
-            secure(host, stream, &network.bundles).map(Stream::Tls).map_err(|error| match error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) {
-                true => FetchError::Tls(host.clone(), error),
-                false => FetchError::Broken(host.clone(), error),
-            })
-        }
+        Scheme::Https => secure(host, stream, &network.bundles).map(Stream::Tls).map_err(|error| match error
+            .get_ref()
+            .is_some_and(|e| e.is::<rustls::Error>())
+        {
+            true => FetchError::Tls(host.clone(), error),
+            false => FetchError::Broken(host.clone(), error),
+        }),
     }
 }
 

@@ -113,7 +113,8 @@ pub(crate) fn answer(message: &[u8], id: u16, name: &str, kind: Kind) -> Result<
             None => break,
         }
     }
-    let found = addresses.into_iter().filter(|(owner, _)| *owner == current).map(|(_, address)| address).collect();
+    let found =
+        addresses.into_iter().filter(|(owner, _)| *owner == current).map(|(_, address)| address).collect();
     Ok(Answer::Addresses(found))
 }
 

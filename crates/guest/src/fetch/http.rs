@@ -119,7 +119,8 @@ impl Head {
 
     /// The value of a header by its name in lower case, if there is exactly one.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut values =
+            self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         values.next().filter(|_| values.next().is_none())
     }
 
@@ -220,7 +221,11 @@ impl<R: BufRead> Read for Body<R> {
         };
         let length = match self.stream.read(&mut buffer[..room]) {
             // A server that ends TLS without saying so: whether it was the end, the archive will tell.
-            Err(error) if self.framing == Framing::UntilClose && error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error)
+                if self.framing == Framing::UntilClose && error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                0
+            }
             result => result?,
         };
         if self.framing == Framing::UntilClose {
@@ -239,7 +244,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let number = three.iter().enumerate().fold(0u32, |sum, (i, byte)| sum | u32::from(*byte) << (16 - 8 * i));
+        let number =
+            three.iter().enumerate().fold(0u32, |sum, (i, byte)| sum | u32::from(*byte) << (16 - 8 * i));
         for digit in 0..4 {
             if digit <= three.len() {
                 text.push(char::from(DIGITS[(number >> (18 - 6 * digit)) as usize & 63]));
@@ -262,12 +268,21 @@ mod tests {
 
     #[test]
     fn heads() {
-        let head = read_head(&mut &b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404\r\nA: b\nC:d \r\n\r\nbody"[..]).unwrap();
+        let head =
+            read_head(&mut &b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404\r\nA: b\nC:d \r\n\r\nbody"[..])
+                .unwrap();
         assert_eq!((head.status, head.header("a"), head.header("c")), (404, Some("b"), Some("d")));
         for cut in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nA: b", "HTTP/1.1 100 C\r\n\r\n"] {
             assert!(matches!(read_head(&mut cut.as_bytes()), Err(ReadError::Io(_))), "{cut}");
         }
-        for bad in ["", "HTTP/2 200 OK", "HTTP/1.1 20 x", "HTTP/1.1 999 x", "SSH-2.0-x", "HTTP/1.1 200 OK\r\nno colon"] {
+        for bad in [
+            "",
+            "HTTP/2 200 OK",
+            "HTTP/1.1 20 x",
+            "HTTP/1.1 999 x",
+            "SSH-2.0-x",
+            "HTTP/1.1 200 OK\r\nno colon",
+        ] {
             assert!(Head::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -291,7 +306,13 @@ mod tests {
 
     #[test]
     fn passwords_are_encoded() {
-        for (text, code) in [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ==")] {
+        for (text, code) in [
+            ("", ""),
+            ("a", "YQ=="),
+            ("ab", "YWI="),
+            ("abc", "YWJj"),
+            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ] {
             assert_eq!(base64(text.as_bytes()), code);
         }
     }

@@ -87,7 +87,8 @@ pub(crate) fn download(
     file: &mut File,
     mut note: impl FnMut(&str),
 ) -> Result<u64, FetchError> {
-    let parsed = Url::parse(url).map_err(|error| FetchError::Url(text::printable(url.as_bytes(), 200), error))?;
+    let parsed =
+        Url::parse(url).map_err(|error| FetchError::Url(text::printable(url.as_bytes(), 200), error))?;
     let began = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(8));
     let mut attempt = 1;
@@ -114,7 +115,9 @@ fn try_download(
         let host = url.host.clone();
         let http = |error| FetchError::Http(host.clone(), error);
         let mut stream = connect::connect(&url, network, deadline)?;
-        stream.write_all(http::request(&url).as_bytes()).map_err(|error| FetchError::Broken(host.clone(), error))?;
+        stream
+            .write_all(http::request(&url).as_bytes())
+            .map_err(|error| FetchError::Broken(host.clone(), error))?;
         let mut stream = io::BufReader::with_capacity(16 << 10, stream);
         let head = http::read_head(&mut stream).map_err(|error| match error {
             http::ReadError::Io(_) if Instant::now() >= deadline => FetchError::TooSlow,

@@ -104,7 +104,9 @@ fn ask(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
     // A port and ids that nobody can guess are all that protects the answer.
-    let socket = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(server).map(|()| socket)).map_err(broken)?;
+    let socket = UdpSocket::bind((any, 0))
+        .and_then(|socket| socket.connect(server).map(|()| socket))
+        .map_err(broken)?;
     let mut open = Vec::new();
     for kind in [Kind::V4, Kind::V6] {
         let id = random();
@@ -124,7 +126,9 @@ fn ask(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         socket.set_read_timeout(Some(left)).map_err(broken)?;
         let length = match socket.recv(&mut buffer) {
             Ok(length) => length,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                break;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(broken(error)),
         };
@@ -191,7 +195,13 @@ mod tests {
             let v4 = asked[asked.len() - 3] == 1;
             let known = asked.windows(5).any(|bytes| bytes == b"files");
             message[2] = 0x81 | if fault == "cut" { 2 } else { 0 };
-            message[3] = if fault == "refuse" { 5 } else if known { 0 } else { 3 };
+            message[3] = if fault == "refuse" {
+                5
+            } else if known {
+                0
+            } else {
+                3
+            };
             if known && v4 {
                 message[7] = 1;
                 message.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 9]);

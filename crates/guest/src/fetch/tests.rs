@@ -101,7 +101,10 @@ fn limits_hold() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100)),
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{}\r\n0\r\n\r\n", "x".repeat(100)),
+        format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{}\r\n0\r\n\r\n",
+            "x".repeat(100)
+        ),
     ] {
         let (port, server) = serve(vec![answer.into_bytes()]);
         assert!(matches!(fetch(&format!("http://127.0.0.1:{port}/"), 99).0, Err(FetchError::TooLarge(99))));
@@ -158,7 +161,9 @@ fn serve_tls(connections: usize, answer: &'static [u8]) -> (u16, std::thread::Jo
 #[test]
 fn https_with_the_authorities_of_the_image() {
     // Twice: once framed by a length, once by the end of a connection that TLS was not told about.
-    for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"[..], b"HTTP/1.1 200 OK\r\n\r\nsecret"] {
+    for answer in
+        [&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"[..], b"HTTP/1.1 200 OK\r\n\r\nsecret"]
+    {
         let (port, server) = serve_tls(1, answer);
         let (result, bytes, _) = fetch(&format!("https://files.example:{port}/x"), 10);
         assert_eq!((result.unwrap(), bytes.as_slice()), (6, &b"secret"[..]));

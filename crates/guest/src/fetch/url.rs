@@ -90,7 +90,8 @@ impl Url {
         }
         let scheme_end = location.find(':').filter(|end| {
             let scheme = &location[..*end];
-            !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            !scheme.is_empty()
+                && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
         });
         let mut next = if scheme_end.is_some() {
             Self::parse(location)?
@@ -107,7 +108,8 @@ impl Url {
             };
             Self { target: encode_target(&target), ..self.clone() }
         };
-        if next.user.is_none() && (next.scheme, &next.host, next.port) == (self.scheme, &self.host, self.port) {
+        if next.user.is_none() && (next.scheme, &next.host, next.port) == (self.scheme, &self.host, self.port)
+        {
             next.user.clone_from(&self.user);
         }
         Ok(next)
@@ -209,14 +211,30 @@ mod tests {
     fn addresses_as_people_write_them() {
         for (text, shown, target) in [
             ("http://example.net", "http://example.net/", "/"),
-            ("HTTPS://Example.net:443/a b/ä.tgz?x=1#top", "https://example.net/a%20b/%C3%A4.tgz", "/a%20b/%C3%A4.tgz?x=1"),
+            (
+                "HTTPS://Example.net:443/a b/ä.tgz?x=1#top",
+                "https://example.net/a%20b/%C3%A4.tgz",
+                "/a%20b/%C3%A4.tgz?x=1",
+            ),
             ("http://[2001:db8::1]:8080?q", "http://[2001:db8::1]:8080/", "/?q"),
             (" http://a:/x ", "http://a/x", "/x"),
         ] {
             let url = Url::parse(text).unwrap();
             assert_eq!((url.to_string().as_str(), url.target.as_str()), (shown, target));
         }
-        for bad in ["", "ftp://x/", "file:///etc/passwd", "http://", "http:///x", "http://a b/", "http://a:99999/", "http://a:+8/", "http://[::1/", "http://[x]/", "http://a\r\nX: y/"] {
+        for bad in [
+            "",
+            "ftp://x/",
+            "file:///etc/passwd",
+            "http://",
+            "http:///x",
+            "http://a b/",
+            "http://a:99999/",
+            "http://a:+8/",
+            "http://[::1/",
+            "http://[x]/",
+            "http://a\r\nX: y/",
+        ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }
@@ -243,7 +261,9 @@ mod tests {
         let name = |text: &str| Url::parse(text).unwrap().file_name();
         assert_eq!(name("http://a/b/c.tar.gz?x=/y").as_deref(), Some("c.tar.gz"));
         assert_eq!(name("http://a/%41b").as_deref(), Some("Ab"));
-        for bad in ["http://a", "http://a/b/", "http://a/..", "http://a/%2e%2e", "http://a/x%2fy", "http://a/x%00"] {
+        for bad in
+            ["http://a", "http://a/b/", "http://a/..", "http://a/%2e%2e", "http://a/x%2fy", "http://a/x%00"]
+        {
             assert_eq!(name(bad), None, "{bad}");
         }
     }

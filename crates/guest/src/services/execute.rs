@@ -10,11 +10,14 @@ use testyard_guest_protocol::{Desired, Execute, ServiceState};
 
 use super::DETAIL;
 use super::log::Files;
-use super::output::{MAX_OUTPUT, Output};
 use crate::node::Node;
+use crate::output::Output;
 use crate::program::{PATH, environment, find};
 use crate::sys::{self, End};
 use crate::text;
+
+/// The most bytes of a command's output that are kept.
+const MAX_OUTPUT: u64 = 64 << 20;
 
 /// A command that is ready to begin.
 pub(super) struct Ready {
@@ -27,12 +30,18 @@ pub(super) struct Ready {
 }
 
 /// Writes the script and finds the shell.
-pub(super) fn prepare(node: &Node, desired: &Desired, index: u32, execute: &Execute) -> Result<Ready, String> {
+pub(super) fn prepare(
+    node: &Node,
+    desired: &Desired,
+    index: u32,
+    execute: &Execute,
+) -> Result<Ready, String> {
     let number = index + 1;
     let failed = |what: &str, error: &dyn std::error::Error| {
         format!("execute {number} cannot be started: {what}: {}", text::chain(error))
     };
-    let files = Files::new(&node.root, format!("startup-{number}")).map_err(|error| failed("no /tmp", &error))?;
+    let files =
+        Files::new(&node.root, format!("startup-{number}")).map_err(|error| failed("no /tmp", &error))?;
     let refuse = |reason: String| {
         // The log is for people in the node; the reason is in the report in any case.
         let _ = files.log(&reason);
@@ -47,7 +56,8 @@ pub(super) fn prepare(node: &Node, desired: &Desired, index: u32, execute: &Exec
     let env = environment(&desired.program.env, &[]);
     let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, path)| path.as_str());
     let root = &node.root;
-    let Some(shell) = find(root, root, "/bin:/usr/bin:/usr/local/bin", name).or_else(|| find(root, root, path, name))
+    let Some(shell) =
+        find(root, root, "/bin:/usr/bin:/usr/local/bin", name).or_else(|| find(root, root, path, name))
     else {
         return Err(refuse(format!("the image has no {name}; install it in the image or use another shell")));
     };
@@ -109,7 +119,8 @@ impl Ready {
             }
         };
         if !node.stopping()
-            && let Err(error) = files.status(status).and_then(|()| files.log(&format!("{name} {script}: {told}")))
+            && let Err(error) =
+                files.status(status).and_then(|()| files.log(&format!("{name} {script}: {told}")))
         {
             text::log(&format!("cannot write the status of {script}: {error}"));
         }
@@ -129,7 +140,8 @@ mod tests {
 
     #[test]
     fn root_is_root_whatever_the_image_says() {
-        let env = overridden(vec![("HOME".into(), "/srv".into()), ("A".into(), "1".into())], &[("HOME", "/root")]);
+        let env =
+            overridden(vec![("HOME".into(), "/srv".into()), ("A".into(), "1".into())], &[("HOME", "/root")]);
         assert_eq!(env, [("A".into(), "1".into()), ("HOME".into(), "/root".into())]);
     }
 }

@@ -20,10 +20,12 @@ pub(super) fn run(node: &Node, desired: &Desired, index: u32, install: &Install)
     let shown = Url::parse(&install.url)
         .map_or_else(|_| text::printable(install.url.as_bytes(), 200), |url| url.to_string());
     let named = |reason: String| format!("install {number} ({shown} into {}): {reason}", install.path);
-    let files = Files::new(&node.root, format!("install-{number}")).map_err(|error| named(text::chain(&error)))?;
-    let mut log = files.remove("status").and_then(|()| files.create("txt", 0o644)).map_err(|error| {
-        named(format!("its log in /tmp cannot be written: {error}"))
-    })?;
+    let files =
+        Files::new(&node.root, format!("install-{number}")).map_err(|error| named(text::chain(&error)))?;
+    let mut log = files
+        .remove("status")
+        .and_then(|()| files.create("txt", 0o644))
+        .map_err(|error| named(format!("its log in /tmp cannot be written: {error}")))?;
     let mut note = |line: &str| {
         // The log is a service to people in the node; what counts is in the report.
         let _ = writeln!(log, "{line}");
@@ -52,7 +54,8 @@ fn fetch_and_place(
         .map_err(|error| text::chain(&error))?;
     note(&format!("{length} bytes"));
 
-    let name = Url::parse(&install.url).ok().and_then(|url| url.file_name()).unwrap_or_else(|| "download".into());
+    let name =
+        Url::parse(&install.url).ok().and_then(|url| url.file_name()).unwrap_or_else(|| "download".into());
     let mut head = Vec::new();
     download
         .rewind()
@@ -68,7 +71,10 @@ fn fetch_and_place(
         .map_err(|error| format!("the folder cannot be used: {}", text::chain(&error)))?;
     if kind == Kind::File {
         save(&mut download, &folder, &name, install.max_unpacked)?;
-        return Ok(format!("saved as {} (only tar, tar.gz, tgz and zip are unpacked)", path.join(&name).display()));
+        return Ok(format!(
+            "saved as {} (only tar, tar.gz, tgz and zip are unpacked)",
+            path.join(&name).display()
+        ));
     }
     let mut budget = Budget::new(install.max_unpacked, Budget::MAX_ENTRIES);
     archive::unpack(kind, &mut download, &mut Place::new(folder), &mut budget)

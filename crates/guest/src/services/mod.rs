@@ -11,7 +11,6 @@
 mod execute;
 mod install;
 mod log;
-mod output;
 mod registry;
 
 use std::sync::{Mutex, PoisonError};
@@ -54,8 +53,10 @@ impl Services {
     /// How the services of a desired state stand.
     pub(crate) fn reports(&self, desired: &Desired) -> Vec<ServiceReport> {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let installs = desired.installs.iter().enumerate().map(|(i, install)| registry.install(index(i), install));
-        let executes = desired.executes.iter().enumerate().map(|(i, execute)| registry.execute(index(i), execute));
+        let installs =
+            desired.installs.iter().enumerate().map(|(i, install)| registry.install(index(i), install));
+        let executes =
+            desired.executes.iter().enumerate().map(|(i, execute)| registry.execute(index(i), execute));
         installs.chain(executes).collect()
     }
 
@@ -107,7 +108,9 @@ impl Services {
             match install::run(node, desired, index, install) {
                 Ok(detail) => {
                     let state = ServiceState::Exited(0);
-                    if let Err(error) = self.record(|registry| registry.set_install(index, install, detail.clone())) {
+                    if let Err(error) =
+                        self.record(|registry| registry.set_install(index, install, detail.clone()))
+                    {
                         // It will be done once more at the next boot, which does no harm.
                         text::log(&error);
                     }
@@ -144,7 +147,9 @@ impl Services {
             }
         };
         // On the disk before it begins: whatever happens now, it does not begin twice.
-        if let Err(error) = self.record(|registry| registry.set_execute(index, execute, ServiceState::Running, "")) {
+        if let Err(error) =
+            self.record(|registry| registry.set_execute(index, execute, ServiceState::Running, ""))
+        {
             node.board.set_service(id, ServiceState::Failed, error);
             return;
         }

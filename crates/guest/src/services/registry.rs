@@ -89,7 +89,8 @@ impl Registry {
 
     /// Only installs that are done are kept: all others are begun again.
     pub(crate) fn set_install(&mut self, index: u32, install: &Install, detail: String) {
-        self.installs.insert(index, Done { what: Source::of(install), state: ServiceState::Exited(0), detail });
+        self.installs
+            .insert(index, Done { what: Source::of(install), state: ServiceState::Exited(0), detail });
     }
 
     pub(crate) fn set_execute(&mut self, index: u32, execute: &Execute, state: ServiceState, detail: &str) {

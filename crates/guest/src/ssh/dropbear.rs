@@ -35,7 +35,11 @@ pub(crate) fn convert(text: &str) -> Result<Vec<u8>, NotAKey> {
         .collect();
     let bytes = base64(&body).ok_or(NotAKey)?;
     let mut outer = Reader(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(NotAKey)?);
-    if outer.text()? != b"none" || outer.text()? != b"none" || !outer.text()?.is_empty() || outer.number()? != 1 {
+    if outer.text()? != b"none"
+        || outer.text()? != b"none"
+        || !outer.text()?.is_empty()
+        || outer.number()? != 1
+    {
         return Err(NotAKey);
     }
     outer.text()?;
@@ -118,7 +122,9 @@ mod tests {
     fn keys_of_both_kinds() {
         let testdata = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
         let read = |name: &str| std::fs::read_to_string(format!("{testdata}/{name}")).unwrap();
-        for (name, kind, fields) in [("host_ed25519", "ssh-ed25519", 2), ("host_ecdsa", "ecdsa-sha2-nistp256", 4)] {
+        for (name, kind, fields) in
+            [("host_ed25519", "ssh-ed25519", 2), ("host_ecdsa", "ecdsa-sha2-nistp256", 4)]
+        {
             let bytes = convert(&read(name)).unwrap();
             let public = base64(read(&format!("{name}.pub")).split(' ').nth(1).unwrap()).unwrap();
             let mut reader = Reader(&bytes);
@@ -133,7 +139,11 @@ mod tests {
 
     #[test]
     fn what_is_no_key() {
-        for text in ["", "-----BEGIN OPENSSH PRIVATE KEY-----\n%%\n", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n"] {
+        for text in [
+            "",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n%%\n",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n",
+        ] {
             assert!(convert(text).is_err());
         }
     }

@@ -15,7 +15,6 @@ mod server;
 pub(crate) use dropbear::convert;
 pub(crate) use server::is_sshd;
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,6 +24,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::{Backoff, pause};
 use crate::children::Process;
 use crate::node::Node;
+use crate::output::Output;
 use crate::program::PATH;
 use crate::sys::End;
 use crate::{sys, text};
@@ -40,6 +40,9 @@ const QUICK_ENDS: u32 = 3;
 /// told as a failure.
 const SILENCE: Duration = Duration::from_secs(20);
 const SILENCE_WITHOUT_SERVER: Duration = Duration::from_secs(3);
+
+/// How much of what a server said last is told, in characters.
+const MAX_WORDS: usize = 300;
 
 const NO_SERVER: &str = "the image has no SSH server: install openssh-server (or dropbear) in the image, \
     or use an image that has one";
@@ -90,7 +93,7 @@ impl Ssh {
         while !node.stopping() {
             let began = Instant::now();
             let started = match own.take() {
-                Some(process) => Started { process, errors: Tail::default(), name: "the image's program".into() },
+                Some(process) => Started { process, errors: None, name: "the image's program".into() },
                 None => match self.start(node) {
                     Ok(Some(started)) => started,
                     Ok(None) => {
@@ -121,8 +124,9 @@ impl Ssh {
                 quick += 1;
             }
             if quick >= QUICK_ENDS {
-                let (name, errors) = (&started.name, started.errors.text());
-                node.board.set_ssh_trouble(format!("{name} ends as soon as it is started ({}): {errors}", how(end)));
+                let errors = started.errors.map_or_else(Vec::new, |errors| errors.tail());
+                let (name, end, errors) = (started.name, how(end), text::tail(&errors, MAX_WORDS));
+                node.board.set_ssh_trouble(format!("{name} ends as soon as it is started ({end}): {errors}"));
             }
             pause(backoff.next());
         }
@@ -152,15 +156,15 @@ impl Ssh {
         // Our end for writing goes with it.
         drop(command);
         shared.process = Some(process.clone());
-        let errors = Tail::default();
-        errors.follow(errors_out);
+        // All of it goes to the node's log.
+        let errors = Output::follow(errors_out, std::io::stderr(), u64::MAX).ok();
         Ok(Some(Started { process, errors, name }))
     }
 }
 
 struct Started {
     process: Process,
-    errors: Tail,
+    errors: Option<Arc<Output>>,
     name: String,
 }
 
@@ -185,7 +189,8 @@ fn watch(node: &Node, started: &Started) -> End {
         }
         if began.elapsed() > SILENCE {
             let name = &started.name;
-            node.board.set_ssh_trouble(format!("{name} runs, but nothing answers on port 22 of 127.0.0.1 or ::1"));
+            node.board
+                .set_ssh_trouble(format!("{name} runs, but nothing answers on port 22 of 127.0.0.1 or ::1"));
         }
     }
 }
@@ -206,35 +211,5 @@ fn others(node: &Node, patience: Duration, trouble: &str) {
             return;
         }
         pause(backoff.next());
-    }
-}
-
-/// The end of what a server says, for whoever asks why it ended; the whole goes to the node's log.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<Vec<u8>>>);
-
-impl Tail {
-    const LIMIT: usize = 1000;
-
-    fn follow(&self, mut pipe: impl Read + Send + 'static) {
-        let kept = Arc::clone(&self.0);
-        let follow = move || {
-            let mut buffer = [0; 1024];
-            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                // The log may be full or closed: the server must not stop for it.
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), &buffer[..length]);
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend_from_slice(&buffer[..length]);
-                let surplus = kept.len().saturating_sub(Self::LIMIT);
-                kept.drain(..surplus);
-            }
-        };
-        if std::thread::Builder::new().name("sshd-log".into()).stack_size(64 << 10).spawn(follow).is_err() {
-            text::log("cannot follow what the SSH server says");
-        }
-    }
-
-    fn text(&self) -> String {
-        text::tail(&self.0.lock().unwrap_or_else(PoisonError::into_inner), 300)
     }
 }

@@ -31,10 +31,12 @@ mod tests {
 
     #[test]
     fn only_an_ssh_greeting_counts() {
-        for (greeting, expected) in [(&b"SSH-2.0-x\r\n"[..], true), (b"220 smtp\r\n", false), (b"SS", false)] {
+        for (greeting, expected) in [(&b"SSH-2.0-x\r\n"[..], true), (b"220 smtp\r\n", false), (b"SS", false)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let server = std::thread::spawn(move || listener.accept().unwrap().0.write_all(greeting).unwrap());
+            let server =
+                std::thread::spawn(move || listener.accept().unwrap().0.write_all(greeting).unwrap());
             assert_eq!(greets(address), expected, "{greeting:?}");
             server.join().unwrap();
             assert!(!greets(address));

@@ -22,7 +22,8 @@ impl Server {
     /// The image's server; OpenSSH's if it has both.
     pub(crate) fn find(root: &Path) -> Option<Self> {
         [(Kind::OpenSsh, "sshd"), (Kind::Dropbear, "dropbear")].into_iter().find_map(|(kind, name)| {
-            let path = FOLDERS.iter().map(|folder| root.join(folder).join(name)).find(|path| path.is_file())?;
+            let path =
+                FOLDERS.iter().map(|folder| root.join(folder).join(name)).find(|path| path.is_file())?;
             Some(Self { kind, path })
         })
     }

@@ -1,23 +1,19 @@
-//! What a command says: into a file up to a limit, its end kept for the report.
+//! What a process says: into a file up to a limit, its end kept for the report.
 
-use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-
-/// The most bytes of a command's output that are kept.
-pub(super) const MAX_OUTPUT: u64 = 64 << 20;
 
 /// The bytes of the end that are kept for the report.
 const TAIL: usize = 4096;
 
-/// How long the end of an output is waited for when its command has ended. Something that the command has started may
+/// How long the end of an output is waited for when its process has ended. Something that the process has started may
 /// hold the pipe open for ever.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// An output that is being written.
 #[derive(Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -29,11 +25,15 @@ struct State {
 }
 
 impl Output {
-    /// Follows `pipe` into `file` in a thread of its own.
-    pub(super) fn follow(pipe: impl Read + Send + 'static, file: File, limit: u64) -> std::io::Result<Arc<Self>> {
+    /// Follows `pipe` into `file`, at most `limit` bytes of it, in a thread of its own.
+    pub(crate) fn follow(
+        pipe: impl Read + Send + 'static,
+        file: impl Write + Send + 'static,
+        limit: u64,
+    ) -> std::io::Result<Arc<Self>> {
         let output = Arc::<Self>::default();
         let shared = Arc::clone(&output);
-        std::thread::Builder::new().name("output".into()).stack_size(128 << 10).spawn(move || {
+        std::thread::Builder::new().name("output".into()).stack_size(64 << 10).spawn(move || {
             shared.copy(pipe, file, limit);
             shared.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
             shared.changed.notify_all();
@@ -41,8 +41,8 @@ impl Output {
         Ok(output)
     }
 
-    fn copy(&self, mut pipe: impl Read, mut file: File, limit: u64) {
-        let mut buffer = vec![0; 16 << 10];
+    fn copy(&self, mut pipe: impl Read, mut file: impl Write, limit: u64) {
+        let mut buffer = [0; 8 << 10];
         let mut left = limit;
         let mut note = format!("\n[testyard: the output is cut here, after {limit} bytes]\n");
         loop {
@@ -53,7 +53,7 @@ impl Output {
                 Err(_) => return,
             };
             let kept = usize::try_from(left).unwrap_or(usize::MAX).min(length);
-            // A full disk does not stop the command: it may be about to make room.
+            // A full disk does not stop the process: it may be about to make room.
             let _ = file.write_all(&buffer[..kept]);
             left -= kept as u64;
             if kept < length {
@@ -66,8 +66,8 @@ impl Output {
         }
     }
 
-    /// The end of what was said, once the command has ended.
-    pub(super) fn tail(&self) -> Vec<u8> {
+    /// The end of what was said, once the process has ended.
+    pub(crate) fn tail(&self) -> Vec<u8> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, _) = self
             .changed
@@ -86,7 +86,8 @@ mod tests {
     fn long_outputs_are_cut_and_their_end_is_kept() {
         let mut file = tempfile::tempfile().unwrap();
         let text: Vec<u8> = (0..100_000u32).flat_map(|i| i.to_string().into_bytes()).collect();
-        let output = Output::follow(std::io::Cursor::new(text.clone()), file.try_clone().unwrap(), 1000).unwrap();
+        let output =
+            Output::follow(std::io::Cursor::new(text.clone()), file.try_clone().unwrap(), 1000).unwrap();
         let tail = loop {
             let tail = output.tail();
             if tail.ends_with(b"99999") {
