@@ -45,7 +45,6 @@ impl Children {
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Process> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // Std waits for the child itself if exec fails; the lock keeps `reap` from being first.
-        #[expect(clippy::zombie_processes, reason = "`reap` waits for every child")]
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let slot = Arc::<Slot>::default();
