@@ -55,7 +55,7 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct FolderArgument {
     /// Testyard's folder: configuration, authority, users
-    #[arg(long, value_name = "DIR", env = "TESTYARD_DIR", default_value = folder::DEFAULT)]
+    #[arg(long, value_name = "DIR", env = "TESTYARD_DIR", hide_env_values = true, default_value = folder::DEFAULT)]
     dir: PathBuf,
 }
 

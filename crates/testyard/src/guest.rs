@@ -54,20 +54,23 @@ pub fn find() -> io::Result<PathBuf> {
 /// Whether this is a program that runs in any image: an ELF file that names no interpreter.
 fn is_static_program(path: &Path) -> bool {
     let Ok(program) = fs::read(path) else { return false };
-    program.starts_with(b"\x7fELF") && program_headers(&program).is_some_and(|kinds| !kinds.contains(&PT_INTERP))
+    program.starts_with(b"\x7fELF")
+        && program_headers(&program).is_some_and(|kinds| !kinds.contains(&PT_INTERP))
 }
 
 const PT_INTERP: u32 = 3;
 
 /// The kinds of the program headers of a 64-bit little-endian ELF file.
 fn program_headers(elf: &[u8]) -> Option<Vec<u32>> {
-    let word = |at: usize| elf.get(at..at + 2).map(|bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
+    let word =
+        |at: usize| elf.get(at..at + 2).map(|bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
     let start = usize::try_from(u64::from_le_bytes(elf.get(32..40)?.try_into().ok()?)).ok()?;
     let (size, count) = (word(54)?, word(56)?);
     (0..count)
         .map(|index| {
             let at = start.checked_add(index * size)?;
-            elf.get(at..at.checked_add(4)?).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            elf.get(at..at.checked_add(4)?)
+                .map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
         })
         .collect()
 }

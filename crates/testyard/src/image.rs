@@ -90,7 +90,8 @@ fn build_default(archive: &Path) -> Outcome {
 }
 
 fn import(archive: &Path, name: &ImageName, changes: &[&str], socket: &Path) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     let image = runtime.block_on(async {
         let file = tokio::fs::File::open(archive).await.with_context(|| archive.display().to_string())?;
         let instance: Instance = "import".parse().expect("an instance name");

@@ -12,8 +12,8 @@ use testyard_model::account::PublicKey;
 use testyard_model::id::Instance;
 use testyard_model::name::Login;
 use testyard_model::urn::Authority;
-use testyard_trust::issuer::{self, Identity, ServerName, Validity};
 use testyard_trust::NewKey;
+use testyard_trust::issuer::{self, Identity, ServerName, Validity};
 
 use crate::cli::FolderArgument;
 use crate::config::template;
@@ -165,12 +165,15 @@ fn default_name(local: bool) -> Result<PublicName, Failure> {
         );
         return Ok(PublicName { name: address.to_string(), warning: Some(warning) });
     }
-    Err(Failure::usage("this machine has neither a full name nor a global address: give --name, or --local to try it out"))
+    Err(Failure::usage(
+        "this machine has neither a full name nor a global address: give --name, or --local to try it out",
+    ))
 }
 
 /// The name of this machine with its domain, from `hostname --fqdn`, which asks the resolver.
 fn full_name() -> Option<String> {
-    let output = Process::new("hostname").arg("--fqdn").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let output =
+        Process::new("hostname").arg("--fqdn").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let name = String::from_utf8(output.stdout).ok()?.trim().trim_end_matches('.').to_lowercase();
     let public = name.contains('.') && name.parse::<IpAddr>().is_err() && !is_local(&name);
     public.then_some(name)
@@ -213,7 +216,9 @@ fn check_name(name: &str, local: bool) -> Outcome {
     let unspecified = name.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
     if unspecified || (is_local(name) && !local) {
         let hint = if unspecified { "" } else { "; --local allows it, to try things out" };
-        return Err(Failure::usage(format!("{name} cannot be a public name: no other machine can reach it{hint}")));
+        return Err(Failure::usage(format!(
+            "{name} cannot be a public name: no other machine can reach it{hint}"
+        )));
     }
     Ok(())
 }
@@ -234,13 +239,15 @@ fn has_ipv6() -> bool {
 
 fn write_authority(folder: &Folder, authority: &Authority, name: &str) -> Outcome {
     let now = Timestamp::now();
-    let root = Identity::root(authority, NewKey::Rsa(3072), Validity::days(now, ROOT_DAYS)).context("root certificate")?;
+    let root = Identity::root(authority, NewKey::Rsa(3072), Validity::days(now, ROOT_DAYS))
+        .context("root certificate")?;
     let sa = root
         .issue_authority(authority, "sa", NewKey::Rsa(2048), Validity::days(now, ROOT_DAYS))
         .context("authority certificate")?;
     let names = server_names(name)?;
-    let server = issuer::server_certificate(&names, NewKey::Rsa(2048), Validity::days(now, SERVER_DAYS), Some(&root))
-        .context("server certificate")?;
+    let server =
+        issuer::server_certificate(&names, NewKey::Rsa(2048), Validity::days(now, SERVER_DAYS), Some(&root))
+            .context("server certificate")?;
     let root_pem = root.chain_pem();
     for (identity, pem, key) in [
         (&root, folder.authority("root.pem"), folder.authority("root.key")),
@@ -250,7 +257,11 @@ fn write_authority(folder: &Folder, authority: &Authority, name: &str) -> Outcom
         write(&pem, identity.chain_pem().as_bytes(), Readers::All)?;
         write(&key, &identity.key().to_pem().context("private key")?, Readers::Owner)?;
     }
-    write(&folder.trusted().join(format!("{}.pem", authority.as_str().replace(':', "."))), root_pem.as_bytes(), Readers::All)
+    write(
+        &folder.trusted().join(format!("{}.pem", authority.as_str().replace(':', "."))),
+        root_pem.as_bytes(),
+        Readers::All,
+    )
 }
 
 /// What clients may call the server: its name, and what this machine calls itself when it is only for itself.
@@ -266,8 +277,10 @@ fn server_names(name: &str) -> Result<Vec<ServerName>, Failure> {
 }
 
 fn read_ssh_key(path: &Path) -> Result<PublicKey, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    let keys = PublicKey::parse_all(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let keys = PublicKey::parse_all(&text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     keys.into_iter().next().ok_or_else(|| Failure::usage(format!("{}: holds no key", path.display())))
 }
 
@@ -323,7 +336,9 @@ mod tests {
 
     #[test]
     fn global_addresses() {
-        for address in ["10.0.0.1", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "fe80::1", "fd00::1"] {
+        for address in
+            ["10.0.0.1", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "fe80::1", "fd00::1"]
+        {
             assert!(!is_global(address.parse().unwrap()), "{address}");
         }
         for address in ["192.0.2.7", "2001:db8::7"] {

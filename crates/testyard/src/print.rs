@@ -16,10 +16,10 @@ pub(crate) fn table(heads: &[&str]) -> Table {
     table
 }
 
-/// Prints a table without blanks at the ends of its lines.
+/// Prints a table without the blanks around its lines.
 pub(crate) fn show(table: &Table) {
     for line in table.lines() {
-        println!("{}", line.trim_end());
+        println!("{}", line.strip_prefix(' ').unwrap_or(&line).trim_end());
     }
 }
 

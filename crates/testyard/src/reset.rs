@@ -51,12 +51,15 @@ struct Target {
 pub fn run(arguments: &Arguments) -> Outcome {
     let target = target(arguments)?;
     if serve::is_running(&target.run) {
-        return Err(Failure::failed("testyard serve is running and would make everything again: end it first"));
+        return Err(Failure::failed(
+            "testyard serve is running and would make everything again: end it first",
+        ));
     }
     if !arguments.yes {
         agree(&target)?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
     let mut failures: Vec<String> = Vec::new();
     runtime.block_on(remove(&target, &mut failures));
     let folders = std::iter::once(&target.run).chain(&target.state);
@@ -90,9 +93,13 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             fabric,
         });
     };
-    if let Some(instance) = arguments.instance.as_ref().filter(|instance| **instance != settings.testbed.instance) {
+    if let Some(instance) =
+        arguments.instance.as_ref().filter(|instance| **instance != settings.testbed.instance)
+    {
         let configured = &settings.testbed.instance;
-        return Err(Failure::usage(format!("the configuration is of instance {configured}, not of {instance}")));
+        return Err(Failure::usage(format!(
+            "the configuration is of instance {configured}, not of {instance}"
+        )));
     }
     Ok(Target {
         instance: settings.testbed.instance.clone(),
@@ -129,10 +136,18 @@ fn agree(target: &Target) -> Outcome {
         return Err(Failure::usage("this removes every node of the testbed; --yes says that you mean it"));
     }
     let state = target.state.as_ref().map(|state| format!(", and the state in {}", state.display()));
-    eprint!("remove all nodes, interfaces and rules of instance {}{}? [y/N] ", target.instance, state.unwrap_or_default());
+    eprint!(
+        "remove all nodes, interfaces and rules of instance {}{}? [y/N] ",
+        target.instance,
+        state.unwrap_or_default()
+    );
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::failed("nothing was removed")) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::failed("nothing was removed"))
+    }
 }
 
 async fn remove(target: &Target, failures: &mut Vec<String>) {

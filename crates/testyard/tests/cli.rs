@@ -14,7 +14,7 @@ struct Made {
 
 impl Made {
     fn new() -> Self {
-        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let made = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
         let output = made.run(&["init", "--name", "am.example.net", "--user", "ann"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         made
@@ -49,7 +49,7 @@ fn run(arguments: &[&str], dir: Option<&Path>) -> Output {
     if let Some(dir) = dir {
         command.env("TESTYARD_DIR", dir);
     }
-    command.output().unwrap()
+    command.output().expect("the program can be started")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -123,11 +123,14 @@ fn init_makes_everything_once() {
         ("users/ann/ssh", 0o600),
         ("users/ann/ssh.pub", 0o644),
     ] {
-        let found = fs::metadata(made.path(file)).unwrap_or_else(|error| panic!("{file}: {error}")).permissions().mode();
+        let found = fs::metadata(made.path(file))
+            .unwrap_or_else(|error| panic!("{file}: {error}"))
+            .permissions()
+            .mode();
         assert_eq!(found & 0o777, mode, "{file}");
     }
     let before = fs::read(made.path("authority/root.key")).unwrap();
-    insta::assert_snapshot!(made.fails(&["init", "--name", "am.example.net"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["init", "--name", "am.example.net"], 2));
     assert_eq!(fs::read(made.path("authority/root.key")).unwrap(), before);
     assert!(!made.folder.path().join("etc.init").exists());
 }
@@ -166,22 +169,59 @@ fn a_credential_is_issued_and_judged() {
     made.ok(&["credential", "issue", "slice", "demo", "--output", &credential]);
     assert_eq!(fs::metadata(&credential).unwrap().permissions().mode() & 0o777, 0o600);
 
-    let accepted = made.ok(&["credential", "check", &credential, "--caller", &ann, "--operation", "Allocate", "--slice", slice]);
-    assert!(accepted.starts_with("accept\n") && accepted.contains("credential 1 allows Allocate"), "{accepted}");
+    let accepted = made.ok(&[
+        "credential",
+        "check",
+        &credential,
+        "--caller",
+        &ann,
+        "--operation",
+        "Allocate",
+        "--slice",
+        slice,
+    ]);
+    assert!(
+        accepted.starts_with("accept\n") && accepted.contains("credential 1 allows Allocate"),
+        "{accepted}"
+    );
 
     let other = slice.replace("demo", "other");
-    let check = ["credential", "check", &credential, "--caller", &ann, "--operation", "Delete", "--slice", &other];
+    let check =
+        ["credential", "check", &credential, "--caller", &ann, "--operation", "Delete", "--slice", &other];
     let rejected = made.fails(&check, 1);
     assert!(rejected.starts_with("reject\n  step     target\n"), "{rejected}");
 
     let mallory = "mallory";
     made.ok(&["credential", "issue", "user", mallory]);
     let theirs = made.path("users/mallory/certificate.pem").to_string_lossy().into_owned();
-    let stolen = ["credential", "check", &credential, "--caller", &theirs, "--operation", "Delete", "--slice", slice, "--json"];
+    let stolen = [
+        "credential",
+        "check",
+        &credential,
+        "--caller",
+        &theirs,
+        "--operation",
+        "Delete",
+        "--slice",
+        slice,
+        "--json",
+    ];
     let rejected: serde_json::Value = serde_json::from_str(&made.fails(&stolen, 1)).unwrap();
     assert_eq!((&rejected["verdict"], &rejected["step"]), (&"reject".into(), &"owner".into()));
 
-    let late = ["credential", "check", &credential, "--caller", &ann, "--operation", "Allocate", "--slice", slice, "--at", "2099-01-01T00:00:00Z"];
+    let late = [
+        "credential",
+        "check",
+        &credential,
+        "--caller",
+        &ann,
+        "--operation",
+        "Allocate",
+        "--slice",
+        slice,
+        "--at",
+        "2099-01-01T00:00:00Z",
+    ];
     assert!(made.fails(&late, 1).starts_with("reject\n"));
 }
 
@@ -192,7 +232,10 @@ fn the_users_own_credential_is_good_for_the_advertisement_only() {
     let ann = made.path("users/ann/certificate.pem").to_string_lossy().into_owned();
     made.ok(&["credential", "check", &credential, "--caller", &ann, "--operation", "ListResources"]);
     let slice = "urn:publicid:IDN+am.example.net+slice+demo";
-    made.fails(&["credential", "check", &credential, "--caller", &ann, "--operation", "Status", "--slice", slice], 1);
+    made.fails(
+        &["credential", "check", &credential, "--caller", &ann, "--operation", "Status", "--slice", slice],
+        1,
+    );
 }
 
 #[test]
@@ -209,15 +252,22 @@ fn the_corpus_of_credentials() {
 #[test]
 fn what_is_wrong_is_said() {
     let made = Made::new();
-    fs::write(made.path("testyard.toml"), "[testbed]\nname = \"am.example.net\"\nbindd = \":8001\"\n").unwrap();
-    insta::assert_snapshot!(made.fails(&["serve"], 2), @"");
+    fs::write(made.path("testyard.toml"), "[testbed]\nname = \"am.example.net\"\nbindd = \":8001\"\n")
+        .unwrap();
+    insta::assert_snapshot!(made.fails(&["serve"], 2));
     insta::assert_snapshot!(made.fails(&["credential", "issue", "slice", "-x"], 2));
-    insta::assert_snapshot!(made.fails(&["credential", "issue", "slice", "demo", "--user", "bob"], 2), @"");
-    insta::assert_snapshot!(made.fails(&["credential", "check", "none.xml", "--caller", "none.pem", "--operation", "Allocat"], 2));
-    insta::assert_snapshot!(made.fails(&["am", "status", "demo", "--url", "http://am.example.net/"], 2), @"");
-    insta::assert_snapshot!(made.fails(&["am", "status", "demo", "--url", "https://127.0.0.1:9/", "--insecure"], 3), @"");
-    insta::assert_snapshot!(made.fails(&["am", "renew", "demo", "tomorrow", "--url", "https://127.0.0.1:9/"], 2), @"");
-    insta::assert_snapshot!(made.fails(&["reset"], 2), @"");
+    insta::assert_snapshot!(made.fails(&["credential", "issue", "slice", "demo", "--user", "bob"], 2));
+    insta::assert_snapshot!(
+        made.fails(&["credential", "check", "none.xml", "--caller", "none.pem", "--operation", "Allocat"], 2)
+    );
+    insta::assert_snapshot!(made.fails(&["am", "status", "demo", "--url", "http://am.example.net/"], 2));
+    insta::assert_snapshot!(
+        made.fails(&["am", "status", "demo", "--url", "https://127.0.0.1:9/", "--insecure"], 3)
+    );
+    insta::assert_snapshot!(
+        made.fails(&["am", "renew", "demo", "tomorrow", "--url", "https://127.0.0.1:9/"], 2)
+    );
+    insta::assert_snapshot!(made.fails(&["reset"], 2));
 }
 
 #[test]
@@ -235,5 +285,82 @@ fn without_a_testbed_commands_say_what_to_give() {
         assert!(!output.status.success(), "{arguments:?}");
         let said = text(&output.stderr);
         assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}
+
+/// The whole way with pretended nodes: no root, no engine, the real server.
+#[test]
+fn a_slice_of_pretended_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let paths = [folder.path().join("state"), folder.path().join("run")]
+        .map(|path| path.to_string_lossy().into_owned());
+    let made = run(
+        &["init", "--local", "--user", "ann", "--port", &port, "--state", &paths[0], "--run", &paths[1]],
+        Some(&etc),
+    );
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let config = etc.join("testyard.toml");
+    let fake = fs::read_to_string(&config).unwrap()
+        + "\n[[sliver_type]]\nname = \"docker-container\"\nruntime = \"fake\"\n";
+    fs::write(&config, fake).unwrap();
+    let server = Server(
+        Command::new(env!("CARGO_BIN_EXE_testyard"))
+            .args(["serve", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !run(&["am", "get-version"], Some(&etc)).status.success() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{}",
+            fs::read_to_string(folder.path().join("log")).unwrap()
+        );
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+    let request = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-nodes.rspec");
+    let ok = |arguments: &[&str]| {
+        let output = run(arguments, Some(&etc));
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let up = ok(&["am", "up", &request.to_string_lossy(), "--slice", "demo"]);
+    assert!(up.contains("left   provisioned  ready") && up.contains("testyard am ssh demo left"), "{up}");
+    for line in up.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    let status: serde_json::Value =
+        serde_json::from_str(&ok(&["am", "status", "demo", "--json", "--timeline"])).unwrap();
+    assert_eq!(status["slivers"][1]["operational"], "geni_ready");
+    assert!(status["slivers"][0]["timeline"].as_array().is_some_and(|timeline| timeline.len() > 3));
+    ok(&["am", "perform", "demo", "geni_stop", "--wait"]);
+    let late = run(&["am", "status", "demo", "--wait", "--timeout", "0"], Some(&etc));
+    assert_eq!(late.status.code(), Some(5), "{}", text(&late.stderr));
+    let config_of_ssh = ok(&["am", "ssh-config", "demo"]);
+    assert!(
+        config_of_ssh.contains("Host right\n") && config_of_ssh.contains("StrictHostKeyChecking yes"),
+        "{config_of_ssh}"
+    );
+    ok(&["am", "delete", "demo"]);
+    let gone = run(&["am", "status", "demo"], Some(&etc));
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("SEARCHFAILED (12)"), "{}", text(&gone.stderr));
+    let second = run(&["serve", "--config", &config.to_string_lossy()], None);
+    assert!(text(&second.stderr).contains("another testyard serve runs"), "{}", text(&second.stderr));
+    drop(server);
+}
+
+/// A server that ends with its test.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -8,9 +8,9 @@ use std::process::Command as Process;
 
 use clap::Args;
 
+use super::Connection;
 use super::manifest::{self, Login};
 use super::session::Session;
-use super::Connection;
 use crate::exit::{Failure, Outcome};
 use crate::folder::{self, Readers};
 
@@ -33,7 +33,9 @@ pub struct Ssh {
 
 /// `ssh-config`
 #[derive(Debug, Args)]
-#[command(after_help = "Example: testyard am ssh-config demo > demo.ssh; ssh -F demo.ssh left; scp -F demo.ssh f left:")]
+#[command(
+    after_help = "Example: testyard am ssh-config demo > demo.ssh; ssh -F demo.ssh left; scp -F demo.ssh f left:"
+)]
 pub struct SshConfig {
     /// The slice: its URN, or its name at the user's authority
     slice: String,
@@ -56,14 +58,19 @@ pub(super) async fn ssh(arguments: &Ssh) -> Outcome {
     let Some(login) = ways.logins.iter().find(|login| login.node == arguments.node) else {
         let known: Vec<&str> = ways.logins.iter().map(|login| login.node.as_str()).collect();
         let near = testyard_model::suggest::closest(&arguments.node, known.iter().copied());
-        let hint = near.map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean {near}?"));
+        let hint = near.map_or_else(
+            || format!("there are: {}", known.join(", ")),
+            |near| format!("did you mean {near}?"),
+        );
         return Err(Failure::usage(format!("there is no login to a node {:?}; {hint}", arguments.node)));
     };
     let mut process = Process::new("ssh");
     for (key, value) in ways.options(login) {
         process.arg("-o").arg(format!("{key}={value}"));
     }
-    process.args(["-p", &login.port.to_string(), "-l", &login.username, "--", &login.hostname]).args(&arguments.command);
+    process
+        .args(["-p", &login.port.to_string(), "-l", &login.username, "--", &login.hostname])
+        .args(&arguments.command);
     // Only an error comes back.
     let error = process.exec();
     Err(Failure::failed(format!("ssh cannot be started: {error}; apt-get install openssh-client")))
@@ -79,7 +86,8 @@ pub(super) async fn ssh_config(arguments: &SshConfig) -> Outcome {
             continue;
         }
         let _ = writeln!(text, "Host {}", login.node);
-        let _ = writeln!(text, "  HostName {}\n  Port {}\n  User {}", login.hostname, login.port, login.username);
+        let _ =
+            writeln!(text, "  HostName {}\n  Port {}\n  User {}", login.hostname, login.port, login.username);
         for (key, value) in ways.options(login) {
             let _ = writeln!(text, "  {key} {value}");
         }
@@ -119,7 +127,9 @@ async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> 
     let all = manifest::logins(described.rspec.as_deref().unwrap_or_default())?;
     let logins = manifest::logins_of_user(&all, &session.user()?.to_string());
     if logins.is_empty() {
-        return Err(Failure::failed(format!("no node of {slice} can be logged in to yet; see testyard am status")));
+        return Err(Failure::failed(format!(
+            "no node of {slice} can be logged in to yet; see testyard am status"
+        )));
     }
     let known_hosts = known_hosts_file(&slice.to_string())?;
     folder::replace(&known_hosts, known_hosts_text(&logins).as_bytes(), Readers::Owner)
@@ -130,9 +140,9 @@ async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> 
 
 /// A file of one's own per slice.
 fn known_hosts_file(slice: &str) -> Result<PathBuf, Failure> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))
-    });
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     let cache = cache.ok_or_else(|| Failure::usage("neither HOME nor XDG_CACHE_HOME is set"))?;
     let name: String = slice.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     Ok(cache.join("testyard").join(format!("{name}.known_hosts")))
@@ -141,7 +151,11 @@ fn known_hosts_file(slice: &str) -> Result<PathBuf, Failure> {
 fn known_hosts_text(logins: &[Login]) -> String {
     let mut text = String::new();
     for login in logins {
-        let host = if login.port == 22 { login.hostname.clone() } else { format!("[{}]:{}", login.hostname, login.port) };
+        let host = if login.port == 22 {
+            login.hostname.clone()
+        } else {
+            format!("[{}]:{}", login.hostname, login.port)
+        };
         for key in &login.host_keys {
             let _ = writeln!(text, "{host} {key}");
         }

@@ -49,7 +49,8 @@ pub(super) fn logins(manifest: &str) -> Result<Vec<Login>, Failure> {
     if manifest.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let document = testyard_xml::parse(manifest, &Limits::RSPEC).map_err(|error| unreadable("manifest", error))?;
+    let document =
+        testyard_xml::parse(manifest, &Limits::RSPEC).map_err(|error| unreadable("manifest", error))?;
     let nodes = document.descendants().filter(|node| node.has_tag_name((RSPEC, "node")));
     Ok(nodes.flat_map(logins_of).collect())
 }
@@ -96,8 +97,8 @@ fn logins_of(node: Node<'_, '_>) -> Vec<Login> {
 
 /// The hosts of an advertisement.
 pub(super) fn offers(advertisement: &str) -> Result<Vec<Offer>, Failure> {
-    let document =
-        testyard_xml::parse(advertisement, &Limits::RSPEC).map_err(|error| unreadable("advertisement", error))?;
+    let document = testyard_xml::parse(advertisement, &Limits::RSPEC)
+        .map_err(|error| unreadable("advertisement", error))?;
     let nodes = document.root_element().children().filter(|node| node.has_tag_name((RSPEC, "node")));
     Ok(nodes.map(offer_of).collect())
 }
@@ -109,7 +110,11 @@ fn offer_of(node: Node<'_, '_>) -> Offer {
     images.sort();
     images.dedup();
     Offer {
-        host: node.attribute("component_name").or(node.attribute("component_id")).unwrap_or_default().to_owned(),
+        host: node
+            .attribute("component_name")
+            .or(node.attribute("component_id"))
+            .unwrap_or_default()
+            .to_owned(),
         available: elements("available").any(|element| element.attribute("now") == Some("true")),
         free: node
             .descendants()
@@ -150,6 +155,9 @@ mod tests {
     #[test]
     fn a_login_that_nobody_owns_is_anybodys() {
         let text = MANIFEST.replace("u:services_user", "u:other");
-        assert_eq!(logins_of_user(&logins(&text).unwrap_or_default(), "urn:publicid:IDN+b+user+x")[0].username, "bob");
+        assert_eq!(
+            logins_of_user(&logins(&text).unwrap_or_default(), "urn:publicid:IDN+b+user+x")[0].username,
+            "bob"
+        );
     }
 }

@@ -95,7 +95,8 @@ pub struct Connection {
 /// # Errors
 /// With the exit codes of [`crate::exit`].
 pub fn run(command: &Command) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     runtime.block_on(async {
         match command {
             Command::GetVersion(arguments) => verbs::get_version(arguments).await,
@@ -118,7 +119,9 @@ pub fn run(command: &Command) -> Outcome {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let kind = match error {
-            ClientError::Connect { .. } | ClientError::Tls { .. } | ClientError::Broken { .. } => Kind::Unreachable,
+            ClientError::Connect { .. } | ClientError::Tls { .. } | ClientError::Broken { .. } => {
+                Kind::Unreachable
+            }
             ClientError::TimedOut { .. } => Kind::Unreachable,
             ClientError::Url { .. } | ClientError::Identity(_) => Kind::Usage,
             _ => Kind::Failed,

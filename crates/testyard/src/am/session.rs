@@ -30,9 +30,10 @@ impl Session {
         let folder = connection.folder.folder();
         let files = user_files(connection, &folder)?;
         let (certificate, key) = match (&connection.cert, &files) {
-            (Some(certificate), _) => {
-                (Some(certificate.clone()), Some(connection.key.clone().unwrap_or_else(|| certificate.clone())))
-            }
+            (Some(certificate), _) => (
+                Some(certificate.clone()),
+                Some(connection.key.clone().unwrap_or_else(|| certificate.clone())),
+            ),
             (None, Some(files)) => (Some(files.certificate()), Some(files.key())),
             (None, None) => (None, None),
         };
@@ -96,7 +97,8 @@ impl Session {
         let issuer = Issuer::open(&self.folder).map_err(|error| {
             Failure::usage(format!("a credential for {slice} is needed: give --credential ({error:#})"))
         })?;
-        let credential = issuer.slice_credential(slice, &self.chain, &[Privilege::new("*", false)], SLICE_DAYS)?;
+        let credential =
+            issuer.slice_credential(slice, &self.chain, &[Privilege::new("*", false)], SLICE_DAYS)?;
         Ok(vec![PassedCredential::sfa(credential)])
     }
 
@@ -115,7 +117,8 @@ impl Session {
         let mut keys = Vec::new();
         for path in if files.is_empty() { own.as_slice() } else { files } {
             let text = String::from_utf8_lossy(&read(path)?).into_owned();
-            let found = PublicKey::parse_all(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            let found = PublicKey::parse_all(&text)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
             keys.extend(found.iter().map(ToString::to_string));
         }
         if keys.is_empty() {
@@ -145,7 +148,9 @@ fn user_files(connection: &Connection, folder: &Folder) -> Result<Option<UserFil
     let known = folder.users();
     match &connection.user {
         Some(user) if known.contains(user) => Ok(Some(folder.user(user))),
-        Some(user) => Err(Failure::usage(format!("there is no user {user}; there are: {}", known.join(", ")))),
+        Some(user) => {
+            Err(Failure::usage(format!("there is no user {user}; there are: {}", known.join(", "))))
+        }
         // Some calls need no user; those that do say so.
         None => Ok(folder.default_user().map(|user| folder.user(&user))),
     }
@@ -154,8 +159,13 @@ fn user_files(connection: &Connection, folder: &Folder) -> Result<Option<UserFil
 fn url(connection: &Connection, folder: &Folder) -> Result<String, Failure> {
     match &connection.url {
         Some(url) => Ok(url.clone()),
-        None if folder.configuration().exists() => Ok(config::load(&folder.configuration())?.testbed.public_url),
-        None => Err(Failure::usage(format!("which aggregate? there is no testbed in {}: give --url", folder.path().display()))),
+        None if folder.configuration().exists() => {
+            Ok(config::load(&folder.configuration())?.testbed.public_url)
+        }
+        None => Err(Failure::usage(format!(
+            "which aggregate? there is no testbed in {}: give --url",
+            folder.path().display()
+        ))),
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) fn version(version: &Version) {
         println!("version {number}   {url}");
     }
     for (what, rspecs) in [("requests", &version.request_rspecs), ("adverts", &version.ad_rspecs)] {
-        let all: Vec<String> = rspecs.iter().map(|rspec| format!("{} {}", rspec.kind, rspec.version)).collect();
+        let all: Vec<String> =
+            rspecs.iter().map(|rspec| format!("{} {}", rspec.kind, rspec.version)).collect();
         println!("{what:11} {}", all.join(", "));
     }
     println!("credentials {}", version.credentials.join(", "));
@@ -34,7 +35,13 @@ pub(super) fn slivers(slivers: &Slivers) {
     }
     let mut table = print::table(&["node", "allocation", "operation", "expires", "progress"]);
     for sliver in &slivers.slivers {
-        table.add_row([name(sliver), plain(&sliver.allocation), plain(&sliver.operational), &sliver.expires, &sliver.progress]);
+        table.add_row([
+            name(sliver),
+            plain(&sliver.allocation),
+            plain(&sliver.operational),
+            &sliver.expires,
+            &sliver.progress,
+        ]);
     }
     print::show(&table);
     for sliver in slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty()) {
@@ -77,9 +84,17 @@ pub(super) fn timelines(slivers: &Slivers) {
         for entry in &sliver.timeline {
             let step = before.map_or_else(String::new, |before| format!("+{}", entry.ms - before));
             before = Some(entry.ms);
-            table.add_row([&entry.what, &entry.ms.to_string(), &step, &entry.at]);
+            table.add_row([&entry.what, &entry.ms.to_string(), &step, milliseconds(&entry.at)]);
         }
         print::show(&table);
+    }
+}
+
+/// A time without what is finer than a millisecond.
+fn milliseconds(time: &str) -> &str {
+    match time.split_once('.') {
+        Some((whole, _)) => time.get(..whole.len() + 4).unwrap_or(time).trim_end_matches('Z'),
+        None => time,
     }
 }
 

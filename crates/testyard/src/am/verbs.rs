@@ -199,7 +199,11 @@ impl Which {
     }
 
     fn print(&self, slivers: &Slivers) -> Outcome {
-        if self.json { print::json(slivers) } else { Ok(show::slivers(slivers)) }
+        if self.json {
+            return print::json(slivers);
+        }
+        show::slivers(slivers);
+        Ok(())
     }
 }
 
@@ -234,7 +238,11 @@ impl Users {
 
 pub(super) async fn get_version(arguments: &Plain) -> Outcome {
     let version = Session::open(&arguments.connection)?.client.get_version().await?;
-    if arguments.json { print::json(&version) } else { Ok(show::version(&version)) }
+    if arguments.json {
+        return print::json(&version);
+    }
+    show::version(&version);
+    Ok(())
 }
 
 pub(super) async fn list_resources(arguments: &ListResources) -> Outcome {
@@ -324,9 +332,13 @@ pub(super) async fn status(arguments: &Status) -> Outcome {
 pub(super) async fn perform(arguments: &Perform) -> Outcome {
     let chosen = arguments.which.choose()?;
     let action = &arguments.action;
-    let options =
-        if action == "geni_update_users" { chosen.with_users(&arguments.users)? } else { chosen.options.clone() };
-    let mut slivers = chosen.session.client.perform(&chosen.urns, &chosen.credentials, action, &options).await?;
+    let options = if action == "geni_update_users" {
+        chosen.with_users(&arguments.users)?
+    } else {
+        chosen.options.clone()
+    };
+    let mut slivers =
+        chosen.session.client.perform(&chosen.urns, &chosen.credentials, action, &options).await?;
     if arguments.patience.wait {
         slivers = chosen.wait(Goal::of_action(action), &arguments.patience, &chosen.options).await?;
     }

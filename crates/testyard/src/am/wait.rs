@@ -64,7 +64,8 @@ pub(super) async fn wait(
     loop {
         let slivers = session.client.status(urns, credentials, options).await?;
         screen.update(&slivers);
-        let count = |progress| slivers.slivers.iter().filter(|sliver| goal.progress(sliver) == progress).count();
+        let count =
+            |progress| slivers.slivers.iter().filter(|sliver| goal.progress(sliver) == progress).count();
         if count(Progress::Underway) == 0 {
             screen.finish();
             return match slivers.slivers.iter().find(|sliver| goal.progress(sliver) == Progress::Failed) {
@@ -77,8 +78,12 @@ pub(super) async fn wait(
         }
         if Instant::now() >= deadline {
             screen.finish();
-            let late: Vec<&str> =
-                slivers.slivers.iter().filter(|sliver| goal.progress(sliver) == Progress::Underway).map(show::name).collect();
+            let late: Vec<&str> = slivers
+                .slivers
+                .iter()
+                .filter(|sliver| goal.progress(sliver) == Progress::Underway)
+                .map(show::name)
+                .collect();
             let message = format!("not ready within {} s: {}", limit.as_secs(), late.join(", "));
             return Err(Failure { kind: Kind::TimedOut, message });
         }

@@ -99,7 +99,10 @@ impl<'t> Section<'t> {
     pub(super) fn sections(&self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let tables = value.get_ref().as_array().map(|array| {
-            array.iter().filter_map(|entry| Some((entry.get_ref().as_table()?, entry.span()))).collect::<Vec<_>>()
+            array
+                .iter()
+                .filter_map(|entry| Some((entry.get_ref().as_table()?, entry.span())))
+                .collect::<Vec<_>>()
         });
         match (tables, value.get_ref().as_array().map(|array| array.iter().count())) {
             (Some(tables), Some(count)) if tables.len() == count => tables
@@ -118,6 +121,11 @@ impl<'t> Section<'t> {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether a key is there, with whatever value.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
     }
 
     /// The value of a key, if it is there and of the right type.
@@ -145,7 +153,12 @@ impl<'t> Section<'t> {
             DeValue::Array(array) => array.iter().collect(),
             DeValue::String(_) => vec![value],
             other => {
-                self.note_at(value, key, &format!("expected a list of texts, found {}", other.type_str()), None);
+                self.note_at(
+                    value,
+                    key,
+                    &format!("expected a list of texts, found {}", other.type_str()),
+                    None,
+                );
                 return None;
             }
         };
@@ -176,7 +189,6 @@ impl<'t> Section<'t> {
         }
     }
 
-
     /// Notes every key that nobody has asked for. Called when the section has been read.
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
@@ -204,7 +216,12 @@ impl<'t> Section<'t> {
         self.table?.get(key)
     }
 
-    fn understood<T: FromStr<Err: Display>>(&self, key: &str, place: &Spanned<DeValue<'_>>, text: &str) -> Option<T> {
+    fn understood<T: FromStr<Err: Display>>(
+        &self,
+        key: &str,
+        place: &Spanned<DeValue<'_>>,
+        text: &str,
+    ) -> Option<T> {
         match text.parse() {
             Ok(parsed) => Some(parsed),
             Err(error) => {

@@ -254,7 +254,10 @@ fn location(section: &Section<'_>) -> Option<Location> {
         return None;
     };
     if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
-        section.refuse("country", format!("{country:?} is not a country's code of two capital letters, like \"BE\""));
+        section.refuse(
+            "country",
+            format!("{country:?} is not a country's code of two capital letters, like \"BE\""),
+        );
     }
     let within = |key, value: Option<f64>, limit: f64| match value {
         Some(value) if value.abs() <= limit => value,
@@ -263,7 +266,9 @@ fn location(section: &Section<'_>) -> Option<Location> {
             0.0
         }
         None => {
-            section.refuse(key, "a location needs this too");
+            if !section.has(key) {
+                section.refuse(key, "a location needs this too");
+            }
             0.0
         }
     };
@@ -287,7 +292,10 @@ fn paths(section: &Section<'_>, folder: &Path) -> Paths {
 
 fn tls(section: &Section<'_>, folder: &Path) -> Tls {
     let path = |key, default: &str| folder.join(section.get::<String>(key).as_deref().unwrap_or(default));
-    let tls = Tls { certificate: path("certificate", "server/certificate.pem"), key: path("key", "server/key.pem") };
+    let tls = Tls {
+        certificate: path("certificate", "server/certificate.pem"),
+        key: path("key", "server/key.pem"),
+    };
     section.finish();
     tls
 }
@@ -382,7 +390,8 @@ fn network(section: &Section<'_>) -> Network {
     }
     if network.ipv4.trunc() != network.ipv4 {
         let meant = network.ipv4.trunc();
-        section.refuse("ipv4", format!("{} is an address in a network; the network is {meant}", network.ipv4));
+        section
+            .refuse("ipv4", format!("{} is an address in a network; the network is {meant}", network.ipv4));
     }
     if let Some(ipv6) = network.ipv6.filter(|ipv6| ipv6.trunc() != *ipv6) {
         section.refuse("ipv6", format!("{ipv6} is an address in a network; the network is {}", ipv6.trunc()));
@@ -403,7 +412,9 @@ fn host(section: &Section<'_>, testbed: Option<&Testbed>) -> Host {
             .unwrap_or_else(|| testbed.map(|testbed| testbed.name.clone()).unwrap_or_default()),
         docker: section.get::<String>("docker").map_or_else(|| "/var/run/docker.sock".into(), PathBuf::from),
     };
-    if let Some(port) = testbed.and_then(|testbed| testbed.bind.iter().find(|at| host.ports.contains(&at.port()))) {
+    if let Some(port) =
+        testbed.and_then(|testbed| testbed.bind.iter().find(|at| host.ports.contains(&at.port())))
+    {
         section.refuse("ports", format!("port {} is the one that Testyard listens on", port.port()));
     }
     section.finish();
@@ -426,6 +437,12 @@ fn sliver_types(root: &Section<'_>, default_image: &ImageName) -> Vec<SliverType
         let Some(sliver_type) = sliver_type(section, default_image) else { continue };
         if types.iter().any(|other| other.name == sliver_type.name) {
             section.refuse("name", format!("there are two sliver types {}", sliver_type.name));
+        }
+        if types.first().is_some_and(|first| first.runtime != sliver_type.runtime) {
+            section.refuse(
+                "runtime",
+                "nodes are either all real or all \"fake\": pretended ones have no network",
+            );
         }
         types.push(sliver_type);
     }
@@ -493,7 +510,12 @@ fn default_sliver_types(image: &ImageName) -> Vec<SliverType> {
     };
     vec![
         kind("docker-container", "a container", None, Privileges::default()),
-        kind("docker-container_100M", "a container with 100 MiB of memory", Some(100 << 20), Privileges::default()),
+        kind(
+            "docker-container_100M",
+            "a container with 100 MiB of memory",
+            Some(100 << 20),
+            Privileges::default(),
+        ),
         kind("docker-container-with-tunnel", "a container that can make TUN and TAP devices", None, tunnel),
     ]
 }

@@ -24,7 +24,8 @@ pub struct Answers<'a> {
 pub fn render(answers: &Answers<'_>) -> String {
     let Answers { name, authority, instance, bind, state, run } = answers;
     let port = bind.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(8001);
-    let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    // A JSON string is a TOML string of one line, whatever is in it.
+    let text = |text: &str| serde_json::Value::from(text).to_string();
     let path = |path: &Path| text(&path.to_string_lossy());
     TEMPLATE
         .replace("@NAME@", &text(name))

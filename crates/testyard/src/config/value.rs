@@ -49,7 +49,12 @@ impl Value for f64 {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
             _ => return Err(expected("a number", value)),
         };
-        digits.replace('_', "").parse::<Self>().ok().filter(|n| n.is_finite()).ok_or_else(|| expected("a number", value))
+        digits
+            .replace('_', "")
+            .parse::<Self>()
+            .ok()
+            .filter(|n| n.is_finite())
+            .ok_or_else(|| expected("a number", value))
     }
 }
 
@@ -158,7 +163,10 @@ mod tests {
     #[test]
     fn texts_with_units() {
         let span = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs());
-        assert_eq!((span("90s"), span("10m"), span("2h"), span("7d")), (Ok(90), Ok(600), Ok(7200), Ok(604_800)));
+        assert_eq!(
+            (span("90s"), span("10m"), span("2h"), span("7d")),
+            (Ok(90), Ok(600), Ok(7200), Ok(604_800))
+        );
         for text in ["90s", "10m", "2h", "7d", "0s"] {
             assert_eq!(format_duration(text.parse::<Span>().unwrap().0), text);
         }

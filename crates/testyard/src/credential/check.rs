@@ -9,7 +9,9 @@ use serde::Serialize;
 use testyard_model::time;
 use testyard_model::urn::SliceUrn;
 use testyard_trust::corpus::{self, Report};
-use testyard_trust::{Call, CallerChain, CryptoPolicy, Grant, Operation, PassedCredential, Refusal, TrustRoots, Verifier};
+use testyard_trust::{
+    Call, CallerChain, CryptoPolicy, Grant, Operation, PassedCredential, Refusal, TrustRoots, Verifier,
+};
 
 use crate::cli::FolderArgument;
 use crate::config;
@@ -80,11 +82,16 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Failure::usage(format!("{operation} is about a slice: give --slice")));
     }
     let verifier = verifier(arguments)?;
-    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    };
     let caller = CallerChain::from_pem(&read(caller)?)
         .map_err(|error| Failure::usage(format!("{}: {error}", caller.display())))?;
-    let credentials =
-        arguments.credentials.iter().map(|path| Ok(labelled(read(path)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let credentials = arguments
+        .credentials
+        .iter()
+        .map(|path| Ok(labelled(read(path)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
     let call = Call {
         operation,
         slice: arguments.slice.as_ref(),
@@ -164,7 +171,10 @@ fn print_report(report: &Report, json: bool) -> Outcome {
     } else {
         for difference in &report.differences {
             let disputed = if difference.disputed { " (disputed)" } else { "" };
-            println!("{}{disputed}: expected {}, found {}", difference.id, difference.expected, difference.found);
+            println!(
+                "{}{disputed}: expected {}, found {}",
+                difference.id, difference.expected, difference.found
+            );
         }
         println!(
             "{} of {} undisputed agree, {} of {} disputed",

@@ -106,11 +106,15 @@ impl Issuer {
     /// If a file cannot be read: no `testyard init` yet, or somebody else's key.
     pub fn open(folder: &Folder) -> anyhow::Result<Self> {
         let read = |path: PathBuf| {
-            std::fs::read(&path).with_context(|| format!("{}: `testyard init` makes it, its owner reads it", path.display()))
+            std::fs::read(&path)
+                .with_context(|| format!("{}: `testyard init` makes it, its owner reads it", path.display()))
         };
-        let identity =
-            Identity::from_pem(&read(folder.authority("authority.pem"))?, &read(folder.authority("authority.key"))?)?;
-        let authority = identity.certificate().urn().context("the authority's certificate")?.authority().clone();
+        let identity = Identity::from_pem(
+            &read(folder.authority("authority.pem"))?,
+            &read(folder.authority("authority.key"))?,
+        )?;
+        let authority =
+            identity.certificate().urn().context("the authority's certificate")?.authority().clone();
         Ok(Self { identity, authority })
     }
 
@@ -145,7 +149,8 @@ impl Issuer {
 /// # Errors
 /// If it is neither.
 pub fn slice_urn(text: &str, authority: &Authority) -> Result<SliceUrn, Failure> {
-    if text.starts_with("urn:") { text.parse() } else { SliceUrn::new(authority, text) }.map_err(Failure::usage)
+    if text.starts_with("urn:") { text.parse() } else { SliceUrn::new(authority, text) }
+        .map_err(Failure::usage)
 }
 
 /// Runs the command.
@@ -195,7 +200,8 @@ pub fn user(issuer: &Issuer, folder: &Folder, name: &Login, options: &UserOption
         privileges: &["refresh", "resolve", "info"].map(|name| Privilege::new(name, true)),
         expires: end,
     };
-    let credential = issuer.identity.sign_credential(&request).with_context(|| format!("credential of {urn}"))?;
+    let credential =
+        issuer.identity.sign_credential(&request).with_context(|| format!("credential of {urn}"))?;
     replace(&files.credential(), credential.as_bytes(), Readers::Owner)
 }
 
@@ -233,5 +239,6 @@ pub fn read_certificates(path: &Path) -> Result<Vec<Certificate>, Failure> {
 
 /// Writes a file that may be there already, whole or not at all.
 fn replace(path: &Path, content: &[u8], readers: Readers) -> Outcome {
-    folder::replace(path, content, readers).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    folder::replace(path, content, readers)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }

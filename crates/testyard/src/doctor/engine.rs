@@ -22,7 +22,8 @@ pub(super) fn examine(settings: Option<&Settings>) -> Vec<Finding> {
 }
 
 async fn look(socket: &Path, settings: Option<&Settings>) -> Vec<Finding> {
-    const REMEDY: &str = "apt-get install docker.io; with systemd: systemctl start docker, without: start dockerd by hand";
+    const REMEDY: &str =
+        "apt-get install docker.io; with systemd: systemctl start docker, without: start dockerd by hand";
     let instance: Instance = "doctor".parse().expect("an instance name");
     let mut config = DockerConfig::new(instance, "/nonexistent", "/nonexistent");
     config.socket = socket.to_owned();
@@ -46,11 +47,15 @@ async fn look(socket: &Path, settings: Option<&Settings>) -> Vec<Finding> {
         let Ok(name) = name.parse() else { continue };
         let (progress, _) = watch::channel(PullProgress::default());
         findings.push(match engine.image(&name, Pull::Never, &progress).await {
-            Ok(image) => Finding::good("image", format!("{name}, {}", image.id.chars().take(19).collect::<String>())),
+            Ok(image) => {
+                Finding::good("image", format!("{name}, {}", image.id.chars().take(19).collect::<String>()))
+            }
             Err(error) if name.as_str() == DEFAULT_IMAGE => {
                 Finding::limited("image", error.to_string(), "testyard image build-default makes it")
             }
-            Err(error) => Finding::limited("image", error.to_string(), "it is pulled when a node first needs it"),
+            Err(error) => {
+                Finding::limited("image", error.to_string(), "it is pulled when a node first needs it")
+            }
         });
     }
     findings
@@ -71,6 +76,8 @@ fn docker_user_chain() -> Finding {
             String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("not there").to_owned(),
             "restart Docker after a change of the firewall; serve makes the chain if Docker has not",
         ),
-        Err(error) => Finding::lacking("DOCKER-USER", format!("iptables: {error}"), "apt-get install iptables"),
+        Err(error) => {
+            Finding::lacking("DOCKER-USER", format!("iptables: {error}"), "apt-get install iptables")
+        }
     }
 }

@@ -10,7 +10,8 @@ use super::Finding;
 
 pub(super) fn examine() -> Vec<Finding> {
     let mut findings = vec![cgroups(), tunnel()];
-    findings.extend(forwarding(&std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default()));
+    findings
+        .extend(forwarding(&std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default()));
     findings.extend(programs());
     match std::thread::spawn(tried).join() {
         Ok(tried) => findings.extend(tried),
@@ -25,7 +26,11 @@ fn cgroups() -> Finding {
     } else if Path::new("/sys/fs/cgroup/memory").exists() {
         Finding::good("cgroups", "version 1")
     } else {
-        Finding::limited("cgroups", "no memory controller is mounted", "limits of sliver types cannot hold; mount cgroups")
+        Finding::limited(
+            "cgroups",
+            "no memory controller is mounted",
+            "limits of sliver types cannot hold; mount cgroups",
+        )
     }
 }
 
@@ -33,7 +38,11 @@ fn tunnel() -> Finding {
     if Path::new("/dev/net/tun").exists() {
         Finding::good("/dev/net/tun", "there")
     } else {
-        Finding::limited("/dev/net/tun", "not there", "modprobe tun; sliver types with tunnels cannot start without it")
+        Finding::limited(
+            "/dev/net/tun",
+            "not there",
+            "modprobe tun; sliver types with tunnels cannot start without it",
+        )
     }
 }
 
@@ -41,7 +50,11 @@ fn forwarding(setting: &str) -> Option<Finding> {
     match setting.trim() {
         "1" => Some(Finding::good("forwarding", "on")),
         "0" => Some(Finding::good("forwarding", "off; serve switches it on")),
-        _ => Some(Finding::lacking("forwarding", "/proc/sys/net/ipv4/ip_forward is not there", "use a kernel with IPv4")),
+        _ => Some(Finding::lacking(
+            "forwarding",
+            "/proc/sys/net/ipv4/ip_forward is not there",
+            "use a kernel with IPv4",
+        )),
     }
 }
 
@@ -78,26 +91,42 @@ fn tried() -> Vec<Finding> {
     }
     let mut findings = vec![Finding::good("network namespaces", "can be made")];
     let Some(ip) = which("ip") else {
-        findings.push(Finding::limited("kernel", "cannot be tried without ip(8)", "apt-get install iproute2"));
+        findings.push(Finding::limited(
+            "kernel",
+            "cannot be tried without ip(8)",
+            "apt-get install iproute2",
+        ));
         return findings;
     };
     findings.push(if succeeds(&ip, &["link", "add", "ty0", "type", "veth", "peer", "name", "ty1"]) {
         Finding::good("veth", "works")
     } else {
-        Finding::lacking("veth", "the kernel refuses veth pairs", "modprobe veth, or use a kernel with CONFIG_VETH")
+        Finding::lacking(
+            "veth",
+            "the kernel refuses veth pairs",
+            "modprobe veth, or use a kernel with CONFIG_VETH",
+        )
     });
     if let Some(nft) = which("nft") {
         findings.push(if succeeds(&nft, &["add", "table", "inet", "testyard-doctor"]) {
             Finding::good("nf_tables", "works")
         } else {
-            Finding::lacking("nf_tables", "the kernel refuses nftables", "modprobe nf_tables, or CONFIG_NF_TABLES")
+            Finding::lacking(
+                "nf_tables",
+                "the kernel refuses nftables",
+                "modprobe nf_tables, or CONFIG_NF_TABLES",
+            )
         });
     }
     if let Some(tc) = which("tc") {
         findings.push(if succeeds(&tc, &["qdisc", "add", "dev", "ty0", "root", "netem", "delay", "1ms"]) {
             Finding::good("netem", "works")
         } else {
-            Finding::limited("netem", "the kernel has no netem", "modprobe sch_netem; control interfaces do without it")
+            Finding::limited(
+                "netem",
+                "the kernel has no netem",
+                "modprobe sch_netem; control interfaces do without it",
+            )
         });
     }
     findings

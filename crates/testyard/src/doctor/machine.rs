@@ -22,13 +22,18 @@ fn root(is_root: bool) -> Finding {
     if is_root {
         Finding::good("root", "running as root")
     } else {
-        Finding::lacking("root", "not running as root", "sudo testyard doctor; containers and network rules need root")
+        Finding::lacking(
+            "root",
+            "not running as root",
+            "sudo testyard doctor; containers and network rules need root",
+        )
     }
 }
 
 /// The capabilities that no process of this machine can get.
 fn capabilities(status: &str) -> Finding {
-    const NEEDED: &[(u32, &str)] = &[(12, "NET_ADMIN"), (21, "SYS_ADMIN"), (6, "SETGID"), (7, "SETUID"), (18, "SYS_CHROOT")];
+    const NEEDED: &[(u32, &str)] =
+        &[(12, "NET_ADMIN"), (21, "SYS_ADMIN"), (6, "SETGID"), (7, "SETUID"), (18, "SYS_CHROOT")];
     const SYS_RESOURCE: u32 = 24;
     let bounding = status
         .lines()
@@ -39,7 +44,11 @@ fn capabilities(status: &str) -> Finding {
     let missing: Vec<&str> = NEEDED.iter().filter(|(bit, _)| !has(*bit)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         let found = format!("this machine withholds {}", missing.join(", "));
-        return Finding::lacking("capabilities", found, "run Testyard where root may do this: a machine or VM of its own");
+        return Finding::lacking(
+            "capabilities",
+            found,
+            "run Testyard where root may do this: a machine or VM of its own",
+        );
     }
     if has(SYS_RESOURCE) {
         Finding::good("capabilities", "all that Testyard needs")
@@ -55,7 +64,11 @@ fn capabilities(status: &str) -> Finding {
 fn guest() -> Finding {
     match crate::guest::find() {
         Ok(path) => Finding::good("guest program", path.display().to_string()),
-        Err(error) => Finding::lacking("guest program", error.to_string(), "scripts/build-guest, or install the package"),
+        Err(error) => Finding::lacking(
+            "guest program",
+            error.to_string(),
+            "scripts/build-guest, or install the package",
+        ),
     }
 }
 

@@ -79,9 +79,10 @@ pub fn examine(configuration: &Path) -> Vec<Finding> {
     findings.extend(kernel::examine());
     findings.extend(engine::examine(settings));
     findings.push(match &loaded {
-        Ok(settings) => {
-            Finding::good("configuration", format!("{}, testbed {}", configuration.display(), settings.testbed.name))
-        }
+        Ok(settings) => Finding::good(
+            "configuration",
+            format!("{}, testbed {}", configuration.display(), settings.testbed.name),
+        ),
         Err(config::ConfigError::Unreadable { path, .. }) if !path.exists() => Finding::limited(
             "configuration",
             format!("{} is not there", path.display()),
@@ -154,7 +155,11 @@ mod tests {
     fn findings_for_people() {
         let findings = [
             Finding::good("root", "running as root"),
-            Finding::limited("netem", "the kernel has no netem", "nothing to do: links are not built in the kernel yet"),
+            Finding::limited(
+                "netem",
+                "the kernel has no netem",
+                "nothing to do: links are not built in the kernel yet",
+            ),
             Finding::lacking(
                 "Docker Engine",
                 "/var/run/docker.sock: No such file or directory, and some more words that make this line a long one",

@@ -10,7 +10,12 @@ use super::Finding;
 use crate::config::Settings;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
-    vec![public_name(&settings.testbed.name), listening(settings), certificate(settings), roots(&settings.paths.trusted)]
+    vec![
+        public_name(&settings.testbed.name),
+        listening(settings),
+        certificate(settings),
+        roots(&settings.paths.trusted),
+    ]
 }
 
 fn public_name(name: &str) -> Finding {
@@ -21,7 +26,8 @@ fn public_name(name: &str) -> Finding {
             addresses.dedup();
             let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             if addresses.iter().all(std::net::IpAddr::is_loopback) {
-                let remedy = "fine for trying it out; for others, give this machine a DNS name and set testbed.name";
+                let remedy =
+                    "fine for trying it out; for others, give this machine a DNS name and set testbed.name";
                 Finding::limited(SUBJECT, format!("{name} is {shown}: only this machine can use it"), remedy)
             } else if name.parse::<std::net::IpAddr>().is_ok() {
                 Finding::limited(SUBJECT, format!("{name} is an address"), "jFed needs a DNS name")
@@ -29,7 +35,9 @@ fn public_name(name: &str) -> Finding {
                 Finding::good(SUBJECT, format!("{name} is {shown}"))
             }
         }
-        Err(error) => Finding::limited(SUBJECT, format!("{name}: {error}"), "give this machine the name in DNS"),
+        Err(error) => {
+            Finding::limited(SUBJECT, format!("{name}: {error}"), "give this machine the name in DNS")
+        }
     }
 }
 
@@ -47,7 +55,11 @@ fn listening(settings: &Settings) -> Finding {
     } else if crate::serve::is_running(&settings.paths.run) {
         Finding::good(SUBJECT, "testyard serve is running")
     } else {
-        Finding::lacking(SUBJECT, taken.join("; "), "end what uses it (ss -ltnp shows it), or set testbed.bind")
+        Finding::lacking(
+            SUBJECT,
+            taken.join("; "),
+            "end what uses it (ss -ltnp shows it), or set testbed.bind",
+        )
     }
 }
 
@@ -60,7 +72,11 @@ fn certificate(settings: &Settings) -> Finding {
         Ok(certificate) => certificate,
         Err(error) => {
             let found = format!("{}: {error}", path.display());
-            return Finding::lacking(SUBJECT, found, "testyard init makes one; or set tls.certificate and tls.key");
+            return Finding::lacking(
+                SUBJECT,
+                found,
+                "testyard init makes one; or set tls.certificate and tls.key",
+            );
         }
     };
     let names: Vec<String> = certificate
@@ -71,11 +87,21 @@ fn certificate(settings: &Settings) -> Finding {
         .collect();
     let name = settings.testbed.name.to_lowercase();
     let covered = names.iter().any(|dns| {
-        *dns == name || dns.strip_prefix("*.").is_some_and(|rest| name.split_once('.').is_some_and(|(_, tail)| tail == rest))
+        *dns == name
+            || dns
+                .strip_prefix("*.")
+                .is_some_and(|rest| name.split_once('.').is_some_and(|(_, tail)| tail == rest))
     });
-    let days = Asn1Time::days_from_now(0).ok().and_then(|now| now.diff(certificate.not_after()).ok()).map_or(0, |d| d.days);
+    let days = Asn1Time::days_from_now(0)
+        .ok()
+        .and_then(|now| now.diff(certificate.not_after()).ok())
+        .map_or(0, |d| d.days);
     if days < 0 {
-        Finding::lacking(SUBJECT, format!("{} has expired", path.display()), "renew it; serve reads it when it changes")
+        Finding::lacking(
+            SUBJECT,
+            format!("{} has expired", path.display()),
+            "renew it; serve reads it when it changes",
+        )
     } else if !covered && name.parse::<std::net::IpAddr>().is_err() {
         let found = format!("{} is for {}, not for {name}", path.display(), names.join(", "));
         Finding::limited(SUBJECT, found, "clients that check names refuse it: get one for testbed.name")
@@ -96,7 +122,11 @@ fn roots(folder: &Path) -> Finding {
         .sum();
     if certificates == 0 {
         let remedy = "testyard init makes one; a federation's root is dropped into the folder as a PEM file";
-        Finding::lacking(SUBJECT, format!("{} holds none: nobody can use this testbed", folder.display()), remedy)
+        Finding::lacking(
+            SUBJECT,
+            format!("{} holds none: nobody can use this testbed", folder.display()),
+            remedy,
+        )
     } else {
         Finding::good(SUBJECT, format!("{certificates} in {}", folder.display()))
     }

@@ -30,7 +30,12 @@ impl Testbed for Door {
         self.0.describe(caller, selection).await
     }
 
-    async fn status(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView, Refusal> {
+    async fn status(
+        &self,
+        caller: &Caller,
+        selection: Selection,
+        effort: Effort,
+    ) -> Result<SliceView, Refusal> {
         self.0.status(caller, selection, effort).await
     }
 
@@ -42,11 +47,16 @@ impl Testbed for Door {
         self.0.renew(caller, call).await
     }
 
-    async fn delete(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView, Refusal> {
+    async fn delete(
+        &self,
+        caller: &Caller,
+        selection: Selection,
+        effort: Effort,
+    ) -> Result<SliceView, Refusal> {
         self.0.delete(caller, selection, effort).await
     }
 
-    async fn shutdown_slice(&self, caller: &Caller, slice: SliceUrn) -> Result<(), Refusal> {
-        self.0.shutdown_slice(caller, slice).await.map(|_| ())
+    async fn shutdown_slice(&self, caller: &Caller, slice: SliceUrn) -> Result<bool, Refusal> {
+        self.0.shutdown_slice(caller, slice).await
     }
 }

@@ -14,7 +14,13 @@ const NAME: &str = "serve.lock";
 pub(super) fn take(run: &Path) -> Result<Flock<File>, String> {
     let shown = |error: io::Error| format!("{}: {error}", run.display());
     std::fs::create_dir_all(run).map_err(shown)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(run.join(NAME)).map_err(shown)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(run.join(NAME))
+        .map_err(shown)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => format!("another testyard serve runs with {}", run.display()),
         errno => shown(errno.into()),

@@ -47,7 +47,9 @@ use crate::reset::{docker_config, fabric_config};
 
 /// `testyard serve`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  testyard serve\n  RUST_LOG=debug testyard serve --config lab.toml --log-format json")]
+#[command(
+    after_help = "Examples:\n  testyard serve\n  RUST_LOG=debug testyard serve --config lab.toml --log-format json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -71,7 +73,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     log::start(arguments.log_format);
     // Held to the end: what the kernel gives back when the process ends, however it ends.
     let _lock = lock::take(&settings.paths.run).map_err(Failure::failed)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
     runtime.block_on(serve(path, settings)).map_err(Failure::from)
 }
 
@@ -87,7 +90,8 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let database = settings.paths.state.join("testyard.sqlite");
     let store = Store::open(&database).with_context(|| database.display().to_string())?;
     let hosts: Vec<(_, Arc<dyn Host>)> = vec![(translate::host_name(), Arc::clone(&host) as _)];
-    let controller = Controller::open(store, translate::controller(&settings)?, hosts, Arc::new(SystemClock)).await?;
+    let controller =
+        Controller::open(store, translate::controller(&settings)?, hosts, Arc::new(SystemClock)).await?;
 
     let am_settings = Arc::new(ArcSwap::from_pointee(translate::am(&settings)?));
     let door = Arc::new(front::Door(Arc::clone(&controller)));
@@ -102,7 +106,8 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     tracing::info!(testbed = %settings.testbed.name, url = %settings.testbed.public_url, "serving");
     notify::ready();
 
-    let mut reload = Reload { path, settings, controller: &controller, am: &am_settings, trust: &trust, tls: &tls };
+    let mut reload =
+        Reload { path, settings, controller: &controller, am: &am_settings, trust: &trust, tls: &tls };
     loop {
         tokio::select! {
             _ = hangup.recv() => reload.run().await,
@@ -130,7 +135,8 @@ async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for at in &settings.testbed.bind {
         let listener = TcpListener::bind(at).await;
-        listeners.push(listener.with_context(|| format!("cannot listen on {at}; `testyard doctor` says more"))?);
+        listeners
+            .push(listener.with_context(|| format!("cannot listen on {at}; `testyard doctor` says more"))?);
         tracing::info!(address = %at, "listening");
     }
     Ok(listeners)
@@ -138,17 +144,18 @@ async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
 
 /// This machine as a host: its runtimes and its fabric.
 async fn open_host(settings: &Settings) -> anyhow::Result<Arc<LocalHost>> {
-    let only_fake = settings.sliver_types.iter().all(|kind| kind.runtime == RuntimeKind::Fake);
-    let mut runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(FakeRuntime::new())];
-    let fabric: Arc<dyn Fabric> = if only_fake {
-        Arc::new(FakeFabric::default())
+    // The configuration sees to it that nodes are either all real or all pretended.
+    let pretends = settings.sliver_types.iter().all(|kind| kind.runtime == RuntimeKind::Fake);
+    let (runtime, fabric): (Arc<dyn Runtime>, Arc<dyn Fabric>) = if pretends {
+        (Arc::new(FakeRuntime::new()), Arc::new(FakeFabric::default()))
     } else {
-        let guest = crate::guest::install(&crate::guest::find()?, &settings.paths.state).context("the guest program")?;
-        runtimes.push(Arc::new(DockerRuntime::new(docker_config(settings, &guest))));
-        Arc::new(LinuxFabric::new(fabric_config(settings)))
+        let guest = crate::guest::install(&crate::guest::find()?, &settings.paths.state)
+            .context("the guest program")?;
+        let docker = DockerRuntime::new(docker_config(settings, &guest));
+        (Arc::new(docker), Arc::new(LinuxFabric::new(fabric_config(settings))))
     };
     let config = LocalHostConfig {
-        runtimes,
+        runtimes: vec![runtime],
         fabric,
         state: settings.paths.state.join("host"),
         domain: translate::domain(settings),

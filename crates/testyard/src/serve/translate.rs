@@ -18,9 +18,11 @@ pub(super) fn host_name() -> HostName {
 
 /// What the controller is told.
 pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_controller::Settings> {
-    let ports = PortRange::new(*settings.host.ports.start(), *settings.host.ports.end()).context("host.ports")?;
+    let ports =
+        PortRange::new(*settings.host.ports.start(), *settings.host.ports.end()).context("host.ports")?;
     let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
-    let resources = HostResources::new(host_name(), settings.host.capacity, ports, ipv4, ipv6, None).context("host")?;
+    let resources =
+        HostResources::new(host_name(), settings.host.capacity, ports, ipv4, ipv6, None).context("host")?;
     let host = HostSettings {
         resources,
         public_name: settings.host.public_name.clone(),
@@ -31,7 +33,8 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
         }),
     };
     let authority = settings.testbed.authority.clone();
-    let mut controller = testyard_controller::Settings::new(authority, vec![host], settings.sliver_types.clone())?;
+    let mut controller =
+        testyard_controller::Settings::new(authority, vec![host], settings.sliver_types.clone())?;
     controller.leases = LeasePolicy {
         allocated: lease(settings.leases.allocated, settings.leases.allocated_max)?,
         provisioned: lease(settings.leases.provisioned, settings.leases.provisioned_max)?,
