@@ -104,7 +104,9 @@ impl From<Refusal> for Failure {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         let code = match &error {
-            RequestError::NotXml { .. } | RequestError::NotRSpec(_) | RequestError::Invalid(_) => GeniCode::BadArgs,
+            RequestError::NotXml { .. } | RequestError::NotRSpec(_) | RequestError::Invalid(_) => {
+                GeniCode::BadArgs
+            }
             RequestError::WrongVersion { .. } | RequestError::WrongType { .. } => GeniCode::BadVersion,
             RequestError::NothingForUs(_) => GeniCode::SearchFailed,
         };

@@ -37,7 +37,9 @@ impl Arguments {
         let (given, most) = (values.len(), names.len());
         if given > most || given + 1 < most {
             let signature = names.join(", ");
-            return Err(Failure::bad_arguments(format!("{method} takes ({signature}); {given} arguments were given")));
+            return Err(Failure::bad_arguments(format!(
+                "{method} takes ({signature}); {given} arguments were given"
+            )));
         }
         Ok(Self { method, names, values })
     }
@@ -82,7 +84,9 @@ impl Arguments {
         }
         let urns = texts.iter().map(|text| text.trim().parse::<Urn>()).collect::<Result<Vec<_>, _>>();
         let urns = urns.map_err(|error| self.bad_urn(name, &error))?;
-        let rule = || Failure::bad_arguments(format!("{name} must be one slice, or one or more slivers of one slice"));
+        let rule = || {
+            Failure::bad_arguments(format!("{name} must be one slice, or one or more slivers of one slice"))
+        };
         match &urns[..] {
             [] => Err(Failure::bad_arguments(format!("{name} is empty: name a slice, or slivers of it"))),
             [one] if one.kind() == "slice" => {
@@ -188,9 +192,8 @@ mod tests {
 
     #[test]
     fn credentials_as_they_come() {
-        let read = |passed: Value| {
-            Arguments::new("Status", NAMES, vec![Value::Nil, passed]).unwrap().credentials()
-        };
+        let read =
+            |passed: Value| Arguments::new("Status", NAMES, vec![Value::Nil, passed]).unwrap().credentials();
         let full = |kind: &str| {
             Value::members([
                 ("geni_type", Value::from(kind)),
@@ -199,7 +202,10 @@ mod tests {
             ])
         };
         let got = read(Value::Array(vec![full("SFA"), Value::from("<x/>")])).unwrap();
-        assert_eq!((got[0].kind.as_str(), got[0].version.as_str(), &got[0].value[..]), ("SFA", "3", &[0xff][..]));
+        assert_eq!(
+            (got[0].kind.as_str(), got[0].version.as_str(), &got[0].value[..]),
+            ("SFA", "3", &[0xff][..])
+        );
         assert_eq!(got[1], PassedCredential::sfa("<x/>"));
         assert_eq!(read(full("geni_sfa")).unwrap().len(), 1);
         for missing in ["geni_type", "geni_value"] {

@@ -76,7 +76,9 @@ impl Question {
 pub(crate) async fn may_list(door: &Door<'_>, arguments: &Arguments) -> Outcome<Caller> {
     let question = Question::of(door, arguments)?;
     if question.credentials.is_empty() {
-        return Err(Failure::bad_arguments("the list of credentials is empty: pass your user or slice credential"));
+        return Err(Failure::bad_arguments(
+            "the list of credentials is empty: pass your user or slice credential",
+        ));
     }
     let grant = offload(question.bytes(), move || question.ask(None)).await?;
     caller(grant)
@@ -143,7 +145,9 @@ fn slices_granted(question: &Question) -> Outcome<Vec<(SliceUrn, Grant)>> {
     Err(refused.unwrap_or_else(|| match question.verifier.identify(&question.caller, question.now) {
         Err(refusal) => refusal.into(),
         Ok(_) if question.credentials.is_empty() => Failure::forbidden("there is no credential"),
-        Ok(_) => Failure::forbidden("none of the credentials is for a slice: pass the one of the slivers' slice"),
+        Ok(_) => {
+            Failure::forbidden("none of the credentials is for a slice: pass the one of the slivers' slice")
+        }
     }))
 }
 
@@ -159,7 +163,9 @@ fn claimed_slice(credential: &[u8]) -> Option<SliceUrn> {
 
 fn caller(grant: Grant) -> Outcome<Caller> {
     let user = UserUrn::try_from(grant.owner).map_err(|error| {
-        Failure::forbidden(format!("only users can call this, with a certificate and credentials of their own: {error}"))
+        Failure::forbidden(format!(
+            "only users can call this, with a certificate and credentials of their own: {error}"
+        ))
     })?;
     Ok(Caller { user, tool: grant.tool, until: grant.expires })
 }

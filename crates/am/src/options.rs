@@ -55,9 +55,9 @@ impl<'a> Options<'a> {
     pub(crate) fn rspec_version(&self) -> Outcome<()> {
         let name = "geni_rspec_version";
         let hint = "give {type: \"GENI\", version: \"3\"}";
-        let value = self.get(name).ok_or_else(|| {
-            Failure::bad_arguments(format!("the option {name} is missing: {hint}"))
-        })?;
+        let value = self
+            .get(name)
+            .ok_or_else(|| Failure::bad_arguments(format!("the option {name} is missing: {hint}")))?;
         if value.as_struct().is_none() {
             return wrong(name, "a struct", value);
         }
@@ -114,7 +114,8 @@ impl<'a> Options<'a> {
             match users.iter_mut().find(|known| known.urn == user.urn) {
                 None => users.push(user),
                 Some(known) => {
-                    let new = user.keys.into_iter().filter(|key| !known.keys.contains(key)).collect::<Vec<_>>();
+                    let new =
+                        user.keys.into_iter().filter(|key| !known.keys.contains(key)).collect::<Vec<_>>();
                     known.keys.extend(new);
                 }
             }
@@ -196,7 +197,7 @@ mod tests {
     fn rspec_versions() {
         let version = |kind: &str, version: Value| {
             let value = Value::members([("type", Value::from(kind)), ("version", version)]);
-            with("geni_rspec_version", value, Options::rspec_version).map_err(|failure| failure.code.number())
+            with("geni_rspec_version", value, |o| o.rspec_version()).map_err(|failure| failure.code.number())
         };
         assert_eq!(version("geni", Value::from("3")), Ok(()));
         assert_eq!(version("GENI", Value::from(3)), Ok(()));
@@ -204,12 +205,23 @@ mod tests {
         assert_eq!(version("GENI", Value::from("4")), Err(4));
         assert_eq!(version("GENI", Value::Array(vec![])), Err(1));
         assert_eq!(Options::new(&BTreeMap::new()).rspec_version().unwrap_err().code.number(), 1);
-        assert_eq!(with("geni_rspec_version", Value::from("GENI 3"), Options::rspec_version).unwrap_err().code.number(), 1);
+        assert_eq!(
+            with("geni_rspec_version", Value::from("GENI 3"), |o| o.rspec_version())
+                .unwrap_err()
+                .code
+                .number(),
+            1
+        );
     }
 
     #[test]
     fn times() {
-        for good in ["2027-01-01T00:00:00Z", "2027-01-01 00:00:00+00:00", "20270101T00:00:00", " 2027-01-01T00:00:00Z "] {
+        for good in [
+            "2027-01-01T00:00:00Z",
+            "2027-01-01 00:00:00+00:00",
+            "20270101T00:00:00",
+            " 2027-01-01T00:00:00Z ",
+        ] {
             assert_eq!(time::format(read_time("t", good).unwrap()), "2027-01-01T00:00:00Z", "{good}");
         }
         for bad in ["", "tomorrow", "2027-13-01T00:00:00Z", "99999999999", "2027010\u{e9}T"] {
@@ -225,7 +237,7 @@ mod tests {
     fn users() {
         let ann = "urn:publicid:IDN+a+user+ann";
         let entry = |urn: Value, keys: Value| Value::members([("urn", urn), ("keys", keys)]);
-        let users = |entries: Vec<Value>| with("geni_users", Value::Array(entries), Options::users);
+        let users = |entries: Vec<Value>| with("geni_users", Value::Array(entries), |o| o.users());
         let two_keys = format!("{KEY} one\r\n{KEY} two\n");
         let read = users(vec![
             entry(Value::from(ann), Value::texts([two_keys.as_str()])),
@@ -239,8 +251,14 @@ mod tests {
             (entry(Value::Nil, Value::Array(vec![])), "geni_users: user 1 has no urn"),
             (entry(Value::from("ann"), Value::Array(vec![])), "geni_users: user 1: \"ann\" does not begin"),
             (entry(Value::from(ann), Value::Nil), "geni_users: urn:publicid:IDN+a+user+ann has no keys"),
-            (entry(Value::from(ann), Value::texts(["ssh-dss AAAA"])), "geni_users: a key of urn:publicid:IDN+a+user+ann: no known type"),
-            (entry(Value::from(ann), Value::Array(vec![Value::from(1)])), "geni_users: a key of urn:publicid:IDN+a+user+ann is not a string"),
+            (
+                entry(Value::from(ann), Value::texts(["ssh-dss AAAA"])),
+                "geni_users: a key of urn:publicid:IDN+a+user+ann: no known type",
+            ),
+            (
+                entry(Value::from(ann), Value::Array(vec![Value::from(1)])),
+                "geni_users: a key of urn:publicid:IDN+a+user+ann is not a string",
+            ),
             (Value::from(ann), "geni_users: user 1 has no urn"),
         ] {
             let failure = users(vec![bad]).unwrap_err();

@@ -84,7 +84,7 @@ fn log(peer: &Peer, method: &str, outcome: &Outcome, begun: Instant) {
     match outcome {
         Ok(_) => tracing::info!(method, who, ms, "done"),
         Err(failure) if failure.code == GeniCode::Forbidden => {
-            tracing::warn!(method, who, ms, why = ?failure.output, "forbidden");
+            tracing::info!(method, who, ms, why = ?failure.output, "forbidden");
         }
         Err(failure) => tracing::info!(method, who, ms, code = %failure.code, "refused"),
     }

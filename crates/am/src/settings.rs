@@ -27,7 +27,7 @@ impl AmSettings {
     #[must_use]
     pub fn new(urn: Urn, public_url: impl Into<String>) -> Self {
         Self {
-            hrn: format!("{}.{}", urn.authority().as_str().replace('.', "\\.").replace(':', "."), urn.name()),
+            hrn: format!("{}.{}", urn.authority().as_str().replace(':', "."), urn.name()),
             requests: rspec::Context::new(urn.clone()),
             urn,
             public_url: public_url.into(),

@@ -61,8 +61,10 @@ impl Connection {
         let body = Bytes::from(write_call(call));
         let time = self.settings.call_timeout;
         let answer = tokio::time::timeout(time, self.exchange(body)).await;
-        let bytes = answer
-            .map_err(|_| ClientError::TimedOut { address: self.address.clone(), seconds: time.as_secs() })??;
+        let bytes = answer.map_err(|_| ClientError::TimedOut {
+            address: self.address.clone(),
+            seconds: time.as_secs(),
+        })??;
         Ok(parse_reply(&bytes)?)
     }
 
@@ -74,7 +76,10 @@ impl Connection {
             .header(CONTENT_TYPE, "text/xml; charset=utf-8")
             .header(ACCEPT, "text/xml")
             .body(Full::new(body))
-            .map_err(|_| ClientError::Url { url: self.settings.url.clone(), reason: "its path cannot be sent" })?;
+            .map_err(|_| ClientError::Url {
+                url: self.settings.url.clone(),
+                reason: "its path cannot be sent",
+            })?;
         let mut open = self.open.lock().await;
         // A connection is put back only after a complete exchange, so that nobody reads another call's answer.
         let mut sender = match alive(open.take()).await {
@@ -93,7 +98,8 @@ impl Connection {
         if status.is_success() {
             return Ok(bytes);
         }
-        let text: String = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(300).collect();
+        let text: String =
+            String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).take(300).collect();
         Err(ClientError::Http { address: self.address.clone(), status: status.as_u16(), text })
     }
 
@@ -165,9 +171,12 @@ fn connector(settings: &ClientSettings) -> Result<SslConnector, ClientError> {
         ServerTrust::Certificates(pem) => {
             let unusable = |_| ClientError::Identity("the server's certificates are not PEM".to_owned());
             let trusted = X509::stack_from_pem(pem).map_err(unusable)?;
-            let pinned: Vec<Vec<u8>> = trusted.iter().filter_map(|certificate| certificate.to_der().ok()).collect();
+            let pinned: Vec<Vec<u8>> =
+                trusted.iter().filter_map(|certificate| certificate.to_der().ok()).collect();
             if pinned.is_empty() {
-                return Err(ClientError::Identity("there is no certificate to trust the server by".to_owned()));
+                return Err(ClientError::Identity(
+                    "there is no certificate to trust the server by".to_owned(),
+                ));
             }
             for certificate in trusted {
                 builder.cert_store_mut().add_cert(certificate).map_err(library)?;
@@ -190,7 +199,8 @@ fn connector(settings: &ClientSettings) -> Result<SslConnector, ClientError> {
             builder.add_extra_chain_cert(certificate.clone()).map_err(library)?;
         }
         builder.set_private_key(&*private_key(identity)?).map_err(library)?;
-        let other = |_| ClientError::Identity("the key does not belong to the client's certificate".to_owned());
+        let other =
+            |_| ClientError::Identity("the key does not belong to the client's certificate".to_owned());
         builder.check_private_key().map_err(other)?;
     }
     Ok(builder.build())

@@ -189,7 +189,8 @@ impl AmClient {
         let call = Call { method: method.to_owned(), arguments };
         let mut left = self.settings.busy_retries;
         loop {
-            let reply = self.connection.call(&call).await?.map_err(|fault| ClientError::Fault { method, fault })?;
+            let reply =
+                self.connection.call(&call).await?.map_err(|fault| ClientError::Fault { method, fault })?;
             let envelope = Envelope::of(method, reply)?;
             if envelope.code == 0 {
                 return Ok(envelope.value);

@@ -20,7 +20,8 @@ impl Envelope {
         let code = reply.get("code").ok_or_else(|| ClientError::shape(method, "there is no code"))?;
         let number = code.get("geni_code").and_then(Value::as_int);
         let number = number.ok_or_else(|| ClientError::shape(method, "there is no geni_code"))?;
-        let am_code = code.get("am_code").and_then(Value::as_int).map(|number| (text(code, "am_type"), number));
+        let am_code =
+            code.get("am_code").and_then(Value::as_int).map(|number| (text(code, "am_type"), number));
         let output = text(&reply, "output");
         let value = reply.get("value").cloned().unwrap_or(Value::Nil);
         Ok(Self { code: number, am_code, value, output })
@@ -90,7 +91,10 @@ impl Version {
             credentials: credentials
                 .map(|kind| format!("{} {}", text(kind, "geni_type"), text(kind, "geni_version")))
                 .collect(),
-            single_allocation: value.get("geni_single_allocation").and_then(Value::as_bool).unwrap_or_default(),
+            single_allocation: value
+                .get("geni_single_allocation")
+                .and_then(Value::as_bool)
+                .unwrap_or_default(),
             allocate: allocate.unwrap_or_else(|| "geni_single".to_owned()),
             raw: value.clone(),
         }
@@ -267,16 +271,26 @@ mod tests {
         let version = Version::of(&Value::members([
             ("geni_api", Value::from("3")),
             ("geni_single_allocation", Value::Bool(true)),
-            ("geni_credential_types", Value::Array(vec![Value::members([
-                ("geni_type", Value::from("geni_sfa")),
-                ("geni_version", Value::from(3)),
-            ])])),
+            (
+                "geni_credential_types",
+                Value::Array(vec![Value::members([
+                    ("geni_type", Value::from("geni_sfa")),
+                    ("geni_version", Value::from(3)),
+                ])]),
+            ),
         ]));
-        assert_eq!((version.api, version.single_allocation, version.credentials.as_slice()), (3, true, &["geni_sfa 3".to_owned()][..]));
+        assert_eq!(
+            (version.api, version.single_allocation, version.credentials.as_slice()),
+            (3, true, &["geni_sfa 3".to_owned()][..])
+        );
         assert_eq!(version.allocate, "geni_single");
 
-        let bare = Value::Array(vec![Value::members([("geni_sliver_urn", Value::from("urn:x"))]), Value::from(1)]);
-        assert_eq!(slivers_of("Delete", &bare).unwrap_or_else(|error| panic!("{error}")).slivers[0].urn, "urn:x");
+        let bare =
+            Value::Array(vec![Value::members([("geni_sliver_urn", Value::from("urn:x"))]), Value::from(1)]);
+        assert_eq!(
+            slivers_of("Delete", &bare).unwrap_or_else(|error| panic!("{error}")).slivers[0].urn,
+            "urn:x"
+        );
         assert!(slivers_of("Delete", &Value::Bool(true)).is_err());
     }
 }

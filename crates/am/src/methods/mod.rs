@@ -59,10 +59,13 @@ pub(crate) async fn run(door: &Door<'_>, values: Vec<Value>) -> Outcome {
 /// ListResources if it asked for compression (am-api.md §7, §1.2).
 pub(crate) fn value_of_failure(operation: Operation, values: &[Value]) -> Value {
     match operation {
-        Operation::PerformOperationalAction | Operation::Renew | Operation::Delete => Value::Array(Vec::new()),
+        Operation::PerformOperationalAction | Operation::Renew | Operation::Delete => {
+            Value::Array(Vec::new())
+        }
         Operation::ListResources => {
             let options = values.last().and_then(Value::as_struct);
-            let asked = options.is_some_and(|options| Options::new(options).flag("geni_compressed") .is_ok_and(|yes| yes));
+            let asked = options
+                .is_some_and(|options| Options::new(options).flag("geni_compressed").is_ok_and(|yes| yes));
             if asked { Value::String(compress("")) } else { Value::empty() }
         }
         _ => Value::empty(),

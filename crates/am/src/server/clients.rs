@@ -14,10 +14,16 @@ use crate::tls::Peer;
 /// Clients that are remembered. Who is idle long enough is as good as unknown, and forgotten first.
 const REMEMBERED: usize = 10_000;
 
+/// What a call takes of its address's share: several users may be behind one address.
+const OF_ADDRESS: f64 = 0.25;
+
 /// Whose share a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
     Certificate([u8; 32]),
+    /// Who showed no certificate.
+    Anonymous(IpAddr),
+    /// All of one address together.
     Address(IpAddr),
 }
 
@@ -36,6 +42,17 @@ struct Known {
     at: Instant,
     calls: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+}
+
+impl Known {
+    /// Takes tokens for a call, if there are enough, and gives the semaphore of the client's calls.
+    fn spend(&mut self, tokens: f64) -> Option<Arc<Semaphore>> {
+        if self.tokens < tokens {
+            return None;
+        }
+        self.tokens -= tokens;
+        Some(Arc::clone(&self.calls))
+    }
 }
 
 /// What a call may use while it is being read.
@@ -84,15 +101,16 @@ impl Clients {
     /// The share of a call that begins.
     pub(super) fn share(&self, peer: &Peer, now: Instant) -> Share {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = Client::Address(network(peer.address));
-        // Certificates cost nothing to make, addresses do: memory goes by address.
-        let own = self.entry(&mut known, address, now).map(|entry| Arc::clone(&entry.memory));
-        let memory = [Arc::clone(&self.memory), own.unwrap_or_else(|| Arc::new(Semaphore::new(0)))];
-        let client = peer.identity.map_or(address, Client::Certificate);
-        let calls = self.entry(&mut known, client, now).filter(|entry| entry.tokens >= 1.0).map(|entry| {
-            entry.tokens -= 1.0;
-            Arc::clone(&entry.calls)
-        });
+        // Certificates cost nothing to make, addresses do: memory goes by address, and so does part of the rate.
+        let network = network(peer.address);
+        let (memory, address) = match self.entry(&mut known, Client::Address(network), now) {
+            Some(entry) => (Arc::clone(&entry.memory), entry.spend(OF_ADDRESS)),
+            None => (Arc::new(Semaphore::new(0)), None),
+        };
+        let memory = [Arc::clone(&self.memory), memory];
+        let client = peer.identity.map_or(Client::Anonymous(network), Client::Certificate);
+        let own = address.and_then(|_| self.entry(&mut known, client, now));
+        let calls = own.and_then(|entry| entry.spend(1.0));
         Share { memory, calls }
     }
 
@@ -131,7 +149,7 @@ impl Clients {
             tokens: limits.burst,
             at: now,
             calls: Arc::new(Semaphore::new(limits.calls_per_client)),
-            memory: Arc::new(Semaphore::new(limits.all_bodies_bytes / 4)),
+            memory: Arc::new(Semaphore::new((limits.all_bodies_bytes / 4).max(limits.body_bytes))),
         });
         let earned = now.saturating_duration_since(entry.at).as_secs_f64() * limits.rate;
         entry.tokens = (entry.tokens + earned).min(limits.burst);
@@ -225,7 +243,8 @@ mod tests {
 
     #[test]
     fn connections_of_one_network() {
-        let clients = clients(ServerLimits { connections_per_address: 2, connections: 3, ..ServerLimits::default() });
+        let clients =
+            clients(ServerLimits { connections_per_address: 2, connections: 3, ..ServerLimits::default() });
         let connect = |address: &str| clients.connect(address.parse().unwrap());
         let held = [connect("2001:db8::1"), connect("2001:db8::2")];
         assert!(held.iter().all(Option::is_some) && connect("2001:db8::3").is_none());
@@ -239,17 +258,24 @@ mod tests {
     fn strangers_do_not_fill_memory() {
         let clients = clients(ServerLimits { rate: 1.0, burst: 2.0, ..ServerLimits::default() });
         let start = Instant::now();
-        let stranger = |n: usize| {
-            let mut identity = [0; 32];
-            identity[..8].copy_from_slice(&n.to_be_bytes());
-            Peer { identity: Some(identity), ..peer("192.0.2.1") }
-        };
-        for n in 0..REMEMBERED - 1 {
+        let stranger = |n: usize| peer(&std::net::Ipv4Addr::from_bits(n as u32).to_string());
+        for n in 0..REMEMBERED / 2 {
             assert!(clients.share(&stranger(n), start).calls.is_some());
         }
         let one_more = stranger(REMEMBERED);
         assert!(clients.share(&one_more, start).calls.is_none());
         assert!(clients.share(&one_more, start + Duration::from_secs(2)).calls.is_some());
         assert!(clients.known.lock().unwrap().len() < 10);
+    }
+
+    #[test]
+    fn many_certificates_do_not_make_many_clients() {
+        let clients = clients(ServerLimits { rate: 1.0, burst: 2.0, ..ServerLimits::default() });
+        let now = Instant::now();
+        let calls = (0..100u8).filter(|n| {
+            let stranger = Peer { identity: Some([*n; 32]), ..peer("192.0.2.1") };
+            clients.share(&stranger, now).calls.is_some()
+        });
+        assert_eq!(calls.count(), 8, "four times as many as one may make");
     }
 }

@@ -21,7 +21,8 @@ pub struct ServerLimits {
     pub body_bytes: usize,
     /// Bytes of one body from a client without a certificate: it can only ask for the version.
     pub anonymous_body_bytes: usize,
-    /// Bytes of all bodies that are in memory at one time.
+    /// Bytes of all bodies that are in memory at one time. One address gets a quarter of it at most, but always
+    /// enough for one body.
     pub all_bodies_bytes: usize,
     /// Calls at one time.
     pub calls: usize,
@@ -29,7 +30,7 @@ pub struct ServerLimits {
     pub calls_per_client: usize,
     /// How long a call waits for its turn before it is answered with BUSY.
     pub turn: Duration,
-    /// Calls per second that one client may go on making.
+    /// Calls per second that one client may go on making; all clients of one address may make four times as many.
     pub rate: f64,
     /// Calls that one client may make at once before that.
     pub burst: f64,

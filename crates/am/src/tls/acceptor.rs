@@ -36,6 +36,7 @@ pub(super) fn acceptor(chain: &[X509], key: &PKey<Private>) -> Result<SslAccepto
     builder.set_num_tickets(0)?;
     // Without it OpenSSL refuses connections of clients that try to resume.
     builder.set_session_id_context(b"testyard")?;
-    builder.set_alpn_select_callback(|_, offered| select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::NOACK));
+    builder
+        .set_alpn_select_callback(|_, offered| select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::NOACK));
     Ok(builder.build())
 }

@@ -133,6 +133,14 @@ impl TlsFiles {
         }
     }
 
+    /// The server's own certificate as it is in use, in PEM: for people who have to tell clients.
+    #[must_use]
+    pub fn certificate_pem(&self) -> String {
+        let acceptor = self.acceptor();
+        let pem = acceptor.context().certificate().and_then(|certificate| certificate.to_pem().ok());
+        pem.and_then(|pem| String::from_utf8(pem).ok()).unwrap_or_default()
+    }
+
     pub(crate) fn acceptor(&self) -> Arc<SslAcceptor> {
         self.0.current.load_full()
     }
