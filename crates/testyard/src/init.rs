@@ -181,7 +181,7 @@ fn full_name() -> Option<String> {
 
 /// The address that this machine would use towards the internet, if others can reach it. Nothing is sent.
 fn global_address() -> Option<IpAddr> {
-    let routed = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let routed = [("0.0.0.0:0", "203.0.113.1:9"), ("[::]:0", "[2001:db8::1]:9")];
     routed.into_iter().find_map(|(from, to)| {
         let socket = UdpSocket::bind(from).ok()?;
         socket.connect(to).ok()?;
@@ -195,9 +195,10 @@ fn is_global(address: IpAddr) -> bool {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             let shared = a == 100 && (64..128).contains(&b);
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || shared)
+            let local = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
+            !(local || shared || v4.is_documentation())
         }
-        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000,
+        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0xdb8],
     }
 }
 
@@ -337,11 +338,11 @@ mod tests {
     #[test]
     fn global_addresses() {
         for address in
-            ["10.0.0.1", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "fe80::1", "fd00::1"]
+            ["10.0.0.1", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "192.0.2.7", "fe80::1", "fd00::1", "2001:db8::7"]
         {
             assert!(!is_global(address.parse().unwrap()), "{address}");
         }
-        for address in ["192.0.2.7", "2001:db8::7"] {
+        for address in ["9.9.9.9", "2620:fe::fe"] {
             assert!(is_global(address.parse().unwrap()), "{address}");
         }
     }
