@@ -1,3 +1,11 @@
+CREATE TRIGGER sliver_comes AFTER INSERT ON slivers BEGIN
+    INSERT INTO hosts (name, slivers) VALUES (NEW.host, 1) ON CONFLICT (name) DO UPDATE SET slivers = slivers + 1;
+END;
+
+CREATE TRIGGER sliver_goes AFTER DELETE ON slivers BEGIN
+    UPDATE hosts SET slivers = slivers - 1 WHERE name = OLD.host;
+END;
+
 CREATE TABLE addresses (
     host    TEXT NOT NULL,
     address TEXT NOT NULL,
@@ -20,6 +28,11 @@ CREATE TABLE documents (
     number INTEGER NOT NULL,
     text   TEXT NOT NULL,
     PRIMARY KEY (slice, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hosts (
+    name    TEXT NOT NULL PRIMARY KEY,
+    slivers INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE logins (
@@ -88,7 +101,5 @@ CREATE INDEX slices_creator ON slices (creator) WHERE ended = 0;
 CREATE UNIQUE INDEX slices_living ON slices (urn) WHERE ended = 0;
 
 CREATE UNIQUE INDEX slivers_client_id ON slivers (slice, client_id) WHERE state <> 'leaving';
-
-CREATE INDEX slivers_host ON slivers (host);
 
 CREATE INDEX slivers_slice ON slivers (slice);

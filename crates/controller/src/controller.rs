@@ -89,6 +89,17 @@ impl Controller {
 
     /// Ends the tasks and the hosts' work, and keeps what is known. Nodes run on.
     pub async fn shut_down(&self) {
+        self.abandon().await;
+        for driver in self.core.drivers.values() {
+            driver.host.shut_down().await;
+        }
+        self.core.keep_marked().await;
+        self.core.store.flush().await;
+    }
+
+    /// Ends the tasks as the end of the process does, for tests of what a restart finds.
+    #[doc(hidden)]
+    pub async fn abandon(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in &tasks {
             task.abort();
@@ -97,11 +108,7 @@ impl Controller {
             // It was cancelled, or has panicked, which the log has.
             let _ = task.await;
         }
-        for driver in self.core.drivers.values() {
-            driver.host.shut_down().await;
-        }
-        self.core.keep_marked().await;
-        self.core.store.flush().await;
+        self.core.chores.end().await;
     }
 
     /// What the testbed offers now.
@@ -238,5 +245,6 @@ impl Drop for Controller {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.core.chores.abort();
     }
 }

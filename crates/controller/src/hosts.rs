@@ -73,6 +73,7 @@ impl Core {
             while let Err(error) = self.tell(&driver).await {
                 tracing::warn!(host = %driver.name, %error, "the host is tried again");
                 self.shared.write().hosts.entry(driver.name.clone()).or_default().healthy = false;
+                self.changed();
                 driver.all.store(true, Ordering::SeqCst);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

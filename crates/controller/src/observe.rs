@@ -4,7 +4,7 @@
 //! A host that has gone silent marks nothing lost: what it saw last stays until it reports again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use testyard_agent::observed;
@@ -13,6 +13,7 @@ use testyard_model::id::{HostName, SliceId};
 use testyard_plan::PortForward;
 use testyard_plan::ports::exposed;
 use testyard_store::SliverState;
+use tokio::task::JoinSet;
 
 use crate::commit::Step;
 use crate::core::Core;
@@ -26,7 +27,27 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Slices about which something is to be done since a host reported; each at most once at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Chores(Mutex<HashSet<SliceId>>);
+pub(crate) struct Chores {
+    pending: Mutex<HashSet<SliceId>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Chores {
+    fn pending(&self) -> MutexGuard<'_, HashSet<SliceId>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts off what is being done, without waiting.
+    pub(crate) fn abort(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    /// Cuts off what is being done. The next reports begin it again.
+    pub(crate) async fn end(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+}
 
 impl Core {
     /// Listens to a host. Never returns.
@@ -94,9 +115,10 @@ impl Core {
     }
 
     pub(crate) fn begin_chore(self: &Arc<Self>, id: SliceId) {
-        if self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            // Not awaited: it ends by itself, and what a shutdown cuts off is begun again by the next report.
-            tokio::spawn(Arc::clone(self).chore(id));
+        if self.chores.pending().insert(id) {
+            let mut tasks = self.chores.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(Arc::clone(self).chore(id));
         }
     }
 
@@ -105,7 +127,7 @@ impl Core {
             let Some(urn) = self.shared.read().life(id).map(|slice| slice.urn.clone()) else { break };
             let turn = self.turns.take(&urn).await;
             // From here on a report begins the chore anew.
-            self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.chores.pending().remove(&id);
             let mut reservation = Reservation::new(self.shared.clone());
             let step = tidy(&self, &mut self.shared.write(), id, &mut reservation);
             let Some(step) = step else { return };
@@ -114,7 +136,7 @@ impl Core {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
-        self.chores.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.chores.pending().remove(&id);
     }
 }
 

@@ -75,10 +75,6 @@ impl Slice {
         self.slivers.iter().filter(move |sliver| sliver.lives(now))
     }
 
-    pub(crate) fn sliver(&self, id: SliverId) -> Option<&Arc<Sliver>> {
-        self.slivers.iter().find(|sliver| sliver.id == id)
-    }
-
     /// Whether no sliver of it is left but those that leave.
     pub(crate) fn ended(&self) -> bool {
         self.slivers.iter().all(|sliver| sliver.is_leaving())

@@ -4,7 +4,6 @@
 //! The first address of a network is its own, the second the gateway's, and the last of an IPv4 network is for
 //! broadcasts; none of these is given out.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -28,21 +27,29 @@ pub fn room_v6(prefix: Ipv6Net) -> u32 {
 
 /// The next address of the network that is free, behind `last`, or from the beginning again.
 #[must_use]
-pub fn next_v4(network: Ipv4Net, used: &BTreeSet<Ipv4Addr>, last: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+pub fn next_v4(
+    network: Ipv4Net,
+    used: impl Fn(&Ipv4Addr) -> bool,
+    last: Option<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
     let base = u128::from(u32::from(network.network()));
     let span = span_v4(network);
     let address = |offset: u128| Ipv4Addr::from(u32::try_from(base + offset).unwrap_or(u32::MAX));
     let last = last.filter(|last| network.contains(last)).map(|last| u128::from(u32::from(last)) - base);
-    next(span, last, |offset| used.contains(&address(offset))).map(address)
+    next(span, last, |offset| used(&address(offset))).map(address)
 }
 
 /// The next address of the prefix that is free, behind `last`, or from the beginning again.
 #[must_use]
-pub fn next_v6(prefix: Ipv6Net, used: &BTreeSet<Ipv6Addr>, last: Option<Ipv6Addr>) -> Option<Ipv6Addr> {
+pub fn next_v6(
+    prefix: Ipv6Net,
+    used: impl Fn(&Ipv6Addr) -> bool,
+    last: Option<Ipv6Addr>,
+) -> Option<Ipv6Addr> {
     let base = u128::from(prefix.network());
     let address = |offset: u128| Ipv6Addr::from(base + offset);
     let last = last.filter(|last| prefix.contains(last)).map(|last| u128::from(last) - base);
-    next(span_v6(prefix), last, |offset| used.contains(&address(offset))).map(address)
+    next(span_v6(prefix), last, |offset| used(&address(offset))).map(address)
 }
 
 /// The first free offset behind `last`, wrapping round.
@@ -66,6 +73,7 @@ fn span_v6(prefix: Ipv6Net) -> (u128, u128) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn small_networks() {
@@ -74,14 +82,17 @@ mod tests {
         let mut used = BTreeSet::new();
         let mut last = None;
         for expected in [2, 3, 4, 5, 6] {
-            let address = next_v4(network, &used, last).unwrap();
+            let address = next_v4(network, |address| used.contains(address), last).unwrap();
             assert_eq!(address, Ipv4Addr::new(10, 0, 0, expected));
             used.insert(address);
             last = Some(address);
         }
-        assert_eq!(next_v4(network, &used, last), None);
+        assert_eq!(next_v4(network, |address| used.contains(address), last), None);
         used.remove(&Ipv4Addr::new(10, 0, 0, 4));
-        assert_eq!(next_v4(network, &used, last), Some(Ipv4Addr::new(10, 0, 0, 4)));
+        assert_eq!(
+            next_v4(network, |address| used.contains(address), last),
+            Some(Ipv4Addr::new(10, 0, 0, 4))
+        );
         assert_eq!(room_v4("10.0.0.0/30".parse().unwrap()), 1);
     }
 
@@ -89,9 +100,9 @@ mod tests {
     fn a_released_address_rests() {
         let network: Ipv4Net = "10.0.0.0/24".parse().unwrap();
         let last = Some(Ipv4Addr::new(10, 0, 0, 2));
-        assert_eq!(next_v4(network, &BTreeSet::new(), last), Some(Ipv4Addr::new(10, 0, 0, 3)));
+        assert_eq!(next_v4(network, |_| false, last), Some(Ipv4Addr::new(10, 0, 0, 3)));
         let end = Some(Ipv4Addr::new(10, 0, 0, 254));
-        assert_eq!(next_v4(network, &BTreeSet::new(), end), Some(Ipv4Addr::new(10, 0, 0, 2)));
+        assert_eq!(next_v4(network, |_| false, end), Some(Ipv4Addr::new(10, 0, 0, 2)));
     }
 
     #[test]
@@ -104,12 +115,13 @@ mod tests {
             ("::/0", "::2"),
         ] {
             let prefix: Ipv6Net = prefix.parse().unwrap();
-            let address = next_v6(prefix, &BTreeSet::new(), None).unwrap();
+            let address = next_v6(prefix, |_| false, None).unwrap();
             assert_eq!(address, first.parse::<Ipv6Addr>().unwrap());
         }
         let tiny: Ipv6Net = "2001:db8::/126".parse().unwrap();
-        let used = ["2001:db8::2", "2001:db8::3"].map(|text| text.parse().unwrap()).into();
-        assert_eq!(next_v6(tiny, &used, None), None);
+        let used: BTreeSet<Ipv6Addr> =
+            ["2001:db8::2", "2001:db8::3"].map(|text| text.parse().unwrap()).into();
+        assert_eq!(next_v6(tiny, |address| used.contains(address), None), None);
     }
 
     proptest! {
@@ -120,7 +132,7 @@ mod tests {
             let network = Ipv4Net::new(base.into(), length).unwrap().trunc();
             let at = |offset: u32| Ipv4Addr::from(u32::from(network.network()).wrapping_add(offset));
             let used: BTreeSet<_> = offsets.into_iter().map(at).collect();
-            if let Some(address) = next_v4(network, &used, last.map(at)) {
+            if let Some(address) = next_v4(network, |address| used.contains(address), last.map(at)) {
                 prop_assert!(network.contains(&address) && !used.contains(&address));
                 prop_assert!(address != network.network() && address != network.broadcast() && address != at(1));
             } else {

@@ -7,7 +7,7 @@ use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
-use testyard_model::sliver_type::SliverType;
+use testyard_model::sliver_type::{Port, SliverType};
 use testyard_model::suggest::closest;
 use testyard_model::topology::{Node, Services, Topology};
 use testyard_model::urn::{Authority, Urn};
@@ -149,30 +149,14 @@ pub fn plan(
     };
     let places = place(&needs, hosts).map_err(too_big)?;
 
-    let mut scratch: Vec<(Usage, u16)> =
-        hosts.iter().map(|view| (view.usage.clone(), view.host.ports().first())).collect();
+    let mut pads: Vec<Pad<'_>> = hosts.iter().map(Pad::new).collect();
     let mut hostnames = existing.hostnames.clone();
     let mut nodes = Vec::with_capacity(places.len());
     for (((node, kind), wanted), index) in topology.nodes.iter().zip(types).zip(&wanted).zip(places) {
         let host = hosts[index].host;
-        let (usage, from) = &mut scratch[index];
-        let out_of_room = || too_big(free_on(hosts));
-        let ipv4 = address::next_v4(host.ipv4(), usage.ipv4().0, usage.ipv4().1).ok_or_else(out_of_room)?;
-        let ipv6 = match host.ipv6() {
-            None => None,
-            Some(prefix) => {
-                Some(address::next_v6(prefix, usage.ipv6().0, usage.ipv6().1).ok_or_else(out_of_room)?)
-            }
+        let Some((ipv4, ipv6, forwards)) = pads[index].take(wanted) else {
+            return Err(too_big(free_on(hosts)));
         };
-        let mut forwards = Vec::with_capacity(wanted.len());
-        for port in wanted {
-            let host_port = ports::lowest_free(host, usage, *from).ok_or_else(out_of_room)?;
-            // A port that is the last one there is makes every later search empty, by way of `has_port`.
-            *from = host_port.saturating_add(1);
-            usage.hold_ports(&[host_port]).map_err(|_| out_of_room())?;
-            forwards.push(PortForward { host_port, port: *port });
-        }
-        usage.hold(&Holding { ipv4: Some(ipv4), ipv6, ports: vec![] }).map_err(|_| out_of_room())?;
         nodes.push(PlannedNode {
             client_id: node.client_id.clone(),
             hostname: names::hostname(&node.client_id, &mut hostnames),
@@ -186,6 +170,52 @@ pub fn plan(
         });
     }
     Ok(Plan { nodes, diagnostics: Vec::new() })
+}
+
+/// What a plan takes of one host, beside what is in use there.
+struct Pad<'a> {
+    view: &'a HostView<'a>,
+    ipv4: BTreeSet<Ipv4Addr>,
+    ipv6: BTreeSet<Ipv6Addr>,
+    last_ipv4: Option<Ipv4Addr>,
+    last_ipv6: Option<Ipv6Addr>,
+    /// Ports below are taken. None is left when it is out of the range.
+    next_port: Option<u16>,
+}
+
+impl<'a> Pad<'a> {
+    fn new(view: &'a HostView<'a>) -> Self {
+        let (last_ipv4, last_ipv6) = (view.usage.ipv4().1, view.usage.ipv6().1);
+        let next_port = Some(view.host.ports().first());
+        Self { view, ipv4: BTreeSet::new(), ipv6: BTreeSet::new(), last_ipv4, last_ipv6, next_port }
+    }
+
+    /// Addresses and forwards for one more node; none if something has run out.
+    fn take(&mut self, wanted: &[Port]) -> Option<(Ipv4Addr, Option<Ipv6Addr>, Vec<PortForward>)> {
+        let (host, usage) = (self.view.host, self.view.usage);
+        let used = |address: &Ipv4Addr| usage.ipv4().0.contains(address) || self.ipv4.contains(address);
+        let ipv4 = address::next_v4(host.ipv4(), used, self.last_ipv4)?;
+        self.ipv4.insert(ipv4);
+        self.last_ipv4 = Some(ipv4);
+        let ipv6 = match host.ipv6() {
+            None => None,
+            Some(prefix) => {
+                let used =
+                    |address: &Ipv6Addr| usage.ipv6().0.contains(address) || self.ipv6.contains(address);
+                let ipv6 = address::next_v6(prefix, used, self.last_ipv6)?;
+                self.ipv6.insert(ipv6);
+                self.last_ipv6 = Some(ipv6);
+                Some(ipv6)
+            }
+        };
+        let mut forwards = Vec::with_capacity(wanted.len());
+        for port in wanted {
+            let host_port = ports::lowest_free(host, usage, self.next_port?)?;
+            self.next_port = host_port.checked_add(1);
+            forwards.push(PortForward { host_port, port: *port });
+        }
+        Some((ipv4, ipv6, forwards))
+    }
 }
 
 fn check(topology: &Topology, site: Site<'_>, existing: &Existing) -> Result<(), PlanError> {

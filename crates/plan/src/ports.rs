@@ -33,7 +33,11 @@ pub fn wanted<'a>(ports: impl IntoIterator<Item = &'a Port>) -> Vec<Port> {
 /// The lowest free port from `from` on.
 #[must_use]
 pub fn lowest_free(host: &Host, usage: &Usage, from: u16) -> Option<u16> {
-    (from.max(host.ports().first())..=host.ports().last()).find(|port| !usage.has_port(*port))
+    let from = from.max(host.ports().first());
+    // The held ports in order: the first one that is not the next number leaves a gap before it.
+    let held = usage.ports_from(from).zip(from..).take_while(|(held, number)| held == number).count();
+    let free = u32::from(from) + u32::try_from(held).unwrap_or(u32::MAX);
+    u16::try_from(free).ok().filter(|free| *free <= host.ports().last())
 }
 
 /// Forwards for ports that an image turned out to EXPOSE, beside those that the node has. What finds no free port is

@@ -93,13 +93,14 @@ impl Usage {
     /// How many more nodes the host could take.
     #[must_use]
     pub fn free(&self, host: &Host) -> u32 {
-        // Addresses may be held that are outside of today's configured network: count those inside only.
-        let ipv4 = self.ipv4.iter().filter(|address| host.ipv4().contains(*address)).count();
+        // What is held may be outside of today's configuration: only what is inside counts.
         let left = |room: u32, used: usize| room.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        let network = host.ipv4();
+        let ipv4 = count_in(&self.ipv4, network.network(), network.broadcast());
         let mut free = host.capacity().saturating_sub(self.nodes);
-        free = free.min(left(crate::address::room_v4(host.ipv4()), ipv4));
+        free = free.min(left(crate::address::room_v4(network), ipv4));
         if let Some(prefix) = host.ipv6() {
-            let ipv6 = self.ipv6.iter().filter(|address| prefix.contains(*address)).count();
+            let ipv6 = count_in(&self.ipv6, prefix.network(), prefix.broadcast());
             free = free.min(left(crate::address::room_v6(prefix), ipv6));
         }
         free.min(self.free_ports(host))
@@ -109,7 +110,7 @@ impl Usage {
     #[must_use]
     pub fn free_ports(&self, host: &Host) -> u32 {
         let range = host.ports();
-        let used = self.ports.range(range.first()..=range.last()).count();
+        let used = count_in(&self.ports, range.first(), range.last());
         range.len().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     }
 
@@ -119,12 +120,25 @@ impl Usage {
         self.ports.contains(&port)
     }
 
+    pub(crate) fn ports_from(&self, from: u16) -> impl Iterator<Item = u16> {
+        self.ports.range(from..).copied()
+    }
+
     pub(crate) fn ipv4(&self) -> (&BTreeSet<Ipv4Addr>, Option<Ipv4Addr>) {
         (&self.ipv4, self.last_ipv4)
     }
 
     pub(crate) fn ipv6(&self) -> (&BTreeSet<Ipv6Addr>, Option<Ipv6Addr>) {
         (&self.ipv6, self.last_ipv6)
+    }
+}
+
+/// How many of the set are between two values, both included. Nearly always that is all of them, and then nothing is
+/// counted.
+fn count_in<T: Ord + Copy>(set: &BTreeSet<T>, first: T, last: T) -> usize {
+    match (set.first(), set.last()) {
+        (Some(lowest), Some(highest)) if *lowest >= first && *highest <= last => set.len(),
+        _ => set.range(first..=last).count(),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Plans: what nodes get, what is refused and with which words, and that nothing is given out twice.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -40,7 +40,18 @@ CREATE TABLE slivers (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX slivers_client_id ON slivers (slice, client_id) WHERE state <> 'leaving';
 CREATE INDEX slivers_slice ON slivers (slice);
-CREATE INDEX slivers_host ON slivers (host);
+
+-- How many slivers are on each host, leaving ones too: checked at every commit, so it is kept rather than counted.
+CREATE TABLE hosts (
+    name    TEXT NOT NULL PRIMARY KEY,
+    slivers INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER sliver_comes AFTER INSERT ON slivers BEGIN
+    INSERT INTO hosts (name, slivers) VALUES (NEW.host, 1) ON CONFLICT (name) DO UPDATE SET slivers = slivers + 1;
+END;
+CREATE TRIGGER sliver_goes AFTER DELETE ON slivers BEGIN
+    UPDATE hosts SET slivers = slivers - 1 WHERE name = OLD.host;
+END;
 
 -- What slivers hold of their hosts, as long as they are here at all. The keys are what keeps two from one.
 CREATE TABLE addresses (

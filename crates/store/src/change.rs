@@ -170,7 +170,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// [`ChangeError`]
     pub fn slivers_on(&self, host: &HostName) -> Result<u32> {
-        self.count("SELECT count(*) FROM slivers WHERE host = ?1", [host.as_str()])
+        self.count("SELECT coalesce(sum(slivers), 0) FROM hosts WHERE name = ?1", [host.as_str()])
     }
 
     /// How many living slices a user has made.

@@ -1,4 +1,5 @@
 //! kill -9: every write that was acknowledged before is there afterwards, and the store opens.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -56,7 +57,8 @@ async fn acknowledged_writes_survive() {
         child.kill().unwrap();
         child.wait().unwrap();
         let store = Store::open(&path).unwrap();
-        let there: Vec<u32> = store.load().await.unwrap().slices.iter().map(|s| s.slice.tag.0.get()).collect();
+        let there: Vec<u32> =
+            store.load().await.unwrap().slices.iter().map(|s| s.slice.tag.0.get()).collect();
         for number in &acknowledged {
             assert!(there.contains(number), "write {number} was acknowledged and is not there");
         }

@@ -1,4 +1,5 @@
 //! Opening: what is no store of ours is refused with its reason, and left alone.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -61,7 +62,11 @@ fn a_newer_store_is_left_alone() {
 #[test]
 fn damaged_and_foreign_files_are_left_alone() {
     let (_folder, path) = folder();
-    std::fs::write(&path, "this is a shopping list, not a database, and long enough to be read as one".repeat(20)).unwrap();
+    std::fs::write(
+        &path,
+        "this is a shopping list, not a database, and long enough to be read as one".repeat(20),
+    )
+    .unwrap();
     let error = Store::open(&path).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
 

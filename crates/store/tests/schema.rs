@@ -1,5 +1,6 @@
 //! The schema is the one that is committed beside this test, so that a change of it is seen, and comes with a new
 //! migration. `TESTYARD_BLESS=1` writes the file anew.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The writer: changes that are refused, that panic or that cannot be made durable harm nobody else.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -58,7 +59,8 @@ async fn what_follows_runs_in_the_order_of_the_commits_and_without_a_caller() {
         );
         // Polled once, so that it is sent; then half of the callers go away.
         let mut write = Box::pin(write);
-        let early = std::future::poll_fn(|context| std::task::Poll::Ready(write.as_mut().poll(context))).await;
+        let early =
+            std::future::poll_fn(|context| std::task::Poll::Ready(write.as_mut().poll(context))).await;
         if number % 2 == 0 && early.is_pending() {
             calls.push(write);
         }
@@ -79,9 +81,12 @@ async fn a_commit_that_fails_fails_every_change_in_it_and_the_next_one_works() {
     let followed = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&followed);
     let failed = store
-        .write(move |change: &Change<'_>| change.insert_slice(&slice(2)), move |&()| {
-            count.fetch_add(1, Ordering::SeqCst);
-        })
+        .write(
+            move |change: &Change<'_>| change.insert_slice(&slice(2)),
+            move |&()| {
+                count.fetch_add(1, Ordering::SeqCst);
+            },
+        )
         .await;
     assert!(matches!(failed, Err(WriteError::Commit(_))), "{failed:?}");
     assert_eq!(followed.load(Ordering::SeqCst), 0);
@@ -105,10 +110,13 @@ async fn the_database_holds_changes_to_the_rules() {
     .await
     .unwrap();
     for (what, change) in [
-        ("a port held twice", (|change| {
-            change.put_sliver(slice(1).id, &sliver(2))?;
-            change.hold_port(&"local".parse().unwrap(), 2000, sliver(2).id)
-        }) as fn(&Change<'_>) -> Result<(), ChangeError>),
+        (
+            "a port held twice",
+            (|change| {
+                change.put_sliver(slice(1).id, &sliver(2))?;
+                change.hold_port(&"local".parse().unwrap(), 2000, sliver(2).id)
+            }) as fn(&Change<'_>) -> Result<(), ChangeError>,
+        ),
         ("an address held twice", |change| {
             change.put_sliver(slice(1).id, &sliver(2))?;
             change.hold_address(&"local".parse().unwrap(), [10, 0, 0, 2].into(), sliver(2).id)
@@ -136,8 +144,13 @@ async fn the_database_holds_changes_to_the_rules() {
     }
     let contents = store.load().await.unwrap();
     assert_eq!(contents.slices[0].slivers.len(), 1);
+    let count = async || {
+        store.write(|change: &Change<'_>| change.slivers_on(&"local".parse().unwrap()), |_| ()).await
+    };
+    assert_eq!(count().await.unwrap(), 1);
     // With the slice goes what its slivers held.
     store.write(move |change: &Change<'_>| change.delete_slice(id, Revision(1)), |&()| ()).await.unwrap();
+    assert_eq!(count().await.unwrap(), 0);
     attempt(|change| {
         change.insert_slice(&slice(2))?;
         change.put_sliver(slice(2).id, &sliver(3))?;

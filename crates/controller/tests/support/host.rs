@@ -1,0 +1,260 @@
+//! A host that does one thing at a time, when it is told to: it lags, reports late, and crashes on demand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use testyard_agent::desired::{self, Power};
+use testyard_agent::observed::{self, ImageSeen, Phase};
+use testyard_agent::{Host, HostError, HostFacts};
+use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::sliver_type::Port;
+use tokio::sync::mpsc;
+
+#[derive(Default)]
+pub struct ScriptedHost(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    desired: BTreeMap<SliceId, desired::Slice>,
+    nodes: BTreeMap<SliverId, (SliceId, observed::Node)>,
+    watchers: Vec<mpsc::UnboundedSender<observed::Slice>>,
+    late: VecDeque<observed::Slice>,
+    down: bool,
+    fails: Option<String>,
+    exposes: Vec<Port>,
+}
+
+impl ScriptedHost {
+    /// Does one thing for the node that `choice` falls on, and reports, perhaps late. Whether there was one to do.
+    pub fn step(&self, choice: usize, report_late: bool) -> bool {
+        let mut inner = self.0.lock().unwrap();
+        let work = inner.work();
+        let Some(sliver) = work.get(choice % work.len().max(1)).copied() else { return false };
+        inner.advance(sliver, report_late);
+        true
+    }
+
+    /// Does everything that is to be done and reports it; whether there was anything.
+    pub fn converge(&self) -> bool {
+        let mut inner = self.0.lock().unwrap();
+        if inner.down {
+            return false;
+        }
+        let mut busy = inner.deliver(usize::MAX);
+        while let Some(sliver) = inner.work().first().copied() {
+            inner.advance(sliver, false);
+            busy = true;
+        }
+        busy
+    }
+
+    /// Delivers reports that are late.
+    pub fn deliver(&self, count: usize) {
+        self.0.lock().unwrap().deliver(count);
+    }
+
+    /// The agent dies: reports that are late are lost, listeners hear nothing more, what should be is forgotten.
+    pub fn crash(&self) {
+        let mut inner = self.0.lock().unwrap();
+        inner.late.clear();
+        inner.watchers.clear();
+        inner.desired.clear();
+    }
+
+    pub fn set_down(&self, down: bool) {
+        self.0.lock().unwrap().down = down;
+    }
+
+    /// Nodes that boot from now on fail for this reason.
+    pub fn fail_boots(&self, reason: Option<&str>) {
+        self.0.lock().unwrap().fails = reason.map(str::to_owned);
+    }
+
+    /// Images EXPOSE these ports.
+    pub fn expose(&self, ports: &[&str]) {
+        self.0.lock().unwrap().exposes = ports.iter().map(|port| port.parse().unwrap()).collect();
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.0.lock().unwrap().nodes.len()
+    }
+
+    pub fn desired(&self) -> Vec<desired::Node> {
+        self.0.lock().unwrap().desired.values().flat_map(|slice| slice.nodes.clone()).collect()
+    }
+}
+
+impl Inner {
+    /// Slivers with something to do; a slice of which nothing is left is there as a nil sliver of its own id.
+    fn work(&self) -> Vec<SliverId> {
+        let wanted: BTreeMap<SliverId, &desired::Node> =
+            self.desired.values().flat_map(|slice| &slice.nodes).map(|node| (node.sliver, node)).collect();
+        let all: BTreeSet<SliverId> = wanted.keys().chain(self.nodes.keys()).copied().collect();
+        let open = |id: &SliverId| match (wanted.get(id), self.nodes.get(id)) {
+            (Some(desired), Some((_, seen))) => !done(desired, seen),
+            // Before it has been told what should be, a host touches nothing.
+            (None, Some((slice, _))) => self.desired.contains_key(slice),
+            _ => true,
+        };
+        let mut work: Vec<_> = all.into_iter().filter(open).collect();
+        let empty = |slice: &&desired::Slice| {
+            slice.nodes.is_empty() && !self.nodes.values().any(|(id, _)| *id == slice.slice)
+        };
+        work.extend(self.desired.values().filter(empty).map(|slice| SliverId::from_uuid(slice.slice.uuid())));
+        work
+    }
+
+    fn advance(&mut self, sliver: SliverId, report_late: bool) {
+        let wanted = self.desired.values().find_map(|slice| {
+            let node = slice.nodes.iter().find(|node| node.sliver == sliver)?;
+            Some((slice.slice, node.clone()))
+        });
+        let slice = match (wanted, self.nodes.get_mut(&sliver)) {
+            (Some((slice, desired)), None) => {
+                self.nodes.insert(sliver, (slice, fresh(&desired)));
+                slice
+            }
+            (Some((slice, desired)), Some((_, seen))) => {
+                advance(&desired, seen, self.fails.as_deref(), &self.exposes);
+                slice
+            }
+            (None, Some((slice, _))) => {
+                let slice = *slice;
+                self.nodes.remove(&sliver);
+                slice
+            }
+            (None, None) => SliceId::from_uuid(sliver.uuid()),
+        };
+        self.report(slice, report_late);
+    }
+
+    fn report(&mut self, slice: SliceId, late: bool) {
+        let Some(desired) = self.desired.get(&slice) else { return };
+        let report = observed::Slice {
+            slice,
+            revision: desired.revision,
+            nodes: self.nodes.values().filter(|(id, _)| *id == slice).map(|(_, node)| node.clone()).collect(),
+        };
+        if desired.nodes.is_empty() && report.nodes.is_empty() {
+            self.desired.remove(&slice);
+        }
+        self.late.push_back(report);
+        if !late {
+            self.deliver(usize::MAX);
+        }
+    }
+
+    fn deliver(&mut self, count: usize) -> bool {
+        let count = count.min(self.late.len());
+        for report in self.late.drain(..count).collect::<Vec<_>>() {
+            self.watchers.retain(|watcher| watcher.send(report.clone()).is_ok());
+        }
+        count > 0
+    }
+}
+
+fn fresh(desired: &desired::Node) -> observed::Node {
+    observed::Node {
+        sliver: desired.sliver,
+        phase: Phase::Waiting,
+        boot: desired.boot,
+        disk: desired.disk,
+        accounts_revision: 0,
+        problem: None,
+        image: None,
+        pull: None,
+        program: testyard_guest_protocol::ProgramState::None,
+        services: vec![],
+        timeline: vec![],
+    }
+}
+
+fn done(desired: &desired::Node, seen: &observed::Node) -> bool {
+    match desired.power {
+        Power::Off => seen.phase == Phase::Stopped,
+        Power::On => {
+            (seen.boot, seen.disk) == (desired.boot, desired.disk)
+                && (seen.phase == Phase::Failed
+                    || seen.phase == Phase::Ready && seen.accounts_revision == desired.accounts_revision)
+        }
+    }
+}
+
+fn advance(desired: &desired::Node, seen: &mut observed::Node, fails: Option<&str>, exposes: &[Port]) {
+    if desired.power == Power::Off {
+        seen.phase = if seen.phase == Phase::Stopping { Phase::Stopped } else { Phase::Stopping };
+        seen.problem = None;
+        return;
+    }
+    if (seen.boot, seen.disk) != (desired.boot, desired.disk) {
+        (seen.boot, seen.disk, seen.phase, seen.problem) = (desired.boot, desired.disk, Phase::Booting, None);
+        return;
+    }
+    seen.phase = match seen.phase {
+        Phase::Waiting => Phase::Pulling,
+        Phase::Pulling => {
+            seen.image =
+                Some(ImageSeen { id: "sha256:0".to_owned(), digest: None, exposed: exposes.to_vec() });
+            Phase::Booting
+        }
+        Phase::Booting if fails.is_some() => {
+            seen.problem = fails.map(str::to_owned);
+            Phase::Failed
+        }
+        Phase::Booting => Phase::Configuring,
+        Phase::Configuring => Phase::Installing,
+        Phase::Installing | Phase::Ready => {
+            seen.accounts_revision = desired.accounts_revision;
+            Phase::Ready
+        }
+        Phase::Stopping | Phase::Stopped => Phase::Booting,
+        Phase::Failed => Phase::Failed,
+    };
+}
+
+#[async_trait]
+impl Host for ScriptedHost {
+    async fn sync(&self, slices: Vec<desired::Slice>) -> Result<(), HostError> {
+        let mut inner = self.0.lock().unwrap();
+        if inner.down {
+            return Err(HostError("it is down".to_owned()));
+        }
+        let named: BTreeSet<SliceId> = slices.iter().map(|slice| slice.slice).collect();
+        inner.nodes.retain(|_, (slice, _)| named.contains(slice));
+        inner.desired = slices.into_iter().map(|slice| (slice.slice, slice)).collect();
+        Ok(())
+    }
+
+    async fn apply(&self, slice: desired::Slice) -> Result<(), HostError> {
+        let mut inner = self.0.lock().unwrap();
+        if inner.down {
+            return Err(HostError("it is down".to_owned()));
+        }
+        let known = inner.desired.get(&slice.slice).map_or(Revision(0), |known| known.revision);
+        if slice.revision >= known {
+            inner.desired.insert(slice.slice, slice);
+        }
+        Ok(())
+    }
+
+    fn watch(&self) -> mpsc::UnboundedReceiver<observed::Slice> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut inner = self.0.lock().unwrap();
+        let slices: BTreeSet<SliceId> = inner.desired.keys().copied().collect();
+        inner.watchers.push(sender);
+        slices.into_iter().for_each(|slice| inner.report(slice, false));
+        receiver
+    }
+
+    async fn observe(&self, _slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
+        Ok(None)
+    }
+
+    async fn facts(&self) -> Result<HostFacts, HostError> {
+        let inner = self.0.lock().unwrap();
+        Ok(HostFacts { engines: vec!["scripted".to_owned()], healthy: !inner.down })
+    }
+
+    async fn shut_down(&self) {}
+}
