@@ -108,6 +108,16 @@ impl Yard {
         self.controller = open(&self.store, &self.settings, &self.hosts, &self.clock, self.seed).await;
     }
 
+    /// Lets tasks do what they are at; hosts do nothing.
+    pub async fn breathe(&self) {
+        for _ in 0..3 {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            self.store.flush().await;
+        }
+    }
+
     /// Lets hosts do what they are to do, until nothing more happens.
     pub async fn settle(&self) {
         for _ in 0..200 {
