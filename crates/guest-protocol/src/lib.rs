@@ -25,8 +25,8 @@ pub use frame::{FrameError, MAX_MESSAGE, decode, encode, read, write};
 #[cfg(feature = "tokio")]
 pub use frame::{read_async, write_async};
 pub use message::{
-    Account, Desired, Execute, FromGuest, Hello, HostKey, HostsLine, Install, Program, ProgramState, Report, Resolver,
-    Secret, ServiceId, ServiceReport, ServiceState, Stage, ToGuest,
+    Account, Desired, Execute, FromGuest, Hello, HostKey, HostsLine, Install, Program, ProgramState, Report,
+    Resolver, Secret, ServiceId, ServiceReport, ServiceState, Stage, ToGuest,
 };
 
 /// The version of this protocol. A guest of another version is replaced at the node's next boot.

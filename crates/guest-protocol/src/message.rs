@@ -263,15 +263,19 @@ mod tests {
 
     #[test]
     fn secrets_stay_out_of_logs() {
-        let key = HostKey { algorithm: "ed25519".into(), private: Secret("hidden".into()), public: "shown".into() };
+        let key =
+            HostKey { algorithm: "ed25519".into(), private: Secret("hidden".into()), public: "shown".into() };
         let text = format!("{key:?}");
         assert!(text.contains("shown") && !text.contains("hidden"));
     }
 
     #[test]
     fn a_guest_cannot_say_too_much() {
-        let service =
-            ServiceReport { id: ServiceId::Execute(0), state: ServiceState::Running, detail: "x\u{1b}".repeat(10_000) };
+        let service = ServiceReport {
+            id: ServiceId::Execute(0),
+            state: ServiceState::Running,
+            detail: "x\u{1b}".repeat(10_000),
+        };
         let report = Report {
             revision: 1,
             stage: Stage::Ready,

@@ -20,6 +20,7 @@ mod engine;
 mod events;
 mod image;
 mod import;
+mod leftover;
 mod listen;
 mod mark;
 mod power;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::body;
 use crate::engine::{ANSWER, Fault};
+use crate::leftover;
 use crate::mark;
 use crate::runtime::{DockerRuntime, folder_error};
 
@@ -95,10 +96,19 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
     // A reboot has taken it away, and the engine mounts it.
     runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
     let name = runtime.container_name(key);
-    let started = runtime
-        .engine
-        .call(async |docker| docker.start_container(&name, None::<StartContainerOptions>).await)
-        .await;
+    let mut started = start_once(runtime, &name).await;
+    let deadline = Instant::now() + OTHER_CALL;
+    while let Err(fault) = &started
+        && leftover::is_meant(&fault.text())
+        && Instant::now() < deadline
+    {
+        if let Some(id) = id_of_stopped(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
+            leftover::end(id).await;
+        }
+        // Containerd forgets the task a moment after its end.
+        tokio::time::sleep(ASK_AGAIN).await;
+        started = start_once(runtime, &name).await;
+    }
     match started {
         Ok(()) => {}
         Err(fault) if fault.is_missing() => {
@@ -120,6 +130,22 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
             detail: format!("it ended at once with exit status {}", state.exit_code.unwrap_or_default()),
         }),
     }
+}
+
+async fn start_once(runtime: &DockerRuntime, name: &str) -> Result<(), Fault> {
+    runtime
+        .engine
+        .call(async |docker| docker.start_container(name, None::<StartContainerOptions>).await)
+        .await
+}
+
+/// The id of a container that does not run, as far as the engine knows.
+async fn id_of_stopped(runtime: &DockerRuntime, name: &str) -> Result<Option<String>, Fault> {
+    let container = inspect(runtime, name).await?;
+    let stopped = container.filter(|container| {
+        container.state.as_ref().is_some_and(|state| !matches!(power(state), PowerSeen::Running(_)))
+    });
+    Ok(stopped.and_then(|container| container.id))
 }
 
 pub(crate) async fn stop(
@@ -146,6 +172,7 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
     let _permit = permit(&runtime.removals).await;
     let name = runtime.container_name(key);
     let deadline = Instant::now() + OTHER_CALL;
+    let stopped = id_of_stopped(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))?;
     while let Some(Holder::Ours(_)) = holder(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed =
@@ -159,6 +186,9 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
             }
             Err(fault) => return Err(fault.at(key, ACTION)),
         }
+    }
+    if let Some(id) = stopped {
+        leftover::end(id).await;
     }
     runtime.sockets.remove(key).map_err(|error| folder_error(key, ACTION, &error))
 }

@@ -110,12 +110,25 @@ impl Engine {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Ends the daemon at once, and nothing else: containers and their helpers run on until it is resumed.
+    /// Ends the daemon and its containerd at once, and nothing else: containers run on until it is resumed.
     pub fn kill(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
+        // A daemon that comes back while the old containerd is still dying would take it for a living one.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline
+            && self
+                .named("containerd --config")
+                .into_iter()
+                .filter(|id| kill(*id, Signal::SIGKILL).is_ok())
+                .count()
+                > 0
+        {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        let _ = fs::remove_file(self.folder.join("exec/containerd/containerd.pid"));
     }
 
     /// Ends everything of the engine at once, as the end of the machine would: daemon, helpers, containers.
@@ -128,6 +141,22 @@ impl Engine {
             std::thread::park_timeout(Duration::from_millis(20));
         }
         let _ = fs::remove_dir_all(self.folder.join("exec"));
+    }
+
+    /// Living processes of this engine whose command line holds this text.
+    fn named(&self, text: &str) -> Vec<Pid> {
+        let folder = self.folder.to_string_lossy().into_owned();
+        fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let id = entry.file_name().to_str()?.parse::<i32>().ok()?;
+                let line = fs::read(entry.path().join("cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                (line.contains(text) && line.contains(&folder)).then_some(Pid::from_raw(id))
+            })
+            .collect()
     }
 
     /// Helpers and containers: processes that have the engine's folder in their command line or in their cgroup's

@@ -35,16 +35,22 @@ impl Testbed {
         let folder = std::env::temp_dir().join(format!("testyard-{instance}"));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         let testbed = Self { program: program.to_owned(), folder, instance, server: None };
-        let dir = testbed.dir();
-        let output = testbed.run(
-            ["init", "--local", "--user", "ann", "--dir"]
-                .map(OsStr::new)
-                .into_iter()
-                .chain([dir.as_os_str()]),
-        );
-        assert!(output.status.success(), "testyard init: {}", String::from_utf8_lossy(&output.stderr));
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let dir = path(testbed.dir());
+        let (state, run) = (path(testbed.folder.join("state")), path(testbed.folder.join("run")));
+        let (mark, port) = (testbed.instance.clone(), Self::free_port().to_string());
+        let place = ["--dir", &dir, "--state", &state, "--run", &run, "--instance", &mark, "--port", &port];
+        testbed.ok(["init", "--local", "--user", "ann"].iter().chain(&place));
         let config = testbed.config();
         let text = fs::read_to_string(&config).expect("init has written the configuration");
+        // Testbeds of several tests at one time must not share addresses and ports.
+        let place = (process * 16 + number) % 2048;
+        let network = format!("ipv4 = \"10.{}.{}.0/20\"", 100 + place / 16, place % 16 * 16);
+        let first = 20_000 + place % 100 * 100;
+        let text = text
+            .replace("#ipv4 = \"10.77.0.0/16\"", &network)
+            .replace("#ports = \"12000-12999\"", &format!("ports = \"{first}-{}\"", first + 99));
+        assert!(text.contains(&network), "the template of the configuration has changed");
         fs::write(&config, edit(text)).expect("the configuration can be written");
         testbed
     }
@@ -91,6 +97,8 @@ impl Testbed {
         Command::new(&self.program)
             .args(arguments)
             .env("TESTYARD_DIR", self.dir())
+            // Known hosts of slices of one name would mix up in one cache.
+            .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .stdin(Stdio::null())
             .output()
             .expect("the program can be started")
@@ -196,8 +204,14 @@ impl Drop for Testbed {
     fn drop(&mut self) {
         self.kill();
         let config = self.config();
-        let reset = [OsStr::new("reset"), OsStr::new("--yes"), OsStr::new("--config"), config.as_os_str()];
-        let output = self.run(reset);
+        let by_config =
+            self.run([OsStr::new("reset"), "--yes".as_ref(), "--config".as_ref(), config.as_os_str()]);
+        // A test may have left a configuration that cannot be read.
+        let output = if by_config.status.success() {
+            by_config
+        } else {
+            self.run(["reset", "--yes", "--instance", &self.instance])
+        };
         if std::thread::panicking() {
             eprintln!("the testbed's folder is kept: {}", self.folder.display());
             eprintln!("{}", self.log());

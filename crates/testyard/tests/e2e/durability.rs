@@ -68,7 +68,10 @@ fn e2e_the_server_is_killed_at_every_stage() {
     bed.testbed().serve();
     let instance = bed.testbed().instance().to_owned();
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while testyard_testkit::leaks::find(Some(&instance)).iter().any(|left| left.starts_with("container") || left.starts_with("interface")) {
+    while testyard_testkit::leaks::find(Some(&instance))
+        .iter()
+        .any(|left| left.starts_with("container") || left.starts_with("interface"))
+    {
         assert!(std::time::Instant::now() < deadline, "{:?}", testyard_testkit::leaks::find(Some(&instance)));
         pause(100);
     }
@@ -114,7 +117,11 @@ fn e2e_the_machine_is_restarted() {
     let keys = bed.ssh("demo", "a", "cat /etc/ssh/ssh_host_ed25519_key.pub");
     let manifest_ports = |bed: &mut Bed| -> Vec<String> {
         let manifest = bed.manifest("demo");
-        manifest.split(" port=\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned)).collect()
+        manifest
+            .split(" port=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next().map(str::to_owned))
+            .collect()
     };
     let ports = manifest_ports(&mut bed);
 
@@ -126,7 +133,9 @@ fn e2e_the_machine_is_restarted() {
             let _ = std::process::Command::new("ip").args(["link", "delete", interface]).status();
         }
     }
-    let _ = std::process::Command::new("nft").args(["delete", "table", "inet", &format!("testyard_{instance}")]).status();
+    let _ = std::process::Command::new("nft")
+        .args(["delete", "table", "inet", &format!("testyard_{instance}")])
+        .status();
     std::fs::remove_dir_all(bed.testbed().folder().join("run")).expect("the run folder can be removed");
 
     engine.resume();

@@ -30,7 +30,7 @@ fn e2e_geni_lib_drives_a_slice() {
         .arg(&url)
         .arg(user.join("certificate.pem"))
         .arg(user.join("key.pem"))
-        .arg(dir.join("server/certificate.pem"))
+        .arg(dir.join("trusted/localhost.pem"))
         .arg(slice)
         .arg(&credential)
         .arg("urn:publicid:IDN+localhost+user+ann")
@@ -41,7 +41,17 @@ fn e2e_geni_lib_drives_a_slice() {
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}\n{}", bed.testbed().log());
-    for step in ["GetVersion", "ListResources", "Allocate", "Provision", "Status", "Describe", "SSH", "Renew", "Delete"] {
+    for step in [
+        "GetVersion",
+        "ListResources",
+        "Allocate",
+        "Provision",
+        "Status",
+        "Describe",
+        "SSH",
+        "Renew",
+        "Delete",
+    ] {
         assert!(out.contains(&format!("{step}: ok")), "{step} is missing in\n{out}");
     }
 }

@@ -12,12 +12,16 @@ fn e2e_from_an_rspec_to_ssh() {
     assert!(bed.status("demo").iter().all(|sliver| sliver["allocation"] == "geni_allocated"));
     bed.ok("am provision demo --wait");
     for node in ["left", "right"] {
-        assert_eq!(bed.ssh("demo", node, "hostname; id -un; sudo -n id -u").split_whitespace().collect::<Vec<_>>(), [
-            node, "ann", "0"
-        ]);
+        assert_eq!(
+            bed.ssh("demo", node, "hostname; id -un; sudo -n id -u").split_whitespace().collect::<Vec<_>>(),
+            [node, "ann", "0"]
+        );
     }
     let manifest = bed.manifest("demo");
-    assert!(manifest.contains("type=\"manifest\"") && manifest.contains("authentication=\"ssh-keys\""), "{manifest}");
+    assert!(
+        manifest.contains("type=\"manifest\"") && manifest.contains("authentication=\"ssh-keys\""),
+        "{manifest}"
+    );
     bed.ok("am delete demo");
     let (code, error) = bed.fails("am status demo");
     assert!(code == 1 && error.contains("12"), "{code} {error}");

@@ -17,7 +17,10 @@ fn e2e_slices_do_not_see_each_other() {
     bed.up("mine", &["a", "b"]);
     bed.up("yours", &["c"]);
     let (b, c) = (control_address(&mut bed, "mine", "b"), control_address(&mut bed, "yours", "c"));
-    assert!(bed.ssh_succeeds("mine", "a", &format!("ping -c 1 -W 2 {b}")), "nodes of a slice reach each other");
+    assert!(
+        bed.ssh_succeeds("mine", "a", &format!("ping -c 1 -W 2 {b}")),
+        "nodes of a slice reach each other"
+    );
     assert!(!bed.ssh_succeeds("mine", "a", &format!("ping -c 1 -W 2 {c}")), "slices are apart");
     let port = bed.manifest("yours");
     let port = port.split("port=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
@@ -46,8 +49,9 @@ fn e2e_further_ports_are_forwarded_and_in_the_manifest() {
     bed.ok(&format!("am up {file} --slice demo"));
     let manifest = bed.manifest("demo");
     let forward = manifest
-        .split("host_port=\"")
+        .split("<testyard:forward ")
         .nth(1)
+        .and_then(|rest| rest.split(" port=\"").nth(1))
         .and_then(|rest| rest.split('"').next())
         .unwrap_or_else(|| panic!("no forwarded port in {manifest}"));
     let port: u16 = forward.parse().unwrap();

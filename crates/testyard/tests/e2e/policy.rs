@@ -10,10 +10,20 @@ fn e2e_bad_requests_change_nothing_and_say_why() {
         ("broken", request(&["a"]).replace("</rspec>", "<rspec>"), "XML"),
         ("twice", request(&["a", "a"]), "a"),
         ("type", request(&["a"]).replace("docker-container", "docker_container"), "did you mean"),
-        ("foreign", request(&["a"]).replace("<node ", "<node component_manager_id=\"urn:publicid:IDN+localhost+authority+an\" "), "did you mean"),
+        (
+            "foreign",
+            request(&["a"])
+                .replace("<node ", "<node component_manager_id=\"urn:publicid:IDN+localhost+authority+an\" "),
+            "did you mean",
+        ),
         ("entities", format!("<!DOCTYPE r [<!ENTITY a 'b'>]>{}", request(&["a"])), "DOCTYPE"),
         ("exclusive", request(&["a"]).replace("\"false\"", "\"true\""), "exclusive"),
-        ("image", request_with(&[("a", "")]).replace("/></node>", "><disk_image name=\"$(touch /tmp/pwned)\"/></sliver_type></node>"), "image"),
+        (
+            "image",
+            request_with(&[("a", "")])
+                .replace("/></node>", "><disk_image name=\"$(touch /tmp/pwned)\"/></sliver_type></node>"),
+            "image",
+        ),
     ] {
         let file = bed.file(&format!("{name}.rspec"), &text);
         let (code, error) = bed.fails(&format!("am allocate demo {file}"));
@@ -37,7 +47,8 @@ fn e2e_full_hosts_say_what_is_free() {
 #[test]
 fn e2e_an_image_that_cannot_be_had_fails_within_seconds() {
     let mut bed = Bed::new();
-    let text = request(&["a"]).replace("/></node>", "><disk_image name=\"nowhere.invalid/none:1\"/></sliver_type></node>");
+    let text = request(&["a"])
+        .replace("/></node>", "><disk_image name=\"nowhere.invalid/none:1\"/></sliver_type></node>");
     let file = bed.file("none.rspec", &text);
     bed.ok(&format!("am allocate demo {file}"));
     let started = std::time::Instant::now();
@@ -74,7 +85,11 @@ fn e2e_a_new_configuration_is_read_on_sighup_and_keeps_state() {
     crate::support::run("kill", &["-HUP", &pid]);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !bed.ok("am list-resources --rspec").contains("now=\"true\"") {
-        assert!(std::time::Instant::now() < deadline, "the new capacity is not taken over\n{}", bed.testbed().log());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the new capacity is not taken over\n{}",
+            bed.testbed().log()
+        );
     }
     assert_eq!(bed.ssh("demo", "one", "hostname").trim(), "one");
     std::fs::write(&config, text.replace("capacity = 1", "capacity = \"many\"")).unwrap();
@@ -82,5 +97,6 @@ fn e2e_a_new_configuration_is_read_on_sighup_and_keeps_state() {
     while !bed.testbed().log().contains("capacity") {
         assert!(std::time::Instant::now() < deadline, "the mistake is not said\n{}", bed.testbed().log());
     }
+    std::fs::write(&config, text).unwrap();
     assert_eq!(bed.status("demo").len(), 1, "a bad configuration changes nothing");
 }

@@ -1,76 +1,70 @@
 //! Installs and executes.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::support::{Bed, request_with, run};
 
-/// A web server outside of the testbed, in a network namespace of its own with an address that nodes reach.
-struct Web {
-    namespace: String,
-    server: Option<Child>,
-    address: String,
-}
+/// A web server in Perl, which every Debian has: files of its folder, and 404.
+const SERVER: &str = r#"use IO::Socket::INET;
+my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 50, ReuseAddr => 1) or die $!;
+while (my $c = $s->accept) {
+  my $request = <$c>; while (my $line = <$c>) { last if $line =~ /^\r?$/ }
+  my ($name) = $request =~ m{^GET /([a-z.]+) }; my $file = "/srv/web/" . ($name // "");
+  if ($name && open(my $f, "<:raw", $file)) {
+    my $size = -s $file; binmode $c;
+    print $c "HTTP/1.1 200 OK\r\nContent-Length: $size\r\nConnection: close\r\n\r\n"; print $c $_ while <$f>;
+  } else { print $c "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" }
+  close $c;
+}"#;
 
-impl Web {
-    fn serve(bed: &mut Bed) -> Self {
-        let id = std::process::id();
-        let namespace = format!("tyweb{id}");
-        let (near, far) = (format!("tyw{id}"), format!("tyx{id}"));
-        let net = 1 + id % 250;
-        let address = format!("198.18.{net}.2");
-        let root = bed.testbed().folder().join("web");
-        fs::create_dir_all(&root).unwrap();
-        run("ip", &["netns", "add", &namespace]);
-        let mut web = Self { namespace: namespace.clone(), server: None, address: address.clone() };
-        run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &namespace]);
-        run("ip", &["address", "add", &format!("198.18.{net}.1/30"), "dev", &near]);
-        run("ip", &["link", "set", &near, "up"]);
-        run("ip", &["-n", &namespace, "address", "add", &format!("{address}/30"), "dev", &far]);
-        run("ip", &["-n", &namespace, "link", "set", &far, "up"]);
-        run("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
-        let server = Command::new("ip")
-            .args(["netns", "exec", &namespace, "python3", "-m", "http.server", "80", "--bind", &address, "--directory"])
-            .arg(&root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        web.server = Some(server);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while std::net::TcpStream::connect((address.as_str(), 80)).is_err() {
-            assert!(std::time::Instant::now() < deadline, "the web server does not answer");
-            std::thread::park_timeout(std::time::Duration::from_millis(30));
-        }
-        web
+/// Brings up a node that serves these files to the others of its slice; its address.
+fn serve(bed: &mut Bed, files: &[&Path]) -> String {
+    bed.up("demo", &["web"]);
+    bed.ssh("demo", "web", "sudo mkdir -p /srv/web && sudo chown ann /srv/web");
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = run("base64", &["-w0", &file.to_string_lossy()]);
+        bed.ssh("demo", "web", &format!("echo {} | base64 -d > /srv/web/{name}", text.trim()));
     }
+    let script = bed.file("server.pl", SERVER);
+    let text = run("base64", &["-w0", &script]);
+    bed.ssh("demo", "web", &format!("echo {} | base64 -d > server.pl", text.trim()));
+    bed.ssh("demo", "web", "sudo setsid perl server.pl > /dev/null 2>&1 < /dev/null &");
+    bed.ssh("demo", "web", "hostname -I").split_whitespace().next().unwrap().to_owned()
 }
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
+/// Waits until all services of the node have ended.
+fn wait_for_services(bed: &mut Bed, node: &str) -> Vec<serde_json::Value> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let sliver = bed.status("demo").into_iter().find(|sliver| sliver["client_id"] == node).unwrap();
+        let services = sliver["services"].as_array().cloned().unwrap_or_default();
+        if !services.is_empty() && services.iter().all(|service| service["state"] == "exited") {
+            return services;
         }
-        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
+        assert!(Instant::now() < deadline, "{services:#?}");
     }
 }
 
 #[test]
 fn e2e_installs_and_executes() {
     let mut bed = Bed::new();
-    let web = Web::serve(&mut bed);
     let root = bed.testbed().folder().join("web");
-    fs::create_dir_all(root.join("tree/inner")).unwrap();
-    fs::write(root.join("tree/inner/file"), "from the archive").unwrap();
-    let folder = |name: &str| root.join(name).to_string_lossy().into_owned();
-    let tree = folder("tree");
-    run("tar", &["-C", &tree, "-czf", &folder("a.tar.gz"), "inner"]);
-    run("tar", &["-C", &tree, "-cf", &folder("b.tar"), "inner"]);
-    run("python3", &["-c", "import shutil,sys; shutil.make_archive(sys.argv[1], 'zip', sys.argv[2])", &folder("c"), &tree]);
-    fs::write(root.join("script.sh"), "echo script").unwrap();
-    let address = &web.address;
+    let tree = root.join("tree");
+    fs::create_dir_all(tree.join("inner")).unwrap();
+    fs::write(tree.join("inner/file"), "from the archive").unwrap();
+    let files = ["a.tar.gz", "b.tar", "c.zip", "script.sh"].map(|name| root.join(name));
+    let path = |index: usize| files[index].to_string_lossy().into_owned();
+    let tree = tree.to_string_lossy().into_owned();
+    run("tar", &["-C", &tree, "-czf", &path(0), "inner"]);
+    run("tar", &["-C", &tree, "-cf", &path(1), "inner"]);
+    let zip = "import shutil,sys; shutil.make_archive(sys.argv[1][:-4], 'zip', sys.argv[2])";
+    run("python3", &["-c", zip, &path(2), &tree]);
+    fs::write(&files[3], "echo script").unwrap();
+    let address = serve(&mut bed, &files.each_ref().map(|file| file.as_path()));
+
     let inside = format!(
         "<services>\
          <install url=\"http://{address}/a.tar.gz\" install_path=\"/srv/a\"/>\
@@ -88,48 +82,40 @@ fn e2e_installs_and_executes() {
         assert_eq!(bed.ssh("demo", "one", &format!("cat {path}")), "from the archive", "{path}");
     }
     assert_eq!(bed.ssh("demo", "one", "cat /srv/script.sh"), "echo script");
-    let ended = |bed: &mut Bed| {
-        let sliver = bed.status("demo").remove(0);
-        sliver["services"].as_array().unwrap().iter().all(|service| service["state"] == "exited")
-    };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !ended(&mut bed) {
-        assert!(std::time::Instant::now() < deadline, "{:#?}", bed.status("demo"));
-    }
-    let services = bed.status("demo").remove(0)["services"].clone();
-    assert_eq!(services.as_array().unwrap().len(), 7, "{services:#?}");
+    let services = wait_for_services(&mut bed, "one");
+    assert_eq!(services.len(), 7, "{services:#?}");
     assert_eq!(services[4]["exit_code"], 3);
     assert_eq!(bed.ssh("demo", "one", "sudo cat /tmp/startup-1.status").trim(), "3");
     assert_eq!(bed.ssh("demo", "one", "sudo cat /tmp/startup-1.txt"), "from the archivea; b\n");
     assert!(bed.ssh("demo", "one", "sudo cat /tmp/startup-2.txt").starts_with('5'));
     assert!(bed.manifest("demo").contains("/tmp/startup-3.txt"));
 
-    bed.ok("am perform demo geni_restart --wait");
+    let sliver = bed.status("demo").into_iter().find(|sliver| sliver["client_id"] == "one").unwrap();
+    let urn = sliver["urn"].as_str().unwrap().to_owned();
+    bed.ok(&format!("am perform demo geni_restart --sliver {urn} --wait"));
     assert_eq!(bed.ssh("demo", "one", "sudo cat /root/ran").lines().count(), 1, "services run once per disk");
-    bed.ok("am perform demo geni_reload --wait");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !ended(&mut bed) {
-        assert!(std::time::Instant::now() < deadline);
-    }
-    assert_eq!(bed.ssh("demo", "one", "sudo cat /root/ran").lines().count(), 1, "a fresh disk runs them again");
+    bed.ok(&format!("am perform demo geni_reload --sliver {urn} --wait"));
+    wait_for_services(&mut bed, "one");
+    assert_eq!(
+        bed.ssh("demo", "one", "sudo cat /root/ran").lines().count(),
+        1,
+        "a fresh disk runs them again"
+    );
 }
 
 #[test]
 fn e2e_a_failed_install_is_said_and_ssh_stays_open() {
     let mut bed = Bed::new();
-    let web = Web::serve(&mut bed);
+    let address = serve(&mut bed, &[]);
     let inside = format!(
-        "<services><install url=\"http://{}/missing.tar.gz\" install_path=\"/srv\"/>\
-         <execute shell=\"sh\" command=\"touch /root/ran\"/></services>",
-        web.address
+        "<services><install url=\"http://{address}/missing.tar.gz\" install_path=\"/srv\"/>\
+         <execute shell=\"sh\" command=\"touch /root/ran\"/></services>"
     );
     let file = bed.file("bad.rspec", &request_with(&[("one", &inside)]));
-    bed.ok(&format!("am allocate demo {file}"));
-    bed.ok("am provision demo");
-    bed.wait("demo", "geni_failed");
-    let sliver = bed.status("demo").remove(0);
-    let error = sliver["error"].as_str().unwrap();
-    assert!(error.contains("missing.tar.gz") && error.contains("404"), "{error}");
+    let (code, error) = bed.fails(&format!("am up {file} --slice demo"));
+    assert!(code == 4 && error.contains("missing.tar.gz") && error.contains("404"), "{code} {error}");
+    let sliver = bed.status("demo").into_iter().find(|sliver| sliver["client_id"] == "one").unwrap();
+    assert_eq!(sliver["operational"], "geni_failed");
     assert!(!bed.ssh_succeeds("demo", "one", "sudo test -e /root/ran"));
     assert_eq!(bed.ssh("demo", "one", "hostname").trim(), "one");
 }

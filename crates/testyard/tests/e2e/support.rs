@@ -32,12 +32,6 @@ impl Bed {
         Self { testbed: Some(testbed) }
     }
 
-    /// A testbed that does not run yet.
-    pub(crate) fn idle(edit: impl FnOnce(String) -> String) -> Self {
-        needs::root();
-        Self { testbed: Some(Testbed::init(&program(), edit)) }
-    }
-
     pub(crate) fn testbed(&mut self) -> &mut Testbed {
         self.testbed.as_mut().expect("the testbed is there until the end")
     }

@@ -1,7 +1,8 @@
 """The life of a slice as a geni-lib user drives it, against a running Testyard.
 
-geni-lib's own AM API v3 calls are used where it has them (GetVersion, Allocate, Provision, PerformOperationalAction,
-Delete); for those that it lacks (ListResources, Status, Describe, Renew) its own transport. Requests are made and
+geni-lib's own AM API v3 calls are used where it has working ones (Allocate, Provision, PerformOperationalAction, Delete;
+GetVersion of its v2 module, since that of its v3 module fails before it sends anything); for those that it lacks
+(ListResources, Status, Describe, Renew) its own transport. Requests are made and
 manifests and advertisements read with geni-lib's classes.
 
 Arguments: URL, certificate, key, server CA, slice URN, slice credential, user URN, SSH public key file, SSH private key file.
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 
 from six.moves import xmlrpc_client
 
-from geni.minigcf import amapi3
+from geni.minigcf import amapi2, amapi3
 from geni.minigcf.util import _rpcpost
 from geni.rspec import pg, pgad, pgmanifest
 
@@ -54,7 +55,7 @@ def bad(step, reply):
     print(f"{step}: refused with {reply['code']['geni_code']}", flush=True)
 
 
-version = good("GetVersion", amapi3.getversion(URL, CA, CERT, KEY))
+version = good("GetVersion", amapi2.getversion(URL, CA, CERT, KEY))
 assert version["geni_api"] == 3 and version["geni_api_versions"]["3"], version
 manager = version["geni_urn"] if "geni_urn" in version else version["urn"]
 
