@@ -1,4 +1,4 @@
-//! How the program ends, for scripts. `testyard help exit-codes` is docs/reference/cli.md.
+//! How the program ends, for scripts (docs/reference/cli.md).
 
 use std::fmt::Display;
 use std::process::ExitCode;

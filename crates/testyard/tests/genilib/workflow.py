@@ -117,6 +117,6 @@ after = good("Status after Renew", call("Status", [slivers[0]], passed(), {}))
 assert [sliver["geni_expires"] for sliver in after["geni_slivers"]] == [end], after
 
 deleted = good("Delete", amapi3.delete(URL, CA, CERT, KEY, CREDS, [SLICE]))
-assert {sliver["geni_allocation_status"] for sliver in deleted["geni_slivers"]} == {"geni_unallocated"}
+assert {sliver["geni_allocation_status"] for sliver in deleted} == {"geni_unallocated"}
 bad("Status after Delete", call("Status", [SLICE], passed(), {}))
 print(json.dumps({"slivers": len(slivers)}))
