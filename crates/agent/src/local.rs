@@ -67,6 +67,8 @@ struct State {
     /// The runtimes have been listed once; what they did not show is not there.
     listed: bool,
     slices: HashMap<SliceId, SliceEntry>,
+    /// Slices that have no task, to be reported gone once nothing of them is found.
+    leaving: Vec<observed::Slice>,
     watchers: Vec<mpsc::UnboundedSender<observed::Slice>>,
 }
 
@@ -82,6 +84,9 @@ struct NodeEntry {
     seen: Option<observed::Node>,
     task: JoinHandle<()>,
 }
+
+/// How soon a sweep that failed is tried again.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
 type Shared = Arc<Mutex<State>>;
 
@@ -161,8 +166,27 @@ impl LocalHost {
         if entry.nodes.is_empty() {
             let gone = observed::Slice { slice: slice.slice, revision: slice.revision, nodes: Vec::new() };
             state.slices.remove(&slice.slice);
-            state.tell(&gone);
+            state.leaving.push(gone);
         }
+    }
+
+    /// Sweeps now, and again in the background until it succeeds.
+    async fn sweep_soon(&self) {
+        if sweep(&self.context, &self.state).await {
+            return;
+        }
+        let (context, state) = (Arc::clone(&self.context), Arc::clone(&self.state));
+        let retry = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_AGAIN).await;
+                if sweep(&context, &state).await {
+                    return;
+                }
+            }
+        });
+        let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        background.retain(|task| !task.is_finished());
+        background.push(retry);
     }
 
     fn spawn(&self, slice: SliceId, sliver: SliverId, wanted: Option<Wanted>, found: Found) -> NodeEntry {
@@ -213,16 +237,22 @@ impl Host for LocalHost {
         for sliver in records.into_keys() {
             self.context.ledger.forget(sliver);
         }
-        match listed {
-            Ok(_) => sweep(&self.context, &self.state).await,
-            Err(error) => tracing::warn!(error, "an engine does not answer; waiting for it"),
+        if let Err(error) = listed {
+            tracing::warn!(error, "an engine does not answer; waiting for it");
         }
+        self.sweep_soon().await;
         Ok(())
     }
 
     async fn apply(&self, slice: desired::Slice) -> Result<(), HostError> {
-        let mut state = lock(&self.state);
-        self.set(&mut state, slice, &mut HashMap::new());
+        let leaving = {
+            let mut state = lock(&self.state);
+            self.set(&mut state, slice, &mut HashMap::new());
+            !state.leaving.is_empty()
+        };
+        if leaving {
+            self.sweep_soon().await;
+        }
         Ok(())
     }
 
@@ -299,7 +329,11 @@ impl State {
 
 impl SliceEntry {
     fn observed(&self, slice: SliceId) -> observed::Slice {
-        let nodes = self.nodes.iter().filter_map(|(_, node)| node.seen.clone()).collect();
+        let seen = |(sliver, node): &(SliverId, NodeEntry)| {
+            // A node that is not in a report counts as gone, and what it holds is given to others.
+            node.seen.clone().unwrap_or_else(|| observed::Node::waiting(*sliver))
+        };
+        let nodes = self.nodes.iter().map(seen).collect();
         observed::Slice { slice, revision: self.revision, nodes }
     }
 }
@@ -375,6 +409,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
                         .collect()
                 };
                 wakes.iter().for_each(|wake| wake.notify_one());
+                // If it fails, another resync is on its way, or whoever asked for the sweep tries again.
                 sweep(&context, &state).await;
             }
         }
@@ -404,13 +439,31 @@ async fn list(context: &Context) -> Result<Vec<(RuntimeKind, NodeSeen)>, String>
     Ok(all)
 }
 
-/// Removes what carries this testbed's mark and nobody wants. Nothing, before the controller has said what it wants.
-async fn sweep(context: &Context, state: &Shared) {
-    let Ok(all) = list(context).await else { return };
+/// Removes what carries this testbed's mark and nobody wants, then reports the slices that nothing is left of. Nothing,
+/// before the controller has said what it wants. False if it has to be done again.
+async fn sweep(context: &Context, state: &Shared) -> bool {
+    let leaving = std::mem::take(&mut lock(state).leaving);
+    let clean = sweep_nodes(context, state).await && sweep_interfaces(context, state).await;
+    let mut state = lock(state);
+    if clean {
+        for gone in leaving {
+            state.tell(&gone);
+        }
+    } else {
+        state.leaving.extend(leaving);
+    }
+    clean
+}
+
+async fn sweep_nodes(context: &Context, state: &Shared) -> bool {
+    let Ok(all) = list(context).await else { return false };
     // The list is older than this look at the state: a node that is in the list and in no task has lost its task.
     let orphans: Vec<(RuntimeKind, NodeKey)> = {
         let mut state = lock(state);
         state.listed = true;
+        if !state.synced {
+            return false;
+        }
         let wanted = |key: &NodeKey| match state.node(key) {
             None => false,
             Some(node) => node
@@ -419,34 +472,47 @@ async fn sweep(context: &Context, state: &Shared) {
                 .as_ref()
                 .is_none_or(|wanted| key.disk >= wanted.node.disk || node.seen.is_none()),
         };
-        if !state.synced {
-            return;
-        }
         all.into_iter().filter(|(_, seen)| !wanted(&seen.key)).map(|(kind, seen)| (kind, seen.key)).collect()
     };
+    let mut clean = true;
     for (kind, key) in orphans {
         if let Some(runtime) = context.runtimes.get(&kind) {
-            remove_orphan(&**runtime, &key).await;
+            clean &= remove_orphan(&**runtime, &key).await;
         }
     }
-    match context.fabric.attached().await {
-        Ok(attached) => {
-            for attached in attached {
-                if lock(state).has_sliver(attached.sliver) {
-                    continue;
-                }
-                if let Err(error) = context.fabric.detach(attached.sliver).await {
-                    tracing::warn!(%error, "cannot remove an interface that nobody wants");
-                }
-            }
-        }
-        Err(error) => tracing::warn!(%error, "cannot look for interfaces that nobody wants"),
-    }
+    clean
 }
 
-async fn remove_orphan(runtime: &dyn Runtime, key: &NodeKey) {
+async fn sweep_interfaces(context: &Context, state: &Shared) -> bool {
+    let attached = match context.fabric.attached().await {
+        Ok(attached) => attached,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look for interfaces that nobody wants");
+            return false;
+        }
+    };
+    let mut clean = true;
+    for attached in attached {
+        if lock(state).has_sliver(attached.sliver) {
+            continue;
+        }
+        if let Err(error) = context.fabric.detach(attached.sliver).await {
+            tracing::warn!(%error, "cannot remove an interface that nobody wants");
+            clean = false;
+        }
+    }
+    clean
+}
+
+async fn remove_orphan(runtime: &dyn Runtime, key: &NodeKey) -> bool {
     match runtime.remove(key).await {
-        Ok(()) => tracing::info!(%key, "removed what nobody wants any more"),
-        Err(error) => tracing::warn!(%error, "cannot remove what nobody wants any more"),
+        Ok(()) => {
+            tracing::info!(%key, "removed what nobody wants any more");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot remove what nobody wants any more");
+            false
+        }
     }
 }

@@ -45,6 +45,26 @@ pub struct Node {
     pub timeline: Vec<Milestone>,
 }
 
+impl Node {
+    /// A node that nothing has been done about yet.
+    #[must_use]
+    pub const fn waiting(sliver: SliverId) -> Self {
+        Self {
+            sliver,
+            phase: Phase::Waiting,
+            boot: 0,
+            disk: 0,
+            accounts_revision: 0,
+            problem: None,
+            image: None,
+            pull: None,
+            program: ProgramState::None,
+            services: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+}
+
 /// How far a node has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

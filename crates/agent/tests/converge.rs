@@ -385,3 +385,30 @@ async fn what_cannot_work_says_so_at_once() {
     world.runtime.inject(Fault::of(Op::Create, FaultKind::Refused));
     world.start().await.until_phase(Phase::Failed).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_cannot_work_is_failed_and_not_for_ever_underway() {
+    let mut world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.runtime.inject(Fault::of(Op::Image, FaultKind::Refused));
+    world.change(&running, |slice| slice.nodes[0].disk = 1).await;
+    let seen = running.until_phase(Phase::Failed).await;
+    assert_eq!(seen.nodes[0].disk, 1, "the failure is about what was asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_is_gone_only_when_nothing_of_it_is_left() {
+    let mut world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    running.crash();
+    world.slice.nodes.clear();
+    world.runtime.inject(Fault::of(Op::Remove, FaultKind::Unreachable).times(2));
+    let config_slice = world.slice.clone();
+    let mut running = world.start().await;
+    running.host.sync(vec![config_slice]).await.unwrap();
+    let gone = running.until("gone", |slice| slice.nodes.is_empty()).await;
+    assert_eq!(gone.slice, world.slice.slice);
+    assert_eq!(world.runtime.nodes(), Vec::new(), "it was reported gone before it was");
+}

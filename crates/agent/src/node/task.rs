@@ -550,13 +550,16 @@ impl Task {
     fn publish(&mut self, wanted: &Wanted) {
         let node = &wanted.node;
         let (phase, problem) = stand(node, &self.facts, &self.doing);
-        let boot = self.facts.record.as_ref().and_then(|record| record.boot);
+        let record = self.facts.record.as_ref();
+        let boot = record.and_then(|record| record.boot);
+        // What was given up is what was asked for, however far it came.
+        let given_up = self.facts.given_up.as_ref().is_some_and(|(attempt, _)| *attempt == Attempt::of(node));
         let report = self.doing.heard.report.as_ref();
         let seen = observed::Node {
             sliver: self.sliver,
             phase,
-            boot: boot.map_or(node.boot, |boot| boot.counter),
-            disk: self.facts.record.as_ref().map_or(node.disk, |record| record.disk),
+            boot: if given_up { node.boot } else { boot.map_or(node.boot, |boot| boot.counter) },
+            disk: if given_up { node.disk } else { record.map_or(node.disk, |record| record.disk) },
             accounts_revision: self.accounts_done,
             problem,
             image: self.image.as_ref().map(|image| observed::ImageSeen {
