@@ -391,8 +391,13 @@ async fn a_reload_that_cannot_work_is_failed_and_not_for_ever_underway() {
     let mut world = World::new(1);
     let mut running = world.start().await;
     running.until_phase(Phase::Ready).await;
-    world.runtime.inject(Fault::of(Op::Image, FaultKind::Refused));
-    world.change(&running, |slice| slice.nodes[0].disk = 1).await;
+    world.runtime.only_added_images();
+    world
+        .change(&running, |slice| {
+            slice.nodes[0].disk = 1;
+            slice.nodes[0].image = "nowhere:1".parse().unwrap();
+        })
+        .await;
     let seen = running.until_phase(Phase::Failed).await;
     assert_eq!(seen.nodes[0].disk, 1, "the failure is about what was asked for");
 }
