@@ -1,16 +1,15 @@
 //! `testyard serve`: puts the rooms together and runs them until it is told to end.
 //!
 //! ```text
-//!  am (TLS, XML-RPC) ─► front ─► controller ─► store
-//!                                    │  ▲
-//!                                    ▼  │
-//!                                  local host ─► Docker Engine, fabric
+//!  am (TLS, XML-RPC) ─► controller ─► store
+//!                          │  ▲
+//!                          ▼  │
+//!                        local host ─► Docker Engine, fabric
 //! ```
 //!
 //! SIGHUP reads the configuration again; certificates and trusted roots are looked at by themselves. SIGTERM and SIGINT
 //! end the server: running calls are finished, nodes run on, and the next start finds them.
 
-mod front;
 mod lock;
 mod log;
 mod notify;
@@ -25,7 +24,7 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use jiff::Timestamp;
 use testyard_agent::{Host, LocalHost, LocalHostConfig};
-use testyard_am::{AmService, AmSettings, TlsFiles};
+use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
 use testyard_fabric::{Fabric, LinuxFabric, fake::FakeFabric};
 use testyard_model::sliver_type::RuntimeKind;
@@ -94,8 +93,8 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         Controller::open(store, translate::controller(&settings)?, hosts, Arc::new(SystemClock)).await?;
 
     let am_settings = Arc::new(ArcSwap::from_pointee(translate::am(&settings)?));
-    let door = Arc::new(front::Door(Arc::clone(&controller)));
-    let service = AmService::new(door, Arc::clone(&trust), Arc::clone(&am_settings));
+    let testbed: Arc<dyn Testbed> = Arc::clone(&controller) as _;
+    let service = AmService::new(testbed, Arc::clone(&trust), Arc::clone(&am_settings));
     let shutdown = CancellationToken::new();
     let mut servers = JoinSet::new();
     for listener in listeners {
