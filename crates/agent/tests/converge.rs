@@ -1,5 +1,7 @@
 //! The converger on the fake runtime and the fake fabric: whatever happens, the next pass makes it so.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! Every test has a testbed of its own with its own mark, and demands that nothing is left when it is gone.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
 mod durability;
 mod genilib;
 mod lifecycle;
