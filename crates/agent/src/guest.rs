@@ -12,8 +12,11 @@ use testyard_runtime::{GuestListener, GuestStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A flood is slowed to this much per message and connection.
+/// A flood is slowed to this much per connection and per message.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// A report that is longer than honest ones costs its sender this much more for each kilobyte.
+const PAUSE_PER_KILOBYTE: Duration = Duration::from_millis(1);
 
 /// Who connects must say who it is within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +113,10 @@ async fn converse(
     }
     let listen = async {
         while let Ok(message) = read_async::<FromGuest>(&mut reader).await {
+            let mut pause = PAUSE;
             if let FromGuest::Report(report) = message {
+                let length = report.services.iter().map(|service| 64 + service.detail.len()).sum::<usize>();
+                pause += PAUSE_PER_KILOBYTE * u32::try_from(length >> 10).unwrap_or(u32::MAX);
                 let report = report.bounded();
                 hear.send_if_modified(|heard| {
                     let new = heard.report.as_ref() != Some(&report);
@@ -118,7 +124,7 @@ async fn converse(
                     new
                 });
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
     };
     let speak = async {

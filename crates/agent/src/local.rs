@@ -170,6 +170,12 @@ impl LocalHost {
         }
     }
 
+    /// The runtime of a node of which only the record is known, as far as there is but one real one.
+    fn only_runtime(&self) -> Option<RuntimeKind> {
+        let mut kinds = self.context.runtimes.keys().copied();
+        kinds.clone().find(|kind| *kind != RuntimeKind::Fake).or_else(|| kinds.next())
+    }
+
     /// Sweeps now, and again in the background until it succeeds.
     async fn sweep_soon(&self) {
         if sweep(&self.context, &self.state).await {
@@ -213,6 +219,24 @@ impl Host for LocalHost {
                 found.entry(node.sliver).or_default().record = records.remove(&node.sliver);
             }
         }
+        // Nodes that are to go and were not yet gone when the agent ended get a task that removes them; until then
+        // their slices are reported with them, so that nobody else is given what they hold.
+        let mut leaving: Vec<(SliceId, SliverId, Found)> = Vec::new();
+        for (kind, seen) in listed.as_deref().unwrap_or_default() {
+            let wanted =
+                slices.iter().any(|slice| slice.nodes.iter().any(|node| node.sliver == seen.key.sliver));
+            if !wanted && let Some(mut found) = found.remove(&seen.key.sliver) {
+                found.record = records.remove(&seen.key.sliver);
+                found.runtime = Some(*kind);
+                leaving.push((seen.key.slice, seen.key.sliver, found));
+            }
+        }
+        for (sliver, record) in std::mem::take(&mut records) {
+            // The engine does not answer, or has forgotten it; the interface may still be there.
+            let found = Found { runtime: self.only_runtime(), record: Some(record), ..Found::default() };
+            let slice = found.record.as_ref().map(|record| record.slice);
+            leaving.extend(slice.map(|slice| (slice, sliver, found)));
+        }
         {
             let mut state = lock(&self.state);
             state.listed = listed.is_ok();
@@ -229,13 +253,18 @@ impl Host for LocalHost {
                     });
                 }
             }
+            for (slice, sliver, found) in leaving {
+                let revision =
+                    slices.iter().find(|of| of.slice == slice).map_or(Revision(0), |of| of.revision);
+                let node = self.spawn(slice, sliver, None, found);
+                let entry =
+                    state.slices.entry(slice).or_insert_with(|| SliceEntry { revision, nodes: Vec::new() });
+                entry.nodes.push((sliver, node));
+            }
             for slice in slices {
                 self.set(&mut state, slice, &mut found);
             }
             state.synced = true;
-        }
-        for sliver in records.into_keys() {
-            self.context.ledger.forget(sliver);
         }
         if let Err(error) = listed {
             tracing::warn!(error, "an engine does not answer; waiting for it");

@@ -419,3 +419,62 @@ async fn a_slice_is_gone_only_when_nothing_of_it_is_left() {
     assert_eq!(gone.slice, world.slice.slice);
     assert_eq!(world.runtime.nodes(), Vec::new(), "it was reported gone before it was");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_is_not_the_last() {
+    let world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.runtime.inject(Fault::of(Op::List, FaultKind::Unreachable).times(3));
+    assert!(world.runtime.kill(&world.key(0), 1, false));
+    running.until("noticed", |slice| slice.nodes[0].phase != Phase::Ready).await;
+    running.until_phase(Phase::Ready).await;
+    assert_eq!(world.runtime.node(&world.key(0)).unwrap().boots, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_a_message_holds_is_said() {
+    let mut world = World::new(1);
+    let command = "x".repeat(64 << 10);
+    let execute = testyard_model::topology::Execute { shell: testyard_model::topology::Shell::Sh, command };
+    world.slice.nodes[0].services.executes = vec![execute; 80];
+    let mut running = world.start().await;
+    let seen = running.until_phase(Phase::Failed).await;
+    assert!(seen.nodes[0].problem.as_ref().unwrap().contains("too much"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_removed_from_the_host_is_fetched_again() {
+    let mut world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.change(&running, |slice| slice.nodes[0].power = desired::Power::Off).await;
+    running.until_phase(Phase::Stopped).await;
+    let asked = world.runtime.calls(Op::Image);
+    world.runtime.inject(Fault::of(Op::Create, FaultKind::Failed).times(1));
+    world
+        .change(&running, |slice| {
+            slice.nodes[0].disk = 1;
+            slice.nodes[0].power = desired::Power::On;
+        })
+        .await;
+    running.until_phase(Phase::Ready).await;
+    assert_eq!(world.runtime.calls(Op::Image), asked + 2, "each try to make it looks at the image");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_leaving_is_in_reports_until_it_is_gone() {
+    let mut world = World::new(2);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    running.crash();
+    let key = world.key(1);
+    world.slice.nodes.truncate(1);
+    world.slice.revision = Revision(9);
+    world.runtime.inject(Fault::of(Op::Remove, FaultKind::Unreachable).times(2));
+    let mut running = world.start().await;
+    let seen =
+        running.until("rid of it", |slice| slice.revision == Revision(9) && slice.nodes.len() == 1).await;
+    assert_eq!(seen.nodes[0].sliver, world.slice.nodes[0].sliver);
+    assert!(world.runtime.node(&key).is_none(), "it was reported gone before it was");
+}

@@ -14,8 +14,8 @@ use crate::state::Seen;
 /// The form of the `seen` columns.
 pub(crate) const SEEN_VERSION: u32 = 1;
 
-/// The pause after a write that failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a write, in which more comes together: a node that reports without end must not keep the writer busy.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Slivers of which something new is known.
 #[derive(Debug, Default)]
@@ -43,9 +43,8 @@ impl Core {
     pub(crate) async fn keep(self: std::sync::Arc<Self>) {
         loop {
             self.keeper.wake.notified().await;
-            if !self.keep_marked().await {
-                tokio::time::sleep(PAUSE).await;
-            }
+            self.keep_marked().await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

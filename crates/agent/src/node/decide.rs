@@ -90,9 +90,9 @@ pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> 
     match facts.disks.get(&desired.disk) {
         Some(PowerSeen::Running(running)) => {
             let booted = record.and_then(|record| record.boot);
-            // A boot without a time is one that the agent began and did not see the end of: this one.
-            let known = booted.filter(|boot| boot.since.is_none_or(|since| since == running.since));
-            if off || known.is_some_and(|boot| boot.counter < desired.boot) {
+            // Somebody else may have started this run, but nobody can have booted it for a counter that the newest
+            // boot of the agent had not reached; that one is written down before it begins.
+            if off || booted.is_some_and(|boot| boot.counter < desired.boot) {
                 Step::Stop
             } else if given_up {
                 Step::Rest
@@ -205,6 +205,16 @@ mod tests {
         let mut facts = Facts { record: record(0, 1, None), ..Facts::default() };
         facts.disks.insert(0, running(7));
         assert_eq!(decide(&desired, &facts, at(9)), Step::Listen);
+    }
+
+    #[test]
+    fn a_restart_is_done_also_if_somebody_else_has_started_the_node() {
+        let mut desired = desired_node();
+        let mut facts = Facts { record: record(0, 0, Some(5)), ..Facts::default() };
+        facts.disks.insert(0, running(7));
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Listen);
+        desired.boot = 1;
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Stop);
     }
 
     #[test]

@@ -31,6 +31,9 @@ use crate::observed::{self, Milestone, Phase, Stage};
 /// A guest that has not said hello this long after its node's start is called silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How soon the runtime is asked again after it could not be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What all nodes of a host share.
 pub(crate) struct Context {
     pub(crate) runtimes: HashMap<RuntimeKind, Arc<dyn Runtime>>,
@@ -81,6 +84,8 @@ pub(crate) struct Task {
     kind: Option<RuntimeKind>,
     /// Whether the runtime has been asked what it has of this node.
     known: bool,
+    /// The last look failed: what is known may be old.
+    blind: bool,
     facts: Facts,
     /// What is tried now; deaths and giving up are counted for one attempt.
     attempt: Option<Attempt>,
@@ -129,6 +134,7 @@ impl Task {
             wake,
             kind: found.runtime,
             known: found.known,
+            blind: false,
             facts,
             attempt: None,
             attachment: None,
@@ -164,7 +170,7 @@ impl Task {
                     Err(retry) => Some(retry),
                 },
             };
-            if !self.wait(retry).await {
+            if !self.wait(self.soon(retry)).await {
                 return;
             }
         }
@@ -207,6 +213,14 @@ impl Task {
         true
     }
 
+    /// When to come back: soon, if the runtime could not be asked the last time.
+    fn soon(&self, retry: Option<Duration>) -> Option<Duration> {
+        match (retry, self.blind) {
+            (retry, false) => retry,
+            (retry, true) => Some(retry.map_or(LOOK_AGAIN, |retry| retry.min(LOOK_AGAIN))),
+        }
+    }
+
     /// Takes steps until the node rests. Says when to try again if one failed.
     async fn converge(&mut self, wanted: &Wanted) -> Option<Duration> {
         if !self.known {
@@ -230,7 +244,9 @@ impl Task {
             let step = decide(&wanted.node, &self.facts, (self.context.now)());
             if step == Step::Rest {
                 self.doing.step = None;
-                self.tell(wanted);
+                if let Err(reason) = self.tell(wanted) {
+                    self.facts.given_up = Some((attempt, reason));
+                }
                 self.hear();
                 self.publish(wanted);
                 return None;
@@ -283,6 +299,8 @@ impl Task {
                     limits: node.limits,
                     privileges: node.privileges.clone(),
                 };
+                // Whatever fails may fail because the image is gone or has changed: the next try looks at it again.
+                self.facts.image_ready = false;
                 runtime.create(&spec).await?;
                 self.reached(Stage::Created);
                 let record = Record {
@@ -381,8 +399,16 @@ impl Task {
         self.remember(begun.clone());
         self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
         self.fresh_conversation();
-        self.tell(wanted);
-        let running = runtime.start(&key).await?;
+        self.tell(wanted).map_err(Setback::Final)?;
+        let running = match runtime.start(&key).await {
+            Ok(running) => running,
+            Err(error) => {
+                // It may have run for a moment: what cannot stay up must not be started for ever.
+                self.facts.deaths.push((self.context.now)());
+                self.look().await;
+                return Err(error.into());
+            }
+        };
         self.reached(Stage::Started);
         let boot = Some(Boot { counter: node.boot, since: Some(running.since) });
         self.remember(Record { boot, timeline: self.timeline.clone(), ..begun });
@@ -423,8 +449,11 @@ impl Task {
     }
 
     /// Tells the guest what the inside should be, if that is news.
-    fn tell(&mut self, wanted: &Wanted) {
-        let (Some(conversation), Some(image)) = (&self.conversation, &self.image) else { return };
+    ///
+    /// # Errors
+    /// If it is more than a message can hold; the guest keeps what it was told before.
+    fn tell(&mut self, wanted: &Wanted) -> Result<(), String> {
+        let (Some(conversation), Some(image)) = (&self.conversation, &self.image) else { return Ok(()) };
         let go = self.facts.attached.is_some() && self.facts.attached == self.running_since(wanted.node.disk);
         let domain = format!("{}.{}", wanted.slice_name.to_lowercase(), self.context.domain);
         let servers = &self.context.name_servers;
@@ -436,10 +465,18 @@ impl Task {
             // Counting from the clock keeps revisions growing over restarts of the agent.
             desired.revision =
                 u64::try_from((self.context.now)().as_millisecond()).unwrap_or(0).max(last + 1);
+            if let Err(error) = guest::encode(&desired) {
+                return Err(format!(
+                    "what is asked for inside the node is too much ({error}, at most {} are possible): shorten its \
+                     services, or the users' keys",
+                    guest::MAX_MESSAGE
+                ));
+            }
             conversation.tell(desired.clone());
             self.told = Some(desired);
             self.told_accounts = wanted.node.accounts_revision;
         }
+        Ok(())
     }
 
     fn hear(&mut self) {
@@ -449,6 +486,9 @@ impl Task {
             self.silent_from = None;
             self.doing.silent = false;
             self.reached(Stage::GuestUp);
+        }
+        if let (Some(report), Some(told)) = (&mut self.doing.heard.report, &self.told) {
+            report.services.truncate(told.installs.len() + told.executes.len());
         }
         let Some(report) = self.doing.heard.report.clone() else { return };
         let current = self.told.as_ref().is_some_and(|told| told.revision == report.revision);
@@ -499,6 +539,7 @@ impl Task {
             }
         }
         self.known |= answered;
+        self.blind = !answered;
     }
 
     fn saw(&mut self, disk: u32, power: PowerSeen) {

@@ -377,13 +377,19 @@ fn limits(section: &Section<'_>) -> Limits {
     limits
 }
 
+/// Link-local addresses, and the one that a cloud uses with IPv6.
+const METADATA: [&str; 2] = ["169.254.0.0/16", "fd00:ec2::254/128"];
+
 fn network(section: &Section<'_>) -> Network {
     let network = Network {
         ipv4: section.parsed("ipv4").unwrap_or_else(|| "10.77.0.0/16".parse().expect("a network")),
         ipv6: section.parsed("ipv6"),
         ipv6_proxy: section.get("ipv6_proxy").unwrap_or(false),
         name_servers: section.list("name_servers").unwrap_or_default(),
-        denied: section.list("denied").unwrap_or_default(),
+        denied: section.list("denied").unwrap_or_else(|| {
+            // Where clouds give a machine its credentials.
+            METADATA.iter().map(|network| network.parse().expect("a network")).collect()
+        }),
     };
     if network.ipv4.prefix_len() > 29 {
         section.refuse("ipv4", format!("{} has no room for nodes: use a /29 or wider", network.ipv4));
