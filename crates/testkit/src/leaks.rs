@@ -6,8 +6,11 @@ use std::process::{Command, Stdio};
 
 /// Everything on this machine that carries the mark of Testyard, or of one instance of it, one line each.
 ///
-/// Looked at: containers of the engine, interfaces, tables of packet rules, chains, processes of the guest, and
-/// folders below /run.
+/// Looked at: containers of the machine's engine, interfaces, tables of packet rules, chains, and, if no instance is
+/// given, processes of the guest, whatever engine they were of.
+///
+/// # Panics
+/// If a program that is there cannot be asked.
 #[must_use]
 pub fn find(instance: Option<&str>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -36,9 +39,14 @@ pub fn assert_none(instance: &str) {
     }
 }
 
+/// What a program prints; one that fails must not look like one that finds nothing.
 fn output(program: &str, arguments: &[&str]) -> String {
-    match Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+    match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => {
+            panic!("{program} {arguments:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr))
+        }
+        // Nothing was made with what is not there.
         Err(_) => String::new(),
     }
 }

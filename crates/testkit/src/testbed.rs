@@ -89,19 +89,23 @@ impl Testbed {
         listener.local_addr().expect("a bound socket has an address").port()
     }
 
+    /// The program, to be run for this testbed.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("TESTYARD_DIR", self.dir())
+            // Known hosts of slices of one name would mix up in one cache.
+            .env("XDG_CACHE_HOME", self.folder.join("cache"));
+        command
+    }
+
     /// Runs the program to its end.
     ///
     /// # Panics
     /// If it cannot be started.
     pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
-        Command::new(&self.program)
-            .args(arguments)
-            .env("TESTYARD_DIR", self.dir())
-            // Known hosts of slices of one name would mix up in one cache.
-            .env("XDG_CACHE_HOME", self.folder.join("cache"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("the program can be started")
+        self.command().args(arguments).stdin(Stdio::null()).output().expect("the program can be started")
     }
 
     /// Runs the program to its end and demands success; what it printed.

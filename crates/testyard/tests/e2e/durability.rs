@@ -1,5 +1,7 @@
 //! What survives what: the program, the engine and the machine end at every stage of a slice's life.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use testyard_testkit::engine::Engine;
@@ -44,10 +46,32 @@ fn e2e_the_server_is_killed_at_every_stage() {
     bed.ssh("demo", "a", "echo kept > kept; sync");
 
     // Ready: nodes run on, and an open session too.
+    let mut session = bed.testbed().command();
+    session.args(["am", "ssh", "demo", "a", "--", "echo open; read line; echo got $line"]);
+    let mut session = session.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(session.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "open");
     bed.testbed().kill();
     bed.testbed().serve();
     bed.wait("demo", "geni_ready");
     assert_eq!(bed.ssh("demo", "a", "cat kept").trim(), "kept");
+    session.stdin.take().unwrap().write_all(b"word\n").unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "got word");
+    assert!(session.wait().unwrap().success());
+
+    // While it is stopped and renewed.
+    for moment in [0, 100] {
+        bed.ok("am perform demo geni_stop");
+        bed.ok("am renew demo +2h");
+        let end = bed.status("demo")[0]["expires"].clone();
+        pause(moment);
+        bed.testbed().kill();
+        bed.testbed().serve();
+        bed.wait("demo", "geni_notready");
+        assert_eq!(bed.status("demo")[0]["expires"], end);
+        bed.ok("am perform demo geni_start");
+        bed.wait("demo", "geni_ready");
+    }
 
     // While it is restarted, and while it is reloaded.
     for (action, kept) in [("geni_restart", true), ("geni_reload", false)] {
@@ -93,6 +117,21 @@ fn e2e_the_engine_is_killed_at_every_stage() {
     bed.ssh("demo", "a", "echo kept > kept; sync");
     engine.kill();
     engine.resume();
+    bed.wait("demo", "geni_ready");
+    assert_eq!(bed.ssh("demo", "a", "cat kept").trim(), "kept");
+
+    // While it is restarted, and while it is stopped.
+    bed.ok("am perform demo geni_restart");
+    pause(150);
+    engine.kill();
+    engine.resume();
+    bed.wait("demo", "geni_ready");
+    bed.ok("am perform demo geni_stop");
+    pause(50);
+    engine.kill();
+    engine.resume();
+    bed.wait("demo", "geni_notready");
+    bed.ok("am perform demo geni_start");
     bed.wait("demo", "geni_ready");
     assert_eq!(bed.ssh("demo", "a", "cat kept").trim(), "kept");
 

@@ -158,3 +158,38 @@ fn e2e_a_containers_death_shows_within_two_seconds() {
     bed.ok("am perform demo geni_reload --wait");
     assert_eq!(bed.ssh("demo", "one", "hostname").trim(), "one");
 }
+
+#[test]
+fn e2e_delete_leaves_nothing() {
+    let mut bed = Bed::new();
+    bed.up("demo", &["one", "two"]);
+    bed.ok("am perform demo geni_reload --wait");
+    let slivers: Vec<String> =
+        bed.status("demo").iter().map(|sliver| sliver["urn"].as_str().unwrap().to_owned()).collect();
+    bed.ok("am delete demo");
+    let instance = bed.testbed().instance().to_owned();
+    let folder = bed.testbed().folder().to_owned();
+    let entries = |path: &str| std::fs::read_dir(folder.join(path)).into_iter().flatten().count();
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let found = testyard_testkit::leaks::find(Some(&instance));
+        // The table and the chain are the testbed's; what is in them for a sliver carries the sliver's id.
+        let mut left: Vec<String> = found
+            .into_iter()
+            .filter(|line| line.starts_with("container") || line.starts_with("interface"))
+            .collect();
+        let rules = crate::support::run("nft", &["list", "table", "inet", &format!("testyard_{instance}")]);
+        let ids = slivers.iter().filter_map(|urn| urn.rsplit('+').next());
+        left.extend(ids.filter(|id| rules.contains(*id)).map(|id| format!("rules of {id}")));
+        for path in ["run/nodes", "state/host"] {
+            if entries(path) > 0 {
+                left.push(format!("{} entries in {path}", entries(path)));
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "left after Delete, without any reset: {left:#?}");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}

@@ -30,7 +30,7 @@ fn e2e_slices_do_not_see_each_other() {
 }
 
 #[test]
-fn e2e_nodes_reach_the_world_by_name() {
+fn e2e_nodes_have_names_and_a_resolver() {
     let mut bed = Bed::new();
     bed.up("demo", &["one"]);
     let resolved = bed.ssh("demo", "one", "cat /etc/resolv.conf");
@@ -76,7 +76,17 @@ fn e2e_a_flushed_firewall_is_mended() {
     let table = format!("testyard_{}", bed.testbed().instance());
     crate::support::run("nft", &["delete", "table", "inet", &table]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !bed.ssh_succeeds("demo", "one", "true") {
+    let there = || {
+        std::process::Command::new("nft")
+            .args(["list", "table", "inet", &table])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    while !there() {
         assert!(Instant::now() < deadline, "the rules were not mended\n{}", bed.testbed().log());
+        std::thread::park_timeout(Duration::from_millis(20));
     }
+    assert!(bed.ssh_succeeds("demo", "one", "true"));
 }
