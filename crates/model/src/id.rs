@@ -141,7 +141,7 @@ macro_rules! short_name {
 /// A name in the configuration that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name:?} is not a {what}: use a letter, then letters, digits and hyphens, all lower case, at most {max}"
+    "{name:?} is no {what}: use a letter, then letters, digits and hyphens, all lower case, at most {max}"
 )]
 pub struct BadName {
     what: &'static str,
@@ -172,5 +172,11 @@ mod tests {
         for bad in ["", "1a", "A", "a_b", "a-", "a b", "../x", "abcdefghijklm"] {
             assert!(bad.parse::<Instance>().is_err(), "{bad:?}");
         }
+        let texts = [
+            "A".parse::<HostName>().unwrap_err().to_string(),
+            "A".parse::<Instance>().unwrap_err().to_string(),
+        ];
+        assert!(texts[0].starts_with("\"A\" is no host name: use a letter"), "{texts:?}");
+        assert!(texts[1].starts_with("\"A\" is no instance name: use a letter"), "{texts:?}");
     }
 }
