@@ -360,6 +360,10 @@ async fn services_and_timeline() {
         (service.get("exit_code"), service.get("number")),
         (Some(&Value::from(3)), Some(&Value::from(1)))
     );
+    assert_eq!(
+        (text(service, "log"), text(service, "status")),
+        ("/tmp/startup-1.txt".to_owned(), "/tmp/startup-1.status".to_owned())
+    );
     let timeline = sliver.get("testyard_timeline").and_then(Value::as_array).unwrap();
     assert_eq!(text(&timeline[0], "what"), "allocated");
     assert_eq!(text(&timeline[1], "what"), "host: ssh_up");

@@ -165,8 +165,14 @@ pub struct ServiceStatus {
     pub what: String,
     /// `waiting`, `running`, `exited`, `signalled`, `failed`, `interrupted`.
     pub state: String,
-    /// Its exit status, once it has ended.
+    /// Its exit status, once it has ended by itself.
     pub exit_code: Option<i64>,
+    /// The signal that ended it.
+    pub signal: Option<i64>,
+    /// The file in the node with the output of an execute.
+    pub log: String,
+    /// The file in the node with the exit status of an execute.
+    pub status: String,
     /// The end of its output, or why it failed.
     pub detail: String,
 }
@@ -208,6 +214,9 @@ impl ServiceStatus {
             what: text(value, "what"),
             state: text(value, "state"),
             exit_code: value.get("exit_code").and_then(Value::as_int),
+            signal: value.get("signal").and_then(Value::as_int),
+            log: text(value, "log"),
+            status: text(value, "status"),
             detail: text(value, "detail"),
         }
     }
@@ -292,5 +301,29 @@ mod tests {
             "urn:x"
         );
         assert!(slivers_of("Delete", &Value::Bool(true)).is_err());
+    }
+
+    #[test]
+    fn all_that_is_told_of_a_service() {
+        let told = Value::members([
+            ("kind", Value::from("execute")),
+            ("number", Value::from(1)),
+            ("what", Value::from("sleep 9")),
+            ("state", Value::from("signalled")),
+            ("signal", Value::from(15)),
+            ("detail", Value::from("")),
+            ("log", Value::from("/tmp/startup-1.txt")),
+            ("status", Value::from("/tmp/startup-1.status")),
+        ]);
+        let sliver = Value::members([("testyard_services", Value::Array(vec![told]))]);
+        let slivers = slivers_of("Status", &Value::Array(vec![sliver])).unwrap_or_else(|e| panic!("{e}"));
+        let json = serde_json::to_value(&slivers.slivers[0].services[0]).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "kind": "execute", "number": 1, "what": "sleep 9", "state": "signalled", "exit_code": null,
+                "signal": 15, "log": "/tmp/startup-1.txt", "status": "/tmp/startup-1.status", "detail": "",
+            })
+        );
     }
 }

@@ -110,8 +110,10 @@ fn service(report: &ServiceReport, asked: &Services) -> Value {
             if let Some(execute) = asked.executes.get(index as usize) {
                 members.push(("what", Value::text(execute.command.as_str())));
             }
-            members.push(("log", Value::text(execute_log(index as usize))));
-            members.push(("status", Value::text(execute_status(index as usize))));
+            // Files are numbered like commands, from 1.
+            let file = index as usize + 1;
+            members.push(("log", Value::text(execute_log(file))));
+            members.push(("status", Value::text(execute_status(file))));
         }
     }
     match report.state {

@@ -1,36 +1,39 @@
 //! Answers as tables.
 
-use comfy_table::Table;
+use comfy_table::{ColumnConstraint, Table, Width};
 use testyard_am::client::{ServiceStatus, Sliver, Slivers, Version};
 
 use super::manifest::Login;
 use crate::print;
 
+/// Room for `/tmp/startup-10.txt` and the blanks around it.
+const LOG_WIDTH: u16 = 21;
+
 /// A version.
 pub(super) fn version(version: &Version) {
-    println!("AM API      {}", version.api);
+    say!("AM API      {}", version.api);
     if let Some(urn) = &version.urn {
-        println!("URN         {urn}");
+        say!("URN         {urn}");
     }
     for (number, url) in &version.urls {
-        println!("version {number}   {url}");
+        say!("version {number}   {url}");
     }
     for (what, rspecs) in [("requests", &version.request_rspecs), ("adverts", &version.ad_rspecs)] {
         let all: Vec<String> =
             rspecs.iter().map(|rspec| format!("{} {}", rspec.kind, rspec.version)).collect();
-        println!("{what:11} {}", all.join(", "));
+        say!("{what:11} {}", all.join(", "));
     }
-    println!("credentials {}", version.credentials.join(", "));
-    println!("allocate    {}", version.allocate);
+    say!("credentials {}", version.credentials.join(", "));
+    say!("allocate    {}", version.allocate);
 }
 
 /// Slivers, with what is wrong and what they run below.
 pub(super) fn slivers(slivers: &Slivers) {
     for warning in &slivers.warnings {
-        eprintln!("testyard: warning: {warning}");
+        remark!("testyard: warning: {warning}");
     }
     if slivers.slivers.is_empty() {
-        println!("no slivers");
+        say!("no slivers");
         return;
     }
     let mut table = print::table(&["node", "allocation", "operation", "expires", "progress"]);
@@ -45,22 +48,26 @@ pub(super) fn slivers(slivers: &Slivers) {
     }
     print::show(&table);
     for sliver in slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty()) {
-        println!("{}: {}", name(sliver), sliver.error);
+        say!("{}: {}", name(sliver), sliver.error);
     }
     if slivers.slivers.iter().any(|sliver| !sliver.services.is_empty()) {
-        println!();
+        say!();
         print::show(&services(slivers));
     }
 }
 
 fn services(slivers: &Slivers) -> Table {
-    let mut table = print::table(&["node", "service", "state", "what"]);
+    let mut table = print::table(&["node", "service", "state", "log", "what"]);
+    // A path that is broken over lines cannot be copied; long commands can be broken instead.
+    if let Some(column) = table.column_mut(3) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(LOG_WIDTH)));
+    }
     for sliver in &slivers.slivers {
         for service in &sliver.services {
             let which = format!("{} {}", service.kind, service.number);
-            table.add_row([name(sliver), &which, &state(service), &service.what]);
+            table.add_row([name(sliver), &which, &state(service), &service.log, &service.what]);
             if !service.detail.is_empty() && service.state != "running" {
-                table.add_row(["", "", "", &service.detail]);
+                table.add_row(["", "", "", "", &service.detail]);
             }
         }
     }
@@ -68,7 +75,7 @@ fn services(slivers: &Slivers) -> Table {
 }
 
 fn state(service: &ServiceStatus) -> String {
-    match service.exit_code {
+    match service.exit_code.or(service.signal) {
         Some(code) => format!("{} {code}", service.state),
         None => service.state.clone(),
     }
@@ -77,8 +84,8 @@ fn state(service: &ServiceStatus) -> String {
 /// What happened to each sliver, when, and how long after the first.
 pub(super) fn timelines(slivers: &Slivers) {
     for sliver in &slivers.slivers {
-        println!();
-        println!("{}", name(sliver));
+        say!();
+        say!("{}", name(sliver));
         let mut table = print::table(&["", "ms", "step", "at"]);
         let mut before = None;
         for entry in &sliver.timeline {
@@ -103,7 +110,7 @@ pub(super) fn logins(logins: &[Login]) {
     if logins.is_empty() {
         return;
     }
-    println!();
+    say!();
     let mut table = print::table(&["node", "log in with"]);
     for login in logins {
         table.add_row([&login.node, &login.command()]);
@@ -119,4 +126,28 @@ pub(super) fn name(sliver: &Sliver) -> &str {
 /// A state without the prefix that all have.
 fn plain(state: &str) -> &str {
     state.strip_prefix("geni_").unwrap_or(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_with_logs_and_signals() {
+        let service = ServiceStatus {
+            kind: "execute".to_owned(),
+            number: 10,
+            what: "a long command ".repeat(12),
+            state: "signalled".to_owned(),
+            signal: Some(15),
+            log: "/tmp/startup-10.txt".to_owned(),
+            ..ServiceStatus::default()
+        };
+        let sliver = Sliver { client_id: "left".to_owned(), services: vec![service], ..Sliver::default() };
+        let lines: Vec<String> =
+            services(&Slivers { slivers: vec![sliver], ..Slivers::default() }).lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{lines:#?}");
+        let row = &lines[1];
+        assert!(row.contains("signalled 15") && row.contains("/tmp/startup-10.txt"), "{lines:#?}");
+    }
 }
