@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{am, credential, doctor, image, init, reset, serve};
+use crate::{am, credential, doctor, image, init, print, reset, serve};
 
 /// A federated network testbed on one machine: from a topology to SSH.
 #[derive(Debug, Parser)]
@@ -108,8 +108,9 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Doctor(arguments) => doctor::run(&arguments.config.path(), arguments.json),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Completions { shell } => {
-            let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "testyard", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "testyard", &mut script);
+            print::text(&script);
             Ok(())
         }
     }

@@ -21,6 +21,8 @@ pub enum Kind {
     Usage,
     /// 3: the testbed cannot be reached.
     Unreachable,
+    /// 3 as well: nothing listens at the testbed's address, so that there may be a remedy.
+    NoListener,
     /// 4: while waiting: a sliver has failed.
     SliverFailed,
     /// 5: while waiting: the time is over.
@@ -67,7 +69,7 @@ impl From<Kind> for ExitCode {
         Self::from(match kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
-            Kind::Unreachable => 3,
+            Kind::Unreachable | Kind::NoListener => 3,
             Kind::SliverFailed => 4,
             Kind::TimedOut => 5,
         })

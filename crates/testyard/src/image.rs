@@ -79,7 +79,7 @@ pub fn run(command: &Command) -> Outcome {
 }
 
 fn build_default(archive: &Path) -> Outcome {
-    eprintln!("making a root file system with debootstrap ...");
+    remark!("making a root file system with debootstrap ...");
     let status = Process::new("bash")
         .args(["-c", ROOTFS_SCRIPT, "default-image-rootfs"])
         .arg(archive)
@@ -100,6 +100,6 @@ fn import(archive: &Path, name: &ImageName, changes: &[&str], socket: &Path) -> 
         let engine = DockerRuntime::connect(config).await?;
         engine.import_rootfs(name, file, changes).await.map_err(anyhow::Error::from)
     })?;
-    println!("{name} {}", image.id);
+    say!("{name} {}", image.id);
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::process::{Command as Process, Stdio};
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
-use testyard_model::account::PublicKey;
 use testyard_model::id::Instance;
 use testyard_model::name::Login;
 use testyard_model::urn::Authority;
@@ -17,7 +16,7 @@ use testyard_trust::issuer::{self, Identity, ServerName, Validity};
 
 use crate::cli::FolderArgument;
 use crate::config::template;
-use crate::credential::issue;
+use crate::credential::{issue, ssh_key};
 use crate::exit::{Failure, Outcome};
 use crate::folder::{self, Folder, Readers};
 
@@ -78,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     };
     check_name(&name.name, arguments.local)?;
     if let Some(warning) = &name.warning {
-        eprintln!("testyard: warning: {warning}");
+        remark!("testyard: warning: {warning}");
     }
     let authority: Authority = match &arguments.authority {
         Some(authority) => authority.clone(),
@@ -88,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Some(user) => user.clone(),
         None => who_runs_this(),
     };
-    let ssh_key = arguments.ssh_key.as_deref().map(read_ssh_key).transpose()?;
+    let ssh_key = arguments.ssh_key.as_deref().map(ssh_key::read).transpose()?;
     let absolute = |path: &Path| std::path::absolute(path).context("no current folder");
     let (state, run) = (absolute(&arguments.state)?, absolute(&arguments.run)?);
 
@@ -98,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     write_authority(&target, &authority, &name.name)?;
     let issuer = issue::Issuer::open(&target)?;
     issue::user(&issuer, &target, &user, &issue::UserOptions::default())?;
-    write_ssh_key(&target, &user, ssh_key)?;
+    ssh_key::install(&target, &user, ssh_key.as_ref())?;
     write(&target.default_user_file(), format!("{user}\n").as_bytes(), Readers::All)?;
     let bind = format!("{}:{}", if has_ipv6() { "[::]" } else { "0.0.0.0" }, arguments.port);
     let answers = template::Answers {
@@ -137,13 +136,13 @@ fn report(folder: &Folder, name: &str, user: &Login) {
     } else {
         format!(" --dir {}", folder.path().display())
     };
-    println!("testbed {name}");
-    println!("  configuration  {}", folder.configuration().display());
-    println!("  trusted roots  {}", folder.trusted().display());
-    println!("  first user     {user}: {}", folder.user(user.as_str()).path().display());
-    println!("next:");
-    println!("  testyard doctor{option}    what this host lacks");
-    println!("  testyard serve{option}     run the testbed");
+    say!("testbed {name}");
+    say!("  configuration  {}", folder.configuration().display());
+    say!("  trusted roots  {}", folder.trusted().display());
+    say!("  first user     {user}: {}", folder.user(user.as_str()).path().display());
+    say!("next:");
+    say!("  testyard doctor{option}    what this host lacks");
+    say!("  testyard serve{option}     run the testbed");
 }
 
 struct PublicName {
@@ -275,36 +274,6 @@ fn server_names(name: &str) -> Result<Vec<ServerName>, Failure> {
         }
     }
     Ok(names)
-}
-
-fn read_ssh_key(path: &Path) -> Result<PublicKey, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    let keys = PublicKey::parse_all(&text)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    keys.into_iter().next().ok_or_else(|| Failure::usage(format!("{}: holds no key", path.display())))
-}
-
-fn write_ssh_key(folder: &Folder, user: &Login, given: Option<PublicKey>) -> Outcome {
-    let files = folder.user(user.as_str());
-    if let Some(key) = given {
-        return write(&files.ssh_public_key(), format!("{key}\n").as_bytes(), Readers::All);
-    }
-    let comment = format!("{user}@testyard");
-    let status = Process::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"])
-        .arg(files.ssh_key())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(Failure::failed("ssh-keygen has failed; give a public key with --ssh-key")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Failure::failed("ssh-keygen is missing: apt-get install openssh-client, or give --ssh-key"))
-        }
-        Err(error) => Err(Failure::failed(format!("ssh-keygen: {error}"))),
-    }
 }
 
 fn write(path: &Path, content: &[u8], readers: Readers) -> Outcome {

@@ -1,6 +1,11 @@
 //! The library behind the `testyard` program: everything that its commands do, so that tests can do it too.
 
 #![forbid(unsafe_code)]
+// They panic when nobody reads any more: `say!` and `remark!` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod print;
 
 pub mod am;
 pub mod cli;
@@ -12,6 +17,5 @@ pub mod folder;
 pub mod guest;
 pub mod image;
 pub mod init;
-mod print;
 pub mod reset;
 pub mod serve;

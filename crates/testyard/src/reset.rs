@@ -1,6 +1,6 @@
 //! `testyard reset`: removes everything that Testyard made on this host, found by its marks alone.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -136,11 +136,12 @@ fn agree(target: &Target) -> Outcome {
         return Err(Failure::usage("this removes every node of the testbed; --yes says that you mean it"));
     }
     let state = target.state.as_ref().map(|state| format!(", and the state in {}", state.display()));
-    eprint!(
+    let question = format!(
         "remove all nodes, interfaces and rules of instance {}{}? [y/N] ",
         target.instance,
         state.unwrap_or_default()
     );
+    let _ = io::stderr().write_all(question.as_bytes());
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -154,11 +155,11 @@ async fn remove(target: &Target, failures: &mut Vec<String>) {
     let mut docker = DockerConfig::new(target.instance.clone(), "/nonexistent", target.run.join("nodes"));
     docker.socket.clone_from(&target.docker);
     match DockerRuntime::new(docker).reset().await {
-        Ok(nodes) => println!("{nodes} nodes removed"),
+        Ok(nodes) => say!("{nodes} nodes removed"),
         Err(error) => failures.push(format!("nodes are left: {error}")),
     }
     match LinuxFabric::new(target.fabric.clone()).reset().await {
-        Ok(()) => println!("interfaces and rules removed"),
+        Ok(()) => say!("interfaces and rules removed"),
         Err(error) => failures.push(format!("interfaces or rules are left: {error}")),
     }
 }
@@ -166,7 +167,7 @@ async fn remove(target: &Target, failures: &mut Vec<String>) {
 fn remove_folder(folder: &Path) -> Result<(), String> {
     match std::fs::remove_dir_all(folder) {
         Ok(()) => {
-            println!("{} removed", folder.display());
+            say!("{} removed", folder.display());
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

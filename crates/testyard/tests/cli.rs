@@ -208,6 +208,17 @@ fn a_credential_is_issued_and_judged() {
     ];
     let rejected: serde_json::Value = serde_json::from_str(&made.fails(&stolen, 1)).unwrap();
     assert_eq!((&rejected["verdict"], &rejected["step"]), (&"reject".into(), &"owner".into()));
+    assert_eq!(rejected["credential"], 1);
+    assert!(
+        rejected["message"].as_str().is_some_and(|text| text.starts_with("credential 1: ")),
+        "{rejected}"
+    );
+
+    let mut asked_as_json = check;
+    asked_as_json[8] = slice;
+    let accepted: serde_json::Value =
+        serde_json::from_str(&made.ok(&[&asked_as_json[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&accepted["verdict"], &accepted["credential"]), (&"accept".into(), &1.into()));
 
     let late = [
         "credential",
@@ -223,6 +234,52 @@ fn a_credential_is_issued_and_judged() {
         "2099-01-01T00:00:00Z",
     ];
     assert!(made.fails(&late, 1).starts_with("reject\n"));
+}
+
+#[test]
+fn a_further_user_gets_an_ssh_key_once() {
+    let made = Made::new();
+    made.ok(&["credential", "issue", "user", "bob"]);
+    for (file, mode) in [("users/bob/ssh", 0o600), ("users/bob/ssh.pub", 0o644)] {
+        assert_eq!(fs::metadata(made.path(file)).unwrap().permissions().mode() & 0o777, mode, "{file}");
+    }
+    let before = ["users/bob/ssh", "users/bob/ssh.pub"].map(|file| fs::read(made.path(file)).unwrap());
+    made.ok(&["credential", "issue", "user", "bob"]);
+    assert_eq!(["users/bob/ssh", "users/bob/ssh.pub"].map(|file| fs::read(made.path(file)).unwrap()), before);
+
+    let public = made.path("users/bob/ssh.pub").to_string_lossy().into_owned();
+    made.ok(&["credential", "issue", "user", "carol", "--ssh-key", &public]);
+    assert!(!made.path("users/carol/ssh").exists() && made.path("users/carol/ssh.pub").exists());
+    assert!(
+        made.fails(&["credential", "issue", "user", "bob", "--ssh-key", &public], 2)
+            .contains("is there already")
+    );
+}
+
+#[test]
+fn nobody_reads_the_output() {
+    let made = Made::new();
+    for (arguments, code) in [
+        (&["completions", "bash"][..], 141),
+        (&["credential", "issue", "slice", "demo"], 141),
+        (&["credential", "issue", "user", "bob"], 141),
+        (&["am", "get-version", "--url", "http://am.example.net/"], 2),
+    ] {
+        let run = |stderr: Stdio| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_testyard"));
+            command.args(arguments).env("TESTYARD_DIR", made.path("")).stdin(Stdio::null());
+            command.stdout(writer).stderr(stderr).spawn().unwrap().wait_with_output().unwrap()
+        };
+        let output = run(Stdio::piped());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked") && (code == 2 || said.is_empty()), "{arguments:?}: {said}");
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(closed.into()).status.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]
@@ -347,12 +404,18 @@ fn a_slice_of_pretended_nodes() {
         "{config_of_ssh}"
     );
     ok(&["am", "delete", "demo"]);
+    let no_slivers = run(&["am", "ssh-config", "demo"], Some(&etc));
+    assert!(text(&no_slivers.stderr).contains("has no slivers here"), "{}", text(&no_slivers.stderr));
     let gone = run(&["am", "status", "demo"], Some(&etc));
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone.stderr).contains("SEARCHFAILED (12)"), "{}", text(&gone.stderr));
     let second = run(&["serve", "--config", &config.to_string_lossy()], None);
     assert!(text(&second.stderr).contains("another testyard serve runs"), "{}", text(&second.stderr));
     drop(server);
+    let out_of_reach = run(&["am", "get-version"], Some(&etc));
+    assert_eq!(out_of_reach.status.code(), Some(3));
+    let said = text(&out_of_reach.stderr);
+    assert!(said.contains("cannot connect") && said.contains("is `testyard serve` running?"), "{said}");
 }
 
 /// A server that ends with its test.

@@ -41,6 +41,19 @@ fn the_least_that_must_be_said() {
 }
 
 #[test]
+fn texts_about_the_testbed() {
+    let about = |lines: &str| format!("[testbed]\nname = \"am.example.net\"\n[testbed.about]\n{lines}");
+    let good = about("f4f_testbed_homepage = \"https://example.net/\"\n");
+    let settings = config::parse(Path::new("testyard.toml"), &good).unwrap();
+    assert_eq!(settings.testbed.about["f4f_testbed_homepage"], "https://example.net/");
+
+    let wrong = mistakes(&about("homepage = \"https://example.net/\"\nf4f_testbed_picture = 5\n"));
+    let expected = "testyard.toml:4:1: testbed.about.homepage: names here begin with f4f_";
+    assert!(wrong.contains(expected), "{wrong}");
+    assert!(wrong.contains("testyard.toml:5:23: testbed.about.f4f_testbed_picture: expected"), "{wrong}");
+}
+
+#[test]
 fn a_missing_file_says_how_to_get_one() {
     let error = config::load(Path::new("/nonexistent/testyard.toml")).unwrap_err().to_string();
     assert!(error.contains("`testyard init` writes one"), "{error}");

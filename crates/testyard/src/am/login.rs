@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use clap::Args;
+use sha2::{Digest as _, Sha256};
 
 use super::Connection;
 use super::manifest::{self, Login};
@@ -28,7 +29,7 @@ pub struct Ssh {
     #[arg(long, short, value_name = "FILE")]
     identity: Option<PathBuf>,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// `ssh-config`
@@ -43,7 +44,7 @@ pub struct SshConfig {
     #[arg(long, short, value_name = "FILE")]
     identity: Option<PathBuf>,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// How ssh(1) is to reach the nodes of one slice.
@@ -92,7 +93,7 @@ pub(super) async fn ssh_config(arguments: &SshConfig) -> Outcome {
             let _ = writeln!(text, "  {key} {value}");
         }
     }
-    print!("{text}");
+    crate::print::text(&text);
     Ok(())
 }
 
@@ -125,27 +126,42 @@ async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> 
     let options = session.options();
     let described = session.client.describe(&[slice.to_string()], &credentials, &options).await?;
     let all = manifest::logins(described.rspec.as_deref().unwrap_or_default())?;
+    if described.slivers.is_empty() {
+        return Err(Failure::failed(format!(
+            "{slice} has no slivers here; `testyard am up` makes some, `testyard am status` shows how a slice is"
+        )));
+    }
     let logins = manifest::logins_of_user(&all, &session.user()?.to_string());
     if logins.is_empty() {
         return Err(Failure::failed(format!(
-            "no node of {slice} can be logged in to yet; see testyard am status"
+            "no node of {slice} can be logged in to yet; `testyard am status {}` shows how they are",
+            slice.name()
         )));
     }
-    let known_hosts = known_hosts_file(&slice.to_string())?;
+    let known_hosts = known_hosts_file(&session.url, &slice.to_string())?;
     folder::replace(&known_hosts, known_hosts_text(&logins).as_bytes(), Readers::Owner)
         .map_err(|error| Failure::failed(format!("{}: {error}", known_hosts.display())))?;
     let identity = identity.map(Path::to_owned).or_else(|| session.ssh_key());
     Ok(Ways { logins, known_hosts, identity })
 }
 
-/// A file of one's own per slice.
-fn known_hosts_file(slice: &str) -> Result<PathBuf, Failure> {
+/// A file of one's own per aggregate and slice: a slice can have nodes at several aggregates.
+fn known_hosts_file(url: &str, slice: &str) -> Result<PathBuf, Failure> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     let cache = cache.ok_or_else(|| Failure::usage("neither HOME nor XDG_CACHE_HOME is set"))?;
-    let name: String = slice.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    Ok(cache.join("testyard").join(format!("{name}.known_hosts")))
+    Ok(cache.join("testyard").join(known_hosts_name(url, slice)))
+}
+
+/// The slice's name for people; the hash tells apart what is written alike without its punctuation.
+fn known_hosts_name(url: &str, slice: &str) -> String {
+    let mut name: String = slice.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    name.push('-');
+    for byte in Sha256::digest(format!("{url}\n{slice}")).iter().take(8) {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name + ".known_hosts"
 }
 
 fn known_hosts_text(logins: &[Login]) -> String {
@@ -166,6 +182,23 @@ fn known_hosts_text(logins: &[Login]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn known_hosts_of_each_aggregate_and_slice() {
+        let slice = "urn:publicid:IDN+a.example.net+slice+demo";
+        let names = [
+            known_hosts_name("https://a.example.net:8001/", slice),
+            known_hosts_name("https://b.example.net:8001/", slice),
+            known_hosts_name("https://a.example.net:8001/", "urn:publicid:IDN+a-example.net+slice+demo"),
+        ];
+        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2], "{names:?}");
+        for name in &names {
+            assert!(
+                name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn host_keys_belong_to_name_and_port() {

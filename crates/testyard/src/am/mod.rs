@@ -97,7 +97,7 @@ pub struct Connection {
 pub fn run(command: &Command) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::GetVersion(arguments) => verbs::get_version(arguments).await,
             Command::ListResources(arguments) => verbs::list_resources(arguments).await,
@@ -113,16 +113,50 @@ pub fn run(command: &Command) -> Outcome {
             Command::Ssh(arguments) => login::ssh(arguments).await,
             Command::SshConfig(arguments) => login::ssh_config(arguments).await,
         }
-    })
+    });
+    outcome.map_err(|failure| with_remedy(failure, command.connection()))
+}
+
+/// Says what to do where nothing listens.
+fn with_remedy(failure: Failure, connection: &Connection) -> Failure {
+    if failure.kind != Kind::NoListener {
+        return failure;
+    }
+    let remedy = if session::is_own_testbed(connection) {
+        "is `testyard serve` running?"
+    } else {
+        "check the URL, its port, and firewalls on the way"
+    };
+    Failure { message: format!("{}; {remedy}", failure.message), ..failure }
+}
+
+impl Command {
+    fn connection(&self) -> &Connection {
+        match self {
+            Self::GetVersion(arguments) => &arguments.connection,
+            Self::ListResources(arguments) => &arguments.connection,
+            Self::Describe(arguments) => &arguments.which.connection,
+            Self::Allocate(arguments) => &arguments.which.connection,
+            Self::Provision(arguments) => &arguments.which.connection,
+            Self::Status(arguments) => &arguments.which.connection,
+            Self::Perform(arguments) => &arguments.which.connection,
+            Self::Renew(arguments) => &arguments.which.connection,
+            Self::Delete(arguments) => &arguments.which.connection,
+            Self::Shutdown(arguments) => &arguments.connection,
+            Self::Up(arguments) => &arguments.connection,
+            Self::Ssh(arguments) => &arguments.connection,
+            Self::SshConfig(arguments) => &arguments.connection,
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let kind = match error {
-            ClientError::Connect { .. } | ClientError::Tls { .. } | ClientError::Broken { .. } => {
+            ClientError::Connect { .. } => Kind::NoListener,
+            ClientError::Tls { .. } | ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
                 Kind::Unreachable
             }
-            ClientError::TimedOut { .. } => Kind::Unreachable,
             ClientError::Url { .. } | ClientError::Identity(_) => Kind::Usage,
             _ => Kind::Failed,
         };

@@ -17,6 +17,8 @@ use crate::folder::{Folder, UserFiles};
 /// A client of one aggregate and what its user has to show.
 pub(super) struct Session {
     pub(super) client: AmClient,
+    /// The aggregate's.
+    pub(super) url: String,
     folder: Folder,
     files: Option<UserFiles>,
     chain: Vec<Certificate>,
@@ -44,7 +46,8 @@ impl Session {
             _ => None,
         };
         let chain = certificate.as_deref().map(issue::read_certificates).transpose()?.unwrap_or_default();
-        let mut settings = ClientSettings::new(url(connection, &folder)?);
+        let url = url(connection, &folder)?;
+        let mut settings = ClientSettings::new(url.clone());
         settings.identity = identity;
         settings.server = server_trust(connection, &folder)?;
         settings.busy_retries = 3;
@@ -55,6 +58,7 @@ impl Session {
             .collect::<Result<_, Failure>>()?;
         Ok(Self {
             client: AmClient::new(settings)?,
+            url,
             folder,
             files,
             chain,
@@ -166,6 +170,15 @@ fn url(connection: &Connection, folder: &Folder) -> Result<String, Failure> {
             "which aggregate? there is no testbed in {}: give --url",
             folder.path().display()
         ))),
+    }
+}
+
+/// Whether the call goes to the testbed of the folder, which is on this machine.
+pub(super) fn is_own_testbed(connection: &Connection) -> bool {
+    let configured = || config::load(&connection.folder.folder().configuration()).ok();
+    match &connection.url {
+        None => true,
+        Some(url) => configured().is_some_and(|settings| settings.testbed.public_url == *url),
     }
 }
 

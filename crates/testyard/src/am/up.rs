@@ -29,7 +29,7 @@ pub struct Arguments {
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Outcome {
@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
 
     let allocated = session.client.allocate(&urns[0], &credentials, &rspec, &session.options()).await?;
     for warning in &allocated.warnings {
-        eprintln!("testyard: warning: {warning}");
+        remark!("testyard: warning: {warning}");
     }
     let slivers: Vec<String> = allocated.slivers.iter().map(|sliver| sliver.urn.clone()).collect();
     let options = CallOptions { users, end_time, ..session.options() };
@@ -52,11 +52,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let ready = wait::wait(&session, &slivers, &credentials, &session.options(), Goal::Ready, limit).await?;
     show::slivers(&ready);
     show::logins(&manifest::logins(provisioned.rspec.as_deref().unwrap_or_default())?);
-    println!();
+    say!();
     let name = slice.name();
     if let Some(first) = ready.slivers.first() {
-        println!("testyard am ssh {name} {}    log in, with the node's key checked", show::name(first));
+        say!("testyard am ssh {name} {}    log in, with the node's key checked", show::name(first));
     }
-    println!("testyard am delete {name}      give everything back");
+    say!("testyard am delete {name}      give everything back");
     Ok(())
 }

@@ -23,12 +23,12 @@ pub struct Plain {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// Which slivers a verb is about.
 #[derive(Debug, Args)]
-struct Which {
+pub(super) struct Which {
     /// The slice: its URN, or its name at the user's authority
     slice: String,
     /// Only this sliver of it, by URN; repeat for more
@@ -41,7 +41,7 @@ struct Which {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// Whether to wait.
@@ -75,7 +75,7 @@ pub struct ListResources {
     #[arg(long, conflicts_with = "rspec")]
     json: bool,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// `describe`
@@ -85,14 +85,14 @@ pub struct Describe {
     #[arg(long)]
     rspec: bool,
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 }
 
 /// `allocate`
 #[derive(Debug, Args)]
 pub struct Allocate {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// The request RSpec; - reads the standard input
     rspec: PathBuf,
     /// When it ends: a time, or from now like +30m
@@ -104,7 +104,7 @@ pub struct Allocate {
 #[derive(Debug, Args)]
 pub struct Provision {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     #[command(flatten)]
     users: Users,
     /// When it ends: a time, or from now like +7d
@@ -129,7 +129,7 @@ pub(super) struct Users {
 #[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// Show what took how long
     #[arg(long)]
     timeline: bool,
@@ -141,7 +141,7 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct Perform {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// The action: geni_start, geni_stop, geni_restart, geni_reload, geni_update_users, or another of the aggregate
     action: String,
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub struct Perform {
 #[derive(Debug, Args)]
 pub struct Renew {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// The new end: a time, or from now like +2h or +7d
     #[arg(allow_hyphen_values = true)]
     end: String,
@@ -167,7 +167,7 @@ pub struct Renew {
 #[derive(Debug, Args)]
 pub struct Delete {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 }
 
 /// `shutdown`
@@ -176,7 +176,7 @@ pub struct Shutdown {
     /// The slice: its URN, or its name at the user's authority
     slice: String,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// A verb's slivers, looked up.
@@ -250,7 +250,7 @@ pub(super) async fn list_resources(arguments: &ListResources) -> Outcome {
     let options = CallOptions { available: arguments.available, compressed: true, ..session.options() };
     let rspec = session.client.list_resources(&session.user_credentials()?, &options).await?;
     if arguments.rspec {
-        println!("{rspec}");
+        say!("{rspec}");
         return Ok(());
     }
     let offers = manifest::offers(&rspec)?;
@@ -277,7 +277,7 @@ pub(super) async fn describe(arguments: &Describe) -> Outcome {
     let options = CallOptions { compressed: true, ..chosen.options.clone() };
     let slivers = chosen.session.client.describe(&chosen.urns, &chosen.credentials, &options).await?;
     if arguments.rspec {
-        println!("{}", slivers.rspec.unwrap_or_default());
+        say!("{}", slivers.rspec.unwrap_or_default());
         return Ok(());
     }
     arguments.which.print(&slivers)?;
@@ -364,7 +364,7 @@ pub(super) async fn shutdown(arguments: &Shutdown) -> Outcome {
     let slice = session.slice(&arguments.slice)?;
     let credentials = session.slice_credentials(&slice)?;
     if session.client.shutdown(&slice.to_string(), &credentials, &session.options()).await? {
-        println!("{slice} has been shut down");
+        say!("{slice} has been shut down");
         Ok(())
     } else {
         Err(Failure::failed(format!("something of {slice} still runs")))

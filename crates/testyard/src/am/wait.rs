@@ -122,7 +122,7 @@ impl Screen {
             }
             match bar {
                 Some(bar) => bar.set_message(line.clone()),
-                None => eprintln!("{line}"),
+                None => remark!("{line}"),
             }
             *last = line;
         }

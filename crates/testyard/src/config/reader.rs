@@ -4,6 +4,7 @@
 //! Every method that finds a mistake notes it and goes on, so that a file's mistakes come out together.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -170,6 +171,24 @@ impl<'t> Section<'t> {
             }
         }
         (all.len() == entries.len()).then_some(all)
+    }
+
+    /// The texts of the table of this name, whose keys are free but for how they begin.
+    pub(super) fn texts(&self, key: &'static str, prefix: &str) -> BTreeMap<String, String> {
+        let section = self.section(key);
+        let mut texts = BTreeMap::new();
+        for (name, value) in section.table.into_iter().flat_map(|table| table.iter()) {
+            let given: &str = name.get_ref();
+            if !given.starts_with(prefix) {
+                let message = format!("{}: names here begin with {prefix}", section.path(given));
+                self.mistakes.note(name.span().start, message, None);
+            }
+            match String::read(value.get_ref()) {
+                Ok(text) => drop(texts.insert(given.to_owned(), text)),
+                Err(message) => section.note_at(value, given, &message, None),
+            }
+        }
+        texts
     }
 
     /// Like [`Self::parsed`] for a key that must be there.

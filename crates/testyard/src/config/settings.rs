@@ -1,5 +1,6 @@
 //! What the configuration says, typed, and the rules of each section.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub struct Testbed {
     pub public_url: String,
     /// Where it stands.
     pub location: Option<Location>,
+    /// What it tells of itself beside that in GetVersion, by names that begin with `f4f_`.
+    pub about: BTreeMap<String, String>,
 }
 
 /// A place on earth.
@@ -179,6 +182,7 @@ impl Settings {
     pub fn take_from(&mut self, other: Self) {
         self.testbed.public_url = other.testbed.public_url;
         self.testbed.location = other.testbed.location;
+        self.testbed.about = other.testbed.about;
         self.leases = other.leases;
         self.limits.nodes_per_slice = other.limits.nodes_per_slice;
         self.limits.slices_per_user = other.limits.slices_per_user;
@@ -236,11 +240,20 @@ fn testbed(section: &Section<'_>) -> Option<Testbed> {
         section.refuse("public_url", format!("{url:?} does not begin with https://"));
     }
     let location = location(section);
+    let about = section.texts("about", "f4f_");
     section.finish();
     if authority.is_none() && name.is_some() {
         section.refuse("authority", "set this: the name cannot be the authority of URNs");
     }
-    Some(Testbed { name: name?, authority: authority?, instance, bind, public_url: public_url?, location })
+    Some(Testbed {
+        name: name?,
+        authority: authority?,
+        instance,
+        bind,
+        public_url: public_url?,
+        location,
+        about,
+    })
 }
 
 fn location(section: &Section<'_>) -> Option<Location> {

@@ -72,8 +72,10 @@ mod tests {
         let full = super::super::parse(path, &switched_on).unwrap_or_else(|error| panic!("{error}"));
         // What has no default value to show is shown by example.
         assert!(full.testbed.location.is_some() && full.network.ipv6.is_some());
+        assert_eq!(full.testbed.about.len(), 3);
         let mut expected = plain;
         expected.testbed.location = full.testbed.location.clone();
+        expected.testbed.about = full.testbed.about.clone();
         expected.network = full.network.clone();
         assert_eq!(full, expected);
     }

@@ -66,6 +66,16 @@ enum Verdict<'a> {
     Reject(&'a Refusal),
 }
 
+/// The grant as people read it, who count credentials from 1.
+fn counted(grant: Grant) -> Grant {
+    Grant { credential: grant.credential + 1, ..grant }
+}
+
+/// The refusal as people read it.
+fn counted_refusal(refusal: Refusal) -> Refusal {
+    Refusal { credential: refusal.credential.map(|index| index + 1), ..refusal }
+}
+
 /// Judges one call, or a manifest of them.
 ///
 /// # Errors
@@ -100,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         speaking_for: arguments.speaking_for.as_deref(),
         now: arguments.at.unwrap_or_else(Timestamp::now),
     };
-    match verifier.authorise(&call) {
+    match verifier.authorise(&call).map(counted).map_err(counted_refusal) {
         Ok(grant) => {
             if arguments.json {
                 crate::print::json(&Verdict::Accept(&grant))?;
@@ -113,10 +123,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
             if arguments.json {
                 crate::print::json(&Verdict::Reject(&refusal))?;
             } else {
-                println!("reject");
-                println!("  step     {}", refusal.step);
-                println!("  reason   {}", refusal.reason);
-                println!("  because  {refusal}");
+                say!("reject");
+                say!("  step     {}", refusal.step);
+                say!("  reason   {}", refusal.reason);
+                say!("  because  {refusal}");
             }
             Err(Failure::silent(Kind::Failed))
         }
@@ -138,7 +148,7 @@ fn verifier(arguments: &Arguments) -> Result<Verifier, Failure> {
     };
     let roots = TrustRoots::load(&roots).map_err(|error| Failure::usage(chain(&error)))?;
     for fault in roots.faults() {
-        eprintln!("testyard: warning: {fault}");
+        remark!("testyard: warning: {fault}");
     }
     let policy = match settings {
         _ if arguments.legacy => CryptoPolicy::legacy(),
@@ -155,14 +165,14 @@ pub(crate) fn labelled(text: Vec<u8>) -> PassedCredential {
 }
 
 fn print_grant(grant: &Grant, operation: Operation) {
-    println!("accept");
-    println!("  owner    {}", grant.owner);
+    say!("accept");
+    say!("  owner    {}", grant.owner);
     if let Some(tool) = &grant.tool {
-        println!("  tool     {tool}");
+        say!("  tool     {tool}");
     }
-    println!("  target   {}", grant.target);
-    println!("  until    {}", time::format(grant.expires));
-    println!("  because  credential {} allows {operation}", grant.credential + 1);
+    say!("  target   {}", grant.target);
+    say!("  until    {}", time::format(grant.expires));
+    say!("  because  credential {} allows {operation}", grant.credential);
 }
 
 fn print_report(report: &Report, json: bool) -> Outcome {
@@ -171,14 +181,14 @@ fn print_report(report: &Report, json: bool) -> Outcome {
     } else {
         for difference in &report.differences {
             let disputed = if difference.disputed { " (disputed)" } else { "" };
-            println!(
-                "{}{disputed}: expected {}, found {}",
-                difference.id, difference.expected, difference.found
-            );
+            say!("{}{disputed}: expected {}, found {}", difference.id, difference.expected, difference.found);
         }
-        println!(
+        say!(
             "{} of {} undisputed agree, {} of {} disputed",
-            report.undisputed_agreed, report.undisputed, report.disputed_agreed, report.disputed
+            report.undisputed_agreed,
+            report.undisputed,
+            report.disputed_agreed,
+            report.disputed
         );
     }
     if report.undisputed_agreed == report.undisputed { Ok(()) } else { Err(Failure::silent(Kind::Failed)) }

@@ -1,7 +1,6 @@
 //! `testyard credential issue`: the built-in authority at work. Who can read its key can issue; it runs without the
 //! server.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,9 +12,11 @@ use testyard_trust::issuer::{CredentialRequest, Identity, Validity};
 use testyard_trust::privilege::Privilege;
 use testyard_trust::{Certificate, NewKey};
 
+use super::ssh_key;
 use crate::cli::FolderArgument;
 use crate::exit::{Failure, Outcome};
 use crate::folder::{self, Folder, Readers};
+use crate::print;
 
 /// How long a user's certificate lasts.
 pub const USER_DAYS: u32 = 365;
@@ -25,7 +26,7 @@ pub const SLICE_DAYS: u32 = 90;
 /// `testyard credential issue …`
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// A new user: key, certificate and user credential; for one that is there, a fresh user credential
+    /// A new user: keys, certificate and user credential; for one that is there, a fresh user credential
     #[command(after_help = "Example: testyard credential issue user bob --email bob@example.net")]
     User(UserArguments),
     /// A slice's credential for a user
@@ -43,6 +44,9 @@ pub struct UserArguments {
     /// The address in the certificate
     #[arg(long)]
     email: Option<String>,
+    /// The user's public SSH key [default: a new pair is made, if there is none]
+    #[arg(long, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
     /// How long certificate and credential last
     #[arg(long, default_value_t = USER_DAYS)]
     days: u32,
@@ -163,8 +167,10 @@ pub fn run(command: &Command) -> Outcome {
             let folder = arguments.folder.folder();
             let issuer = Issuer::open(&folder)?;
             let options = UserOptions { email: arguments.email.as_deref(), days: arguments.days };
+            let ssh_key = arguments.ssh_key.as_deref().map(ssh_key::read).transpose()?;
             user(&issuer, &folder, &arguments.name, &options)?;
-            println!("{}", folder.user(arguments.name.as_str()).path().display());
+            ssh_key::install(&folder, &arguments.name, ssh_key.as_ref())?;
+            say!("{}", folder.user(arguments.name.as_str()).path().display());
             Ok(())
         }
         Command::Slice(arguments) => slice(arguments),
@@ -224,7 +230,10 @@ fn slice(arguments: &SliceArguments) -> Outcome {
     let credential = issuer.slice_credential(&slice, &owner, &privileges, arguments.days)?;
     match &arguments.output {
         Some(path) => replace(path, credential.as_bytes(), Readers::Owner),
-        None => std::io::stdout().write_all(credential.as_bytes()).map_err(Failure::failed),
+        None => {
+            print::text(&credential);
+            Ok(())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod issue;
+pub(crate) mod ssh_key;
 
 use clap::Subcommand;
 

@@ -64,7 +64,7 @@ pub fn run(configuration: &Path, json: bool) -> Outcome {
     if json {
         crate::print::json(&findings)?;
     } else {
-        print!("{}", render(&findings));
+        crate::print::text(render(&findings));
     }
     let lacking = findings.iter().any(|finding| finding.verdict == Verdict::Lacking);
     if lacking { Err(Failure::silent(Kind::Failed)) } else { Ok(()) }

@@ -54,7 +54,9 @@ fn lease(default: std::time::Duration, longest: std::time::Duration) -> anyhow::
 /// What the AM API is told.
 pub(super) fn am(settings: &Settings) -> anyhow::Result<AmSettings> {
     let urn = Urn::new(&settings.testbed.authority, "authority", "am").context("testbed.authority")?;
-    Ok(AmSettings::new(urn, settings.testbed.public_url.clone()))
+    let mut am = AmSettings::new(urn, settings.testbed.public_url.clone());
+    am.extras = settings.testbed.about.clone();
+    Ok(am)
 }
 
 /// What clients of the AM API may use.
@@ -80,4 +82,18 @@ pub(super) fn server_limits(settings: &Settings) -> ServerLimits {
 pub(super) fn domain(settings: &Settings) -> String {
     let name = &settings.testbed.name;
     if name.parse::<std::net::IpAddr>().is_ok() { "testyard".to_owned() } else { name.to_lowercase() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn texts_about_the_testbed_reach_the_am_api() {
+        let text = "[testbed]\nname = \"am.example.net\"\n[testbed.about]\nf4f_testbed_homepage = \"https://example.net/\"\n";
+        let settings = crate::config::parse(Path::new("testyard.toml"), text).unwrap();
+        let extras = super::am(&settings).unwrap().extras;
+        let extras: Vec<_> = extras.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(extras, [("f4f_testbed_homepage", "https://example.net/")]);
+    }
 }
