@@ -124,11 +124,9 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
     let state = container.and_then(|container| container.state).ok_or(RuntimeError::Missing(*key))?;
     match power(&state) {
         PowerSeen::Running(running) => Ok(running),
-        PowerSeen::Created | PowerSeen::Stopped { .. } => Err(RuntimeError::Failed {
-            key: *key,
-            action: ACTION,
-            detail: format!("it ended at once with exit status {}", state.exit_code.unwrap_or_default()),
-        }),
+        PowerSeen::Created | PowerSeen::Stopped { .. } => {
+            Err(RuntimeError::EndedAtOnce { key: *key, exit: state.exit_code.unwrap_or_default() })
+        }
     }
 }
 

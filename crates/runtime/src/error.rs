@@ -26,6 +26,14 @@ pub enum RuntimeError {
         /// The engine's reason, and what to do about it.
         detail: String,
     },
+    /// It has started and ended at once.
+    #[error("{key} ended as soon as it was started, with exit status {exit}")]
+    EndedAtOnce {
+        /// Which node.
+        key: NodeKey,
+        /// The exit status.
+        exit: i64,
+    },
     /// Anything else; worth another try.
     #[error("{key}: {action} failed: {detail}")]
     Failed {
@@ -42,7 +50,7 @@ impl RuntimeError {
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Failed { .. })
+        matches!(self, Self::Unreachable { .. } | Self::EndedAtOnce { .. } | Self::Failed { .. })
     }
 }
 

@@ -403,8 +403,10 @@ impl Task {
         let running = match runtime.start(&key).await {
             Ok(running) => running,
             Err(error) => {
-                // It may have run for a moment: what cannot stay up must not be started for ever.
-                self.facts.deaths.push((self.context.now)());
+                if matches!(error, RuntimeError::EndedAtOnce { .. }) {
+                    // What cannot stay up must not be started for ever.
+                    self.facts.deaths.push((self.context.now)());
+                }
                 self.look().await;
                 return Err(error.into());
             }

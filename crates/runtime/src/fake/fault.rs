@@ -148,7 +148,9 @@ pub(super) fn of_image(name: &ImageName, error: &RuntimeError) -> ImageError {
             ImageError::Unreachable { engine, detail: detail.clone() }
         }
         RuntimeError::Refused { .. } => ImageError::Unfit { name, detail },
-        RuntimeError::Missing(_) | RuntimeError::Failed { .. } => ImageError::NotFound { name, detail },
+        RuntimeError::Missing(_) | RuntimeError::EndedAtOnce { .. } | RuntimeError::Failed { .. } => {
+            ImageError::NotFound { name, detail }
+        }
     }
 }
 

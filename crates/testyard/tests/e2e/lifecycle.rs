@@ -169,7 +169,10 @@ fn e2e_delete_leaves_nothing() {
     bed.ok("am delete demo");
     let instance = bed.testbed().instance().to_owned();
     let folder = bed.testbed().folder().to_owned();
-    let entries = |path: &str| std::fs::read_dir(folder.join(path)).into_iter().flatten().count();
+    let entries = |path: &str| {
+        let entries = std::fs::read_dir(folder.join(path)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
+    };
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
         let found = testyard_testkit::leaks::find(Some(&instance));
@@ -181,11 +184,7 @@ fn e2e_delete_leaves_nothing() {
         let rules = crate::support::run("nft", &["list", "table", "inet", &format!("testyard_{instance}")]);
         let ids = slivers.iter().filter_map(|urn| urn.rsplit('+').next());
         left.extend(ids.filter(|id| rules.contains(*id)).map(|id| format!("rules of {id}")));
-        for path in ["run/nodes", "state/host"] {
-            if entries(path) > 0 {
-                left.push(format!("{} entries in {path}", entries(path)));
-            }
-        }
+        left.extend(["run/nodes", "state/host"].into_iter().flat_map(&entries));
         if left.is_empty() {
             break;
         }
