@@ -20,6 +20,7 @@ mod watch;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +29,7 @@ use futures_util::stream::BoxStream;
 use nix::errno::Errno;
 use testyard_model::id::SliverId;
 
+use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
 use interface::{Plan, kernel};
@@ -51,6 +53,8 @@ struct Inner {
     config: FabricConfig,
     names: Names,
     state: Mutex<State>,
+    /// Opened when needed, and kept open for the same reason as the table.
+    conntrack: Mutex<Option<Conntrack>>,
 }
 
 impl LinuxFabric {
@@ -69,7 +73,7 @@ impl LinuxFabric {
     fn with(config: FabricConfig, path: Option<PathBuf>) -> Self {
         let names = Names::new(&config.instance);
         Self {
-            inner: Arc::new(Inner { names, config, state: Mutex::default() }),
+            inner: Arc::new(Inner { names, config, state: Mutex::default(), conntrack: Mutex::default() }),
             namespace: Namespace::new(path),
             stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
         }
@@ -102,14 +106,14 @@ impl Inner {
     fn attach(&self, host: &mut Rtnetlink, attachment: &Attachment, netns: &Path) -> Result<(), FabricError> {
         let sliver = attachment.sliver;
         let netns = open_node(netns, sliver)?;
-        let (mtu, uplink6) = {
+        let (stale, mtu, uplink6) = {
             let mut state = self.state();
             if !state.is_prepared() {
                 state.mend(&self.names, &self.config, host)?;
             }
-            state.admit(&self.names, attachment)?;
-            (state.mtu(), state.uplink6())
+            (state.admit(&self.names, attachment)?, state.mtu(), state.uplink6())
         };
+        self.forget(&stale);
         let plan = Plan { names: &self.names, attachment, mtu };
         interface::connect(&plan, host, &netns)?;
         if let (true, Some(ipv6), Some(index)) = (self.config.ipv6_proxy, attachment.address.ipv6, uplink6) {
@@ -130,19 +134,39 @@ impl Inner {
         if !state.is_prepared() {
             state.read_elements(&self.names)?;
         }
-        let addresses = state.dismiss(&self.names, sliver, ours.map(|l| l.group), host)?;
+        let stale = state.dismiss(&self.names, sliver, ours.map(|l| l.group), host)?;
         drop(state);
+        self.forget(&stale);
         if !self.config.ipv6_proxy {
             return Ok(());
         }
         let proxies = host.proxies().map_err(|r| kernel("listing neighbours", &r))?;
-        for (index, ip) in proxies.into_iter().filter(|(_, ip)| addresses.contains(ip)) {
+        for (index, ip) in proxies.into_iter().filter(|(_, ip)| stale.contains(&Flows::OfNode(*ip))) {
             match host.apply(&[Change::Proxy { index, ip, present: false }]) {
                 Err(error) if error.refusal.errno != Errno::ENOENT => return Err(interface::refused(error)),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// After the rules that began them are gone. Nodes do without: at worst a flow lasts until it has been quiet.
+    fn forget(&self, stale: &[Flows]) {
+        if stale.is_empty() {
+            return;
+        }
+        let mut conntrack = self.conntrack.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match &mut *conntrack {
+            Some(conntrack) => conntrack.forget(stale),
+            none => Conntrack::open().and_then(|conntrack| none.insert(conntrack).forget(stale)),
+        };
+        match result {
+            Ok(count) => tracing::debug!(count, "the kernel has forgotten flows of nodes"),
+            Err(refusal) => {
+                *conntrack = None;
+                tracing::warn!(%refusal, "the kernel still tracks flows by a node's old rules");
+            }
+        }
     }
 }
 
@@ -193,10 +217,21 @@ impl Fabric for LinuxFabric {
 }
 
 fn open_node(path: &Path, sliver: SliverId) -> Result<File, FabricError> {
-    namespace::open(path).map_err(|error| match error.kind() {
+    let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => FabricError::Gone { sliver },
         // What `/proc` says of a process that is ending.
         _ if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => FabricError::Gone { sliver },
         _ => FabricError::Kernel { action: format!("opening {}", path.display()), detail: error.to_string() },
-    })
+    };
+    let netns = namespace::open(path).map_err(failed)?;
+    // The node's process has ended, and its number is a process of the host now.
+    if same_file(&netns, &namespace::current().map_err(failed)?).map_err(failed)? {
+        return Err(FabricError::Gone { sliver });
+    }
+    Ok(netns)
+}
+
+fn same_file(a: &File, b: &File) -> io::Result<bool> {
+    let (a, b) = (a.metadata()?, b.metadata()?);
+    Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
 }

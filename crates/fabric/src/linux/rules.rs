@@ -22,14 +22,22 @@ pub(crate) struct Policy {
     pub(crate) name_servers: Vec<IpAddr>,
     /// Links with a default route: the way out. Engines' bridges and private networks of the host are none.
     pub(crate) uplinks: BTreeSet<String>,
+    /// Whether a node's new flows are bounded: all nodes share the host's table of flows.
+    pub(crate) bound: bool,
 }
+
+/// What one node may begin without filling the host's table of flows: even its flows that nobody answers last only
+/// one or two minutes.
+const NEW_FLOWS: &str = "rate over 500/second burst 2000 packets";
+const NEW_FLOWS_SET: &str = "\tset new_flows { type ifname; size 65535; flags dynamic; timeout 1m; }\n";
 
 /// The rules as `nft -f` reads them: right whatever is there before. Sets keep their elements.
 pub(crate) fn ruleset(names: &Names, policy: &Policy) -> String {
     let (table, prefix, any) = (&names.table, &names.prefix, ANY_LINK);
     let ours = format!("\"{prefix}*\"");
     let net = policy.ipv4;
-    let mut out = declarations(names);
+    let bound = if policy.bound { bound() } else { String::new() };
+    let mut out = declarations(names, policy.bound);
     let _ = write!(
         out,
         "flush table inet {table}
@@ -68,7 +76,7 @@ table inet {table} {{
 		iifname {ours} goto to_host
 	}}
 	chain from_node {{
-		oifname {ours} meta iifgroup . meta oifgroup @same_slice accept
+{bound}		oifname {ours} meta iifgroup . meta oifgroup @same_slice accept
 		oifname \"{any}*\" counter goto refuse comment \"other slices\"
 		ct state established,related accept
 "
@@ -99,7 +107,7 @@ table inet {table} {{
 		counter goto refuse comment \"not forwarded\"
 	}}
 	chain to_host {{
-		ct state established,related accept
+{bound}		ct state established,related accept
 		icmp type echo-request limit rate 100/second burst 200 packets accept
 		icmpv6 type echo-request limit rate 100/second burst 200 packets accept
 		icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
@@ -121,17 +129,31 @@ table inet {table} {{
     out
 }
 
+/// A flow's first packet: of one that nobody answers, all are "new".
+fn bound() -> String {
+    format!(
+        "\t\tct state new ct status & confirmed == 0 update @new_flows {{ iifname limit {NEW_FLOWS} }} counter drop \
+         comment \"too many new flows\"\n"
+    )
+}
+
+/// A table that nobody loads, to ask whether a host knows the bound.
+pub(crate) fn bound_alone(names: &Names) -> String {
+    format!("table inet {}_bound {{\n{NEW_FLOWS_SET}\tchain bound {{\n{}\t}}\n}}\n", names.table, bound())
+}
+
 /// Removes the table, whether it is there or not.
 pub(crate) fn removal(names: &Names) -> String {
     format!("table inet {0}\ndelete table inet {0}\n", names.table)
 }
 
-fn declarations(names: &Names) -> String {
+fn declarations(names: &Names, bound: bool) -> String {
     let (table, mark) = (&names.table, names.mark());
+    let new_flows = if bound { NEW_FLOWS_SET } else { "" };
     format!(
         "table inet {table} {{
 	comment \"{mark}\"
-	set source4 {{ type ifname . ipv4_addr; }}
+{new_flows}	set source4 {{ type ifname . ipv4_addr; }}
 	set source6 {{ type ifname . ipv6_addr; }}
 	set same_slice {{ type devgroup . devgroup; }}
 	map tcp4 {{ type inet_service : ipv4_addr . inet_service; }}
@@ -190,6 +212,7 @@ mod tests {
                 .into(),
             name_servers: ["192.0.2.53", "2001:db8::53"].map(|n| n.parse().unwrap()).into(),
             uplinks: ["eth0", "wlan0"].map(str::to_owned).into(),
+            bound: true,
         }
     }
 
@@ -211,6 +234,7 @@ mod tests {
             denied: Vec::new(),
             name_servers: Vec::new(),
             uplinks: BTreeSet::new(),
+            bound: false,
             ..policy()
         };
         check("bare", &ruleset(&names, &bare));

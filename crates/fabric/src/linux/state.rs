@@ -17,6 +17,7 @@ use super::ports::Held;
 use super::rules::{self, Policy};
 use super::wanted::{self, Difference, host_port};
 use super::{jump, program, resolver, settings};
+use crate::netlink::conntrack::Flows;
 use crate::netlink::elements::{Element, Elements, Table};
 use crate::netlink::{Change, Link, Refusal, Route, Routing};
 use crate::{Attached, Attachment, FabricConfig, FabricError, Repair};
@@ -49,6 +50,8 @@ pub(crate) struct State {
     held: Held,
     loaded: Option<Loaded>,
     uplink: Uplink,
+    /// This host's kernel or `nft` refuses to count new flows by node.
+    uncounted: bool,
     /// Kept open: the kernel makes whoever closes one wait for all changes of packet rules to settle.
     table: Option<Table>,
 }
@@ -109,6 +112,7 @@ impl State {
             denied: config.denied.clone(),
             name_servers: resolver::name_servers(config.ipv6.is_some())?,
             uplinks: self.uplink.names.clone(),
+            bound: !self.uncounted,
         };
         let text = rules::ruleset(names, &policy);
         let in_place = match &self.loaded {
@@ -116,7 +120,7 @@ impl State {
             None => false,
         };
         if !in_place {
-            self.load(names, text)?;
+            self.load(names, &policy)?;
         }
         let present = self.present(names)?.unwrap_or_default();
         let wanted: Elements = self.known.values().flat_map(|a| wanted::elements(names, a)).collect();
@@ -127,12 +131,20 @@ impl State {
         Ok(!in_place || !complete)
     }
 
-    fn load(&mut self, names: &Names, text: String) -> Result<(), FabricError> {
+    fn load(&mut self, names: &Names, policy: &Policy) -> Result<(), FabricError> {
         const ACTION: &str = "making packet rules";
         self.loaded = None;
+        let text = rules::ruleset(names, policy);
         if let Err(error) = program::nft(ACTION, &["-f", "-"], &text) {
-            // Sets of an older version's shape cannot be changed in place. Nodes' elements are added again.
             let FabricError::Kernel { detail, .. } = &error else { return Err(error) };
+            if policy.bound
+                && let Err(error) = program::nft(ACTION, &["-c", "-f", "-"], &rules::bound_alone(names))
+            {
+                tracing::warn!(%error, "this host cannot bound the new flows of a node");
+                self.uncounted = true;
+                return self.load(names, &Policy { bound: false, ..policy.clone() });
+            }
+            // Sets of an older version's shape cannot be changed in place. Nodes' elements are added again.
             tracing::warn!(%detail, "packet rules are made anew");
             program::nft(ACTION, &["-f", "-"], &(rules::removal(names) + &text))?;
         }
@@ -180,8 +192,12 @@ impl State {
         Ok(repairs)
     }
 
-    /// Makes a node's rules so, before its interface is there.
-    pub(crate) fn admit(&mut self, names: &Names, attachment: &Attachment) -> Result<(), FabricError> {
+    /// Makes a node's rules so, before its interface is there. Returns the flows that the kernel must forget now.
+    pub(crate) fn admit(
+        &mut self,
+        names: &Names,
+        attachment: &Attachment,
+    ) -> Result<Vec<Flows>, FabricError> {
         let mark = owner(attachment.slice, attachment.sliver);
         let wanted = wanted::elements(names, attachment);
         self.check_ports(attachment)?;
@@ -207,9 +223,9 @@ impl State {
         for (protocol, port) in change.remove.keys().filter_map(host_port).filter(|p| !fresh.contains(p)) {
             self.held.release(protocol, port);
         }
-        self.change(names, change)?;
+        let removed = self.change(names, change)?;
         self.known.insert(attachment.sliver, attachment.clone());
-        Ok(())
+        Ok(wanted::stale(&removed, &fresh))
     }
 
     /// Another node's port, by what this process was told.
@@ -221,15 +237,15 @@ impl State {
         clash.map_or(Ok(()), |f| Err(FabricError::PortTaken { port: f.host_port }))
     }
 
-    /// Takes a node's rules away, after its interface. `group` was its interface's; `links` lists the host's.
+    /// Takes a node's rules away, after its interface. `group` was its interface's; `links` lists the host's. Returns
+    /// the flows that the kernel must forget now.
     pub(crate) fn dismiss(
         &mut self,
         names: &Names,
         sliver: SliverId,
         group: Option<u32>,
         host: &mut impl Routing,
-    ) -> Result<Vec<IpAddr>, FabricError> {
-        let link = names.link(sliver);
+    ) -> Result<Vec<Flows>, FabricError> {
         let known = self.known.remove(&sliver);
         let is_its = |mark: &str| read_owner(mark).is_some_and(|(_, s)| s == sliver);
         let mut remove: Elements = self
@@ -237,14 +253,6 @@ impl State {
             .iter()
             .filter(|(_, mark)| is_its(mark))
             .map(|(e, m)| (e.clone(), m.clone()))
-            .collect();
-        let addresses = remove
-            .keys()
-            .filter_map(|e| match e {
-                Element::Source4 { link: l, ip } if *l == link => Some(IpAddr::from(*ip)),
-                Element::Source6 { link: l, ip } if *l == link => Some(IpAddr::from(*ip)),
-                _ => None,
-            })
             .collect();
         let tag = known.map(|a| a.tag.0.get()).or(group);
         let others = |tag: u32| self.known.values().any(|a| a.tag.0.get() == tag);
@@ -260,14 +268,16 @@ impl State {
         for (protocol, port) in remove.keys().filter_map(host_port) {
             self.held.release(protocol, port);
         }
+        let stale = wanted::stale(&remove, &BTreeSet::new());
         self.change(names, Difference { remove, add: Elements::new() })?;
-        Ok(addresses)
+        Ok(stale)
     }
 
-    /// Changes the kernel and the mirror. Where they differ, the kernel is read and asked once more.
-    fn change(&mut self, names: &Names, mut change: Difference) -> Result<(), FabricError> {
+    /// Changes the kernel and the mirror. Where they differ, the kernel is read and asked once more. Returns what was
+    /// removed.
+    fn change(&mut self, names: &Names, mut change: Difference) -> Result<Elements, FabricError> {
         if change.remove.is_empty() && change.add.is_empty() {
-            return Ok(());
+            return Ok(Elements::new());
         }
         let failed = |(element, refusal): (String, Refusal)| {
             kernel(&format!("changing packet rules ({element})"), &refusal)
@@ -302,7 +312,7 @@ impl State {
         }
         self.elements.retain(|e, _| !change.remove.contains_key(e));
         self.elements.extend(change.add);
-        Ok(())
+        Ok(change.remove)
     }
 
     /// What is there: links by their mark, and rules of nodes whose link has gone with their namespace.

@@ -1,9 +1,13 @@
 //! Which elements of the table's sets belong to a node: pure.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use testyard_model::sliver_type::Protocol;
 
 use super::names::{Names, owner};
 use crate::Attachment;
+use crate::netlink::conntrack::Flows;
 use crate::netlink::elements::{Element, Elements};
 
 /// What a node should have.
@@ -51,6 +55,29 @@ pub(crate) fn difference(present: &Elements, wanted: &Elements, mark: &str) -> D
         .map(|(e, m)| (e.clone(), m.clone()))
         .collect();
     Difference { remove, add }
+}
+
+/// Flows that the kernel would go on treating as before a change. A sender of UDP may have gone on while its port led
+/// nowhere; TCP begins anew by itself.
+pub(crate) fn stale(removed: &Elements, fresh: &BTreeSet<(Protocol, u16)>) -> Vec<Flows> {
+    let forwarded = |protocol, host_port, ip, port| Flows::Forwarded { protocol, host_port, ip, port };
+    let gone = removed.keys().filter_map(|element| match *element {
+        Element::Source4 { ip, .. } => Some(Flows::OfNode(IpAddr::from(ip))),
+        Element::Source6 { ip, .. } => Some(Flows::OfNode(IpAddr::from(ip))),
+        Element::Forward4 { protocol, host_port, ip, port } => {
+            Some(forwarded(protocol, host_port, ip.into(), port.get()))
+        }
+        Element::Forward6 { protocol, host_port, ip, port } => {
+            Some(forwarded(protocol, host_port, ip.into(), port.get()))
+        }
+        Element::Open6 { ip, port } => Some(Flows::To { ip: ip.into(), port }),
+        Element::SameSlice { .. } => None,
+    });
+    let udp = fresh.iter().filter(|(protocol, _)| *protocol == Protocol::Udp);
+    gone.chain(
+        udp.map(|(protocol, host_port)| Flows::Untranslated { protocol: *protocol, host_port: *host_port }),
+    )
+    .collect()
 }
 
 /// A host's port leads to one place.

@@ -205,7 +205,8 @@ fn padded(port: NonZeroU16) -> [u8; 4] {
     [high, low, 0, 0]
 }
 
-fn protocol_number(protocol: Protocol) -> u8 {
+/// The protocol's number in packets.
+pub(super) fn protocol_number(protocol: Protocol) -> u8 {
     (match protocol {
         Protocol::Tcp => libc::IPPROTO_TCP,
         Protocol::Udp => libc::IPPROTO_UDP,

@@ -5,6 +5,7 @@
 //! interface is a pure function.
 
 pub(crate) mod change;
+pub(crate) mod conntrack;
 pub(crate) mod elements;
 pub(crate) mod ethtool;
 #[cfg(test)]

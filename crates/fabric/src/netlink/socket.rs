@@ -12,7 +12,7 @@ use nix::{setsockopt_impl, sockopt_impl};
 use super::wire::{self, HEADER, Message, Reply};
 
 /// The kernel's buffer for answers holds some 270 acknowledgements.
-const IN_FLIGHT: usize = 64;
+pub(super) const IN_FLIGHT: usize = 64;
 /// Longer than any answer takes, so that a lost one is an error and no hang.
 const PATIENCE_S: i64 = 10;
 const RECEIVE_BUFFER: usize = 1 << 16;
@@ -132,17 +132,30 @@ impl Socket {
 
     /// Asks for a list.
     pub(crate) fn dump(&mut self, message: &Message) -> Result<Vec<Reply>, Refusal> {
+        self.dump_where(message, |_| true)
+    }
+
+    /// Asks for a list, and keeps what is wanted of it: it may be long.
+    pub(crate) fn dump_where(
+        &mut self,
+        message: &Message,
+        wanted: impl Fn(&Reply) -> bool,
+    ) -> Result<Vec<Reply>, Refusal> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (replies, interrupted) = self.dump_once(message)?;
+            let (replies, interrupted) = self.dump_once(message, &wanted)?;
             if !interrupted || tries == DUMP_TRIES {
                 return Ok(replies);
             }
         }
     }
 
-    fn dump_once(&mut self, message: &Message) -> Result<(Vec<Reply>, bool), Refusal> {
+    fn dump_once(
+        &mut self,
+        message: &Message,
+        wanted: impl Fn(&Reply) -> bool,
+    ) -> Result<(Vec<Reply>, bool), Refusal> {
         let sequence = self.send(std::slice::from_ref(message), libc::NLM_F_DUMP as u16)?;
         let (mut all, mut interrupted) = (Vec::new(), false);
         loop {
@@ -154,7 +167,8 @@ impl Socket {
                         acknowledged(&reply)?;
                         return Ok((all, interrupted));
                     }
-                    _ => all.push(reply),
+                    _ if wanted(&reply) => all.push(reply),
+                    _ => {}
                 }
             }
         }
