@@ -13,13 +13,13 @@ use testyard_fabric::{Fabric, FabricError};
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{NodeKey, NodeSeen, Runtime, RuntimeEvent};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::contract::{Host, HostError, HostFacts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::node::inside::InstallLimits;
-use crate::node::task::{Context, Found, NodeReport, Task, Wanted};
+use crate::node::task::{Context, Found, NodeReport, Task, Wake, Wanted};
 use crate::{desired, observed};
 
 /// What a [`LocalHost`] is made of.
@@ -80,7 +80,7 @@ struct SliceEntry {
 
 struct NodeEntry {
     wanted: watch::Sender<Option<Wanted>>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     seen: Option<observed::Node>,
     task: JoinHandle<()>,
 }
@@ -197,7 +197,7 @@ impl LocalHost {
 
     fn spawn(&self, slice: SliceId, sliver: SliverId, wanted: Option<Wanted>, found: Found) -> NodeEntry {
         let (wanted, receiver) = watch::channel(wanted);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let task = Task::new(Arc::clone(&self.context), slice, sliver, receiver, Arc::clone(&wake), found);
         NodeEntry { wanted, wake, seen: None, task: tokio::spawn(task.run()) }
     }
@@ -417,7 +417,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
                     let state = lock(&state);
                     match state.node(&key) {
                         Some(node) => {
-                            node.wake.notify_one();
+                            node.wake.look();
                             false
                         }
                         None => state.synced,
@@ -428,7 +428,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
                 }
             }
             RuntimeEvent::Resync => {
-                let wakes: Vec<Arc<Notify>> = {
+                let wakes: Vec<Arc<Wake>> = {
                     let state = lock(&state);
                     state
                         .slices
@@ -437,7 +437,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
                         .map(|(_, node)| Arc::clone(&node.wake))
                         .collect()
                 };
-                wakes.iter().for_each(|wake| wake.notify_one());
+                wakes.iter().for_each(|wake| wake.look_after_absence());
                 // If it fails, another resync is on its way, or whoever asked for the sweep tries again.
                 sweep(&context, &state).await;
             }

@@ -478,3 +478,17 @@ async fn a_node_that_was_leaving_is_in_reports_until_it_is_gone() {
     assert_eq!(seen.nodes[0].sliver, world.slice.nodes[0].sliver);
     assert!(world.runtime.node(&key).is_none(), "it was reported gone before it was");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ending_with_the_engine_is_not_stopping_by_itself() {
+    let world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    for _ in 0..5 {
+        world.runtime.engine_away();
+        world.runtime.reboot_host();
+        world.runtime.engine_back();
+        running.until("noticed", |slice| slice.nodes[0].phase != Phase::Ready).await;
+        running.until_phase(Phase::Ready).await;
+    }
+}

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,6 +56,26 @@ pub(crate) struct NodeReport {
     pub(crate) node: Option<observed::Node>,
 }
 
+/// Wakes the task of a node to look at what the runtime has.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    notify: Notify,
+    engine_was_away: AtomicBool,
+}
+
+impl Wake {
+    /// Something has happened to the node.
+    pub(crate) fn look(&self) {
+        self.notify.notify_one();
+    }
+
+    /// The engine was away: what has ended meanwhile has not ended by itself.
+    pub(crate) fn look_after_absence(&self) {
+        self.engine_was_away.store(true, Ordering::Relaxed);
+        self.notify.notify_one();
+    }
+}
+
 /// A node as it should be, with what it shares with its slice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
@@ -79,7 +100,7 @@ pub(crate) struct Task {
     slice: SliceId,
     sliver: SliverId,
     wanted: watch::Receiver<Option<Wanted>>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     /// The runtime that has the node; the wanted one unless nothing is wanted any more.
     kind: Option<RuntimeKind>,
     /// Whether the runtime has been asked what it has of this node.
@@ -120,7 +141,7 @@ impl Task {
         slice: SliceId,
         sliver: SliverId,
         wanted: watch::Receiver<Option<Wanted>>,
-        wake: Arc<Notify>,
+        wake: Arc<Wake>,
         found: Found,
     ) -> Self {
         let timeline = found.record.as_ref().map(|record| record.timeline.clone()).unwrap_or_default();
@@ -202,7 +223,7 @@ impl Task {
                 if changed.is_err() { return false; }
                 false
             }
-            () = self.wake.notified() => true,
+            () = self.wake.notify.notified() => true,
             () = guest_says => false,
             () = again => true,
             () = falls_silent => { self.doing.silent = true; false }
@@ -527,10 +548,11 @@ impl Task {
         let disks: std::collections::BTreeSet<u32> =
             self.facts.disks.keys().copied().chain(wanted_disk).chain(record_disk).collect();
         let mut answered = true;
+        let by_itself = !self.wake.engine_was_away.swap(false, Ordering::Relaxed);
         for disk in disks {
             let key = NodeKey { slice: self.slice, sliver: self.sliver, disk };
             match runtime.look(&key).await {
-                Ok(Some(seen)) => self.saw(disk, seen.power),
+                Ok(Some(seen)) => self.saw(disk, seen.power, by_itself),
                 Ok(None) => {
                     self.facts.disks.remove(&disk);
                 }
@@ -542,16 +564,24 @@ impl Task {
         }
         self.known |= answered;
         self.blind = !answered;
+        if !answered && !by_itself {
+            self.wake.engine_was_away.store(true, Ordering::Relaxed);
+        }
     }
 
-    fn saw(&mut self, disk: u32, power: PowerSeen) {
+    fn saw(&mut self, disk: u32, power: PowerSeen, by_itself: bool) {
         let before = self.facts.disks.insert(disk, power.clone());
         let ran = matches!(before, Some(PowerSeen::Running(_)));
         if let (true, PowerSeen::Stopped { exit, out_of_memory }) = (ran, &power) {
             let how = ending(*exit, *out_of_memory);
-            tracing::info!(sliver = %self.sliver, how, "a node stopped by itself");
-            self.doing.trouble = Some(format!("the node stopped by itself ({how}) and was started again"));
-            self.facts.deaths.push((self.context.now)());
+            if by_itself {
+                tracing::info!(sliver = %self.sliver, how, "a node stopped by itself");
+                self.doing.trouble =
+                    Some(format!("the node stopped by itself ({how}) and was started again"));
+                self.facts.deaths.push((self.context.now)());
+            } else {
+                tracing::info!(sliver = %self.sliver, "a node ended with its engine");
+            }
             self.conversation = None;
             self.doing.heard = Heard::default();
         }
