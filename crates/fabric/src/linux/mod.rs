@@ -55,6 +55,8 @@ struct Inner {
     state: Mutex<State>,
     /// Opened when needed, and kept open for the same reason as the table.
     conntrack: Mutex<Option<Conntrack>>,
+    /// Flows to be forgotten by whoever has the lock of `conntrack` next, for all who wait for it.
+    stale: Mutex<Vec<Flows>>,
 }
 
 impl LinuxFabric {
@@ -73,7 +75,13 @@ impl LinuxFabric {
     fn with(config: FabricConfig, path: Option<PathBuf>) -> Self {
         let names = Names::new(&config.instance);
         Self {
-            inner: Arc::new(Inner { names, config, state: Mutex::default(), conntrack: Mutex::default() }),
+            inner: Arc::new(Inner {
+                names,
+                config,
+                state: Mutex::default(),
+                conntrack: Mutex::default(),
+                stale: Mutex::default(),
+            }),
             namespace: Namespace::new(path),
             stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
         }
@@ -155,10 +163,16 @@ impl Inner {
         if stale.is_empty() {
             return;
         }
+        // Reading the kernel's table takes milliseconds however little is in it, so one look serves many.
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(stale);
         let mut conntrack = self.conntrack.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = std::mem::take(&mut *self.stale.lock().unwrap_or_else(PoisonError::into_inner));
+        if stale.is_empty() {
+            return;
+        }
         let result = match &mut *conntrack {
-            Some(conntrack) => conntrack.forget(stale),
-            none => Conntrack::open().and_then(|conntrack| none.insert(conntrack).forget(stale)),
+            Some(conntrack) => conntrack.forget(&stale),
+            none => Conntrack::open().and_then(|conntrack| none.insert(conntrack).forget(&stale)),
         };
         match result {
             Ok(count) => tracing::debug!(count, "the kernel has forgotten flows of nodes"),
