@@ -125,7 +125,7 @@ pub fn fabric_config(settings: &Settings) -> FabricConfig {
 /// What the Docker runtime needs to know of the configuration.
 #[must_use]
 pub fn docker_config(settings: &Settings, guest_folder: &Path) -> DockerConfig {
-    let run = settings.paths.run;
+    let run = &settings.paths.run;
     let mut config = DockerConfig::new(settings.testbed.instance.clone(), guest_folder, run);
     config.socket.clone_from(&settings.host.docker);
     config
@@ -152,7 +152,7 @@ fn agree(target: &Target) -> Outcome {
 }
 
 async fn remove(target: &Target, failures: &mut Vec<String>) {
-    let mut docker = DockerConfig::new(target.instance.clone(), "/nonexistent", target.run);
+    let mut docker = DockerConfig::new(target.instance.clone(), "/nonexistent", &target.run);
     docker.socket.clone_from(&target.docker);
     match DockerRuntime::new(docker).reset().await {
         Ok(nodes) => say!("{nodes} nodes removed"),
