@@ -47,7 +47,7 @@ fn main() {
     println!("    {NODES} containers, raw engine          {engine:8.0} ms");
     println!("    ratio                              {:8.2}", mine / engine);
     println!("S5  Provision answers in               {:8.0} ms", median(&mut answers));
-    let stages = ["started", "attached", "guest_up", "prepared", "ssh_up", "ready"];
+    let stages = ["attached", "guest_up", "prepared", "ssh_up", "ready"];
     let mut line = String::new();
     for stage in stages {
         let mut after: Vec<f64> =
@@ -162,7 +162,7 @@ fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
 }
 
 fn since_start(timeline: &[(String, f64)], stage: &str) -> Option<f64> {
-    Some(at(timeline, stage)? - at(timeline, "started")?)
+    Some(at(timeline, &format!("host: {stage}"))? - at(timeline, "host: started")?)
 }
 
 fn median(values: &mut [f64]) -> f64 {
