@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use crate::contract::{Host, HostError, HostFacts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::node::inside::InstallLimits;
-use crate::node::task::{Context, Found, NodeReport, Task, Wake, Wanted};
+use crate::node::task::{Context, Found, NodeReport, Task, Wanted};
+use crate::node::wake::Wake;
 use crate::{desired, observed};
 
 /// What a [`LocalHost`] is made of.

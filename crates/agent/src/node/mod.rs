@@ -1,9 +1,13 @@
-//! One node of a host: what to do next ([`decide`]), doing it ([`task`]), and saying how it stands ([`report`]).
+//! One node of a host: what to do next ([`decide`]), doing it ([`task`], [`steps`], [`talk`]), and saying how it stands
+//! ([`report`]).
 
 pub(crate) mod decide;
 pub(crate) mod inside;
 pub(crate) mod report;
+mod steps;
+mod talk;
 pub(crate) mod task;
+pub(crate) mod wake;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -1,36 +1,32 @@
 //! Carries out what [`decide`] says for one node, step by step, until it rests; then waits for something to change:
 //! the desired state, the node (an event of the runtime), the guest's word, or the time to try again.
-//!
-//! Steps run to their end, since a step that is dropped half-way may still happen in the engine; only the fetching of
-//! an image, which can take minutes, gives way to a new desired state.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use testyard_fabric::{Attachment, Fabric, FabricError};
+use testyard_fabric::{Attachment, Fabric};
 use testyard_guest_protocol as guest;
 use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
-use testyard_runtime::{
-    Image, ImageError, NodeKey, NodeSpec, PowerSeen, Pull, PullProgress, Runtime, RuntimeError,
-};
-use tokio::sync::{Notify, mpsc, watch};
+use testyard_runtime::{Image, NodeKey, PowerSeen, PullProgress, Runtime};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::desired;
 use crate::guest::{Conversation, Heard};
-use crate::ledger::{Boot, Ledger, Record};
+use crate::ledger::{Ledger, Record};
 use crate::node::decide::{Attempt, Facts, Step, decide, ending};
-use crate::node::inside::{InstallLimits, inside};
+use crate::node::inside::InstallLimits;
 use crate::node::report::{Doing, program, stand};
-use crate::observed::{self, Milestone, Phase, Stage};
+use crate::node::steps::Setback;
+use crate::node::wake::Wake;
+use crate::observed::{self, Milestone, Stage};
 
 /// A guest that has not said hello this long after its node's start is called silent.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// How soon the runtime is asked again after it could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -56,26 +52,6 @@ pub(crate) struct NodeReport {
     pub(crate) node: Option<observed::Node>,
 }
 
-/// Wakes the task of a node to look at what the runtime has.
-#[derive(Debug, Default)]
-pub(crate) struct Wake {
-    notify: Notify,
-    engine_was_away: AtomicBool,
-}
-
-impl Wake {
-    /// Something has happened to the node.
-    pub(crate) fn look(&self) {
-        self.notify.notify_one();
-    }
-
-    /// The engine was away: what has ended meanwhile has not ended by itself.
-    pub(crate) fn look_after_absence(&self) {
-        self.engine_was_away.store(true, Ordering::Relaxed);
-        self.notify.notify_one();
-    }
-}
-
 /// A node as it should be, with what it shares with its slice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
@@ -96,43 +72,33 @@ pub(crate) struct Found {
 
 /// One node of this host.
 pub(crate) struct Task {
-    context: Arc<Context>,
-    slice: SliceId,
-    sliver: SliverId,
-    wanted: watch::Receiver<Option<Wanted>>,
-    wake: Arc<Wake>,
+    pub(super) context: Arc<Context>,
+    pub(super) slice: SliceId,
+    pub(super) sliver: SliverId,
+    pub(super) wanted: watch::Receiver<Option<Wanted>>,
+    pub(super) wake: Arc<Wake>,
     /// The runtime that has the node; the wanted one unless nothing is wanted any more.
-    kind: Option<RuntimeKind>,
+    pub(super) kind: Option<RuntimeKind>,
     /// Whether the runtime has been asked what it has of this node.
-    known: bool,
+    pub(super) known: bool,
     /// The last look failed: what is known may be old.
-    blind: bool,
-    facts: Facts,
+    pub(super) blind: bool,
+    pub(super) facts: Facts,
     /// What is tried now; deaths and giving up are counted for one attempt.
-    attempt: Option<Attempt>,
+    pub(super) attempt: Option<Attempt>,
     /// What was given to the fabric in this run.
-    attachment: Option<Attachment>,
-    doing: Doing,
-    image: Option<Image>,
-    conversation: Option<Conversation>,
-    told: Option<guest::Desired>,
-    told_accounts: u64,
-    accounts_done: u64,
-    timeline: Vec<Milestone>,
-    pull: Option<PullProgress>,
-    silent_from: Option<Instant>,
-    failures: u32,
-    published: Option<observed::Node>,
-}
-
-/// A step could not be carried out.
-enum Setback {
-    /// Try again after a while.
-    Passing(String),
-    /// Never for this attempt.
-    Final(String),
-    /// The desired state has changed meanwhile: decide again.
-    Overtaken,
+    pub(super) attachment: Option<Attachment>,
+    pub(super) doing: Doing,
+    pub(super) image: Option<Image>,
+    pub(super) conversation: Option<Conversation>,
+    pub(super) told: Option<guest::Desired>,
+    pub(super) told_accounts: u64,
+    pub(super) accounts_done: u64,
+    pub(super) timeline: Vec<Milestone>,
+    pub(super) pull: Option<PullProgress>,
+    pub(super) silent_from: Option<Instant>,
+    pub(super) failures: u32,
+    pub(super) published: Option<observed::Node>,
 }
 
 impl Task {
@@ -223,7 +189,7 @@ impl Task {
                 if changed.is_err() { return false; }
                 false
             }
-            () = self.wake.notify.notified() => true,
+            () = self.wake.woken() => true,
             () = guest_says => false,
             () = again => true,
             () = falls_silent => { self.doing.silent = true; false }
@@ -295,260 +261,15 @@ impl Task {
         }
     }
 
-    async fn carry_out(&mut self, wanted: &Wanted, step: Step) -> Result<(), Setback> {
-        let node = &wanted.node;
-        self.doing.step = match step {
-            Step::FetchImage => Some(Phase::Pulling),
-            Step::Create | Step::Boot(_) => Some(Phase::Booting),
-            Step::Stop | Step::Discard(_) => Some(Phase::Stopping),
-            Step::Listen | Step::Attach => Some(Phase::Configuring),
-            Step::GiveUp(_) | Step::Rest => None,
-        };
-        self.publish(wanted);
-        let runtime = self.runtime()?;
-        let key = NodeKey { slice: self.slice, sliver: self.sliver, disk: node.disk };
-        match step {
-            Step::Rest => Ok(()),
-            Step::GiveUp(reason) => Err(Setback::Final(reason)),
-            Step::FetchImage => self.fetch_image(wanted, &*runtime).await,
-            Step::Create => {
-                let image = self.image.clone().ok_or(Setback::Overtaken)?;
-                let spec = NodeSpec {
-                    key,
-                    hostname: node.hostname.clone(),
-                    image: image.clone(),
-                    limits: node.limits,
-                    privileges: node.privileges.clone(),
-                };
-                // Whatever fails may fail because the image is gone or has changed: the next try looks at it again.
-                self.facts.image_ready = false;
-                runtime.create(&spec).await?;
-                self.reached(Stage::Created);
-                let record = Record {
-                    slice: self.slice,
-                    disk: node.disk,
-                    image,
-                    boot: None,
-                    timeline: self.timeline.clone(),
-                };
-                self.remember(record);
-                self.facts.disks.insert(node.disk, PowerSeen::Created);
-                Ok(())
-            }
-            Step::Boot(pause) => {
-                tokio::time::sleep(pause).await;
-                self.boot(wanted, &*runtime, key).await
-            }
-            Step::Listen => {
-                let since = self.running_since(node.disk).ok_or(Setback::Overtaken)?;
-                self.known_image(wanted, &*runtime).await?;
-                self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
-                self.facts.listening = Some(since);
-                self.fresh_conversation();
-                Ok(())
-            }
-            Step::Attach => self.attach(wanted).await,
-            Step::Stop => {
-                runtime.stop(&key, self.context.stop_grace).await?;
-                self.conversation = None;
-                self.facts.deaths.clear();
-                self.facts.disks.insert(node.disk, PowerSeen::Stopped { exit: None, out_of_memory: false });
-                Ok(())
-            }
-            Step::Discard(disk) => {
-                runtime.remove(&NodeKey { disk, ..key }).await?;
-                self.conversation = None;
-                self.facts.disks.remove(&disk);
-                self.facts.image_ready = false;
-                self.facts.deaths.clear();
-                Ok(())
-            }
-        }
-    }
-
-    async fn fetch_image(&mut self, wanted: &Wanted, runtime: &dyn Runtime) -> Result<(), Setback> {
-        self.timeline.clear();
-        self.reached(Stage::Begun);
-        let (progress, mut progressed) = watch::channel(PullProgress::default());
-        let mut overtaken = self.wanted.clone();
-        let mut fetch = runtime.image(&wanted.node.image, Pull::Missing, &progress);
-        let mut shown = Instant::now();
-        let image = loop {
-            tokio::select! {
-                image = &mut fetch => break image,
-                _ = overtaken.changed() => return Err(Setback::Overtaken),
-                Ok(()) = progressed.changed() => {
-                    self.pull = Some(*progressed.borrow_and_update());
-                    // People read this; five times a second is enough.
-                    if shown.elapsed() > Duration::from_millis(200) {
-                        self.publish(wanted);
-                        shown = Instant::now();
-                    }
-                }
-            }
-        };
-        drop(fetch);
-        self.pull = None;
-        self.image = Some(image?);
-        self.facts.image_ready = true;
-        self.reached(Stage::ImageReady);
-        Ok(())
-    }
-
-    /// What the node was made from; if the record of it is lost, what its image's name means now.
-    async fn known_image(&mut self, wanted: &Wanted, runtime: &dyn Runtime) -> Result<Image, Setback> {
-        if let Some(image) = &self.image {
-            return Ok(image.clone());
-        }
-        let (progress, _) = watch::channel(PullProgress::default());
-        let image = runtime.image(&wanted.node.image, Pull::Missing, &progress).await?;
-        self.image = Some(image.clone());
-        Ok(image)
-    }
-
-    async fn boot(&mut self, wanted: &Wanted, runtime: &dyn Runtime, key: NodeKey) -> Result<(), Setback> {
-        let node = &wanted.node;
-        if self.timeline.iter().any(|milestone| milestone.stage == Stage::Started) {
-            self.timeline.clear();
-            self.reached(Stage::Begun);
-        }
-        let image = self.known_image(wanted, runtime).await?;
-        let record =
-            |boot, timeline| Record { slice: self.slice, disk: node.disk, image, boot: Some(boot), timeline };
-        // Written before the node starts: an agent that ends in between knows for which counter it was.
-        let begun = record(Boot { counter: node.boot, since: None }, Vec::new());
-        self.remember(begun.clone());
-        self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
-        self.fresh_conversation();
-        self.tell(wanted).map_err(Setback::Final)?;
-        let running = match runtime.start(&key).await {
-            Ok(running) => running,
-            Err(error) => {
-                if matches!(error, RuntimeError::EndedAtOnce { .. }) {
-                    // What cannot stay up must not be started for ever.
-                    self.facts.deaths.push((self.context.now)());
-                }
-                self.look().await;
-                return Err(error.into());
-            }
-        };
-        self.reached(Stage::Started);
-        let boot = Some(Boot { counter: node.boot, since: Some(running.since) });
-        self.remember(Record { boot, timeline: self.timeline.clone(), ..begun });
-        self.facts.listening = Some(running.since);
-        self.facts.disks.insert(node.disk, PowerSeen::Running(running));
-        Ok(())
-    }
-
-    async fn attach(&mut self, wanted: &Wanted) -> Result<(), Setback> {
-        let node = &wanted.node;
-        let Some(PowerSeen::Running(running)) = self.facts.disks.get(&node.disk).cloned() else {
-            return Err(Setback::Overtaken);
-        };
-        let attachment = self.attachment_of(wanted);
-        match self.context.fabric.attach(&attachment, &running.netns).await {
-            Ok(()) => {
-                self.facts.attached = Some(running.since);
-                self.attachment = Some(attachment);
-                self.reached(Stage::Attached);
-                Ok(())
-            }
-            Err(FabricError::Gone { .. }) => {
-                self.look().await;
-                Err(Setback::Passing("the node ended while its interface was being made".into()))
-            }
-            Err(error) => Err(Setback::Passing(error.to_string())),
-        }
-    }
-
-    fn attachment_of(&self, wanted: &Wanted) -> Attachment {
-        Attachment {
-            slice: self.slice,
-            tag: wanted.tag,
-            sliver: self.sliver,
-            address: wanted.node.address,
-            forwards: wanted.node.forwards.clone(),
-        }
-    }
-
-    /// Tells the guest what the inside should be, if that is news.
-    ///
-    /// # Errors
-    /// If it is more than a message can hold; the guest keeps what it was told before.
-    fn tell(&mut self, wanted: &Wanted) -> Result<(), String> {
-        let (Some(conversation), Some(image)) = (&self.conversation, &self.image) else { return Ok(()) };
-        let go = self.facts.attached.is_some() && self.facts.attached == self.running_since(wanted.node.disk);
-        let domain = format!("{}.{}", wanted.slice_name.to_lowercase(), self.context.domain);
-        let servers = &self.context.name_servers;
-        let mut desired =
-            inside(&wanted.node, &domain, &image.config, servers, self.context.install_limits, go);
-        let last = self.told.as_ref().map_or(0, |told| told.revision);
-        desired.revision = last;
-        if self.told.as_ref() != Some(&desired) {
-            // Counting from the clock keeps revisions growing over restarts of the agent.
-            desired.revision =
-                u64::try_from((self.context.now)().as_millisecond()).unwrap_or(0).max(last + 1);
-            if let Err(error) = guest::encode(&desired) {
-                return Err(format!(
-                    "what is asked for inside the node is too much ({error}, at most {} are possible): shorten its \
-                     services, or the users' keys",
-                    guest::MAX_MESSAGE
-                ));
-            }
-            conversation.tell(desired.clone());
-            self.told = Some(desired);
-            self.told_accounts = wanted.node.accounts_revision;
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self) {
-        let Some(conversation) = &self.conversation else { return };
-        self.doing.heard = conversation.heard();
-        if self.doing.heard.spoken {
-            self.silent_from = None;
-            self.doing.silent = false;
-            self.reached(Stage::GuestUp);
-        }
-        if let (Some(report), Some(told)) = (&mut self.doing.heard.report, &self.told) {
-            report.services.truncate(told.installs.len() + told.executes.len());
-        }
-        let Some(report) = self.doing.heard.report.clone() else { return };
-        let current = self.told.as_ref().is_some_and(|told| told.revision == report.revision);
-        if report.stage >= guest::Stage::Prepared {
-            self.reached(Stage::Prepared);
-        }
-        if report.ssh {
-            self.reached(Stage::SshUp);
-        }
-        if current && report.ssh {
-            self.accounts_done = self.told_accounts;
-        }
-        if report.stage == guest::Stage::Ready
-            && report.ssh
-            && self.reached(Stage::Ready)
-            && let Some(record) = self.facts.record.clone()
-        {
-            self.remember(Record { timeline: self.timeline.clone(), ..record });
-        }
-    }
-
-    fn fresh_conversation(&mut self) {
-        self.told = None;
-        self.doing.heard = Heard::default();
-        self.doing.silent = false;
-        self.silent_from = Some(Instant::now() + SILENCE);
-    }
-
     /// Looks at what the runtime has, since something may have changed.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         let Ok(runtime) = self.runtime() else { return };
         let wanted_disk = self.wanted.borrow().as_ref().map(|wanted| wanted.node.disk);
         let record_disk = self.facts.record.as_ref().map(|record| record.disk);
         let disks: std::collections::BTreeSet<u32> =
             self.facts.disks.keys().copied().chain(wanted_disk).chain(record_disk).collect();
         let mut answered = true;
-        let by_itself = !self.wake.engine_was_away.swap(false, Ordering::Relaxed);
+        let by_itself = !self.wake.take_absence();
         for disk in disks {
             let key = NodeKey { slice: self.slice, sliver: self.sliver, disk };
             match runtime.look(&key).await {
@@ -565,7 +286,7 @@ impl Task {
         self.known |= answered;
         self.blind = !answered;
         if !answered && !by_itself {
-            self.wake.engine_was_away.store(true, Ordering::Relaxed);
+            self.wake.keep_absence();
         }
     }
 
@@ -620,7 +341,7 @@ impl Task {
         }
     }
 
-    fn publish(&mut self, wanted: &Wanted) {
+    pub(super) fn publish(&mut self, wanted: &Wanted) {
         let node = &wanted.node;
         let (phase, problem) = stand(node, &self.facts, &self.doing);
         let record = self.facts.record.as_ref();
@@ -656,7 +377,7 @@ impl Task {
     }
 
     /// Notes a milestone of this boot; false if it was noted before.
-    fn reached(&mut self, stage: Stage) -> bool {
+    pub(super) fn reached(&mut self, stage: Stage) -> bool {
         let new = !self.timeline.iter().any(|milestone| milestone.stage == stage);
         if new {
             self.timeline.push(Milestone { stage, at: (self.context.now)() });
@@ -664,37 +385,22 @@ impl Task {
         new
     }
 
-    fn remember(&mut self, record: Record) {
+    pub(super) fn remember(&mut self, record: Record) {
         self.context.ledger.store(self.sliver, &record);
         self.facts.record = Some(record);
     }
 
-    fn running_since(&self, disk: u32) -> Option<Timestamp> {
+    pub(super) fn running_since(&self, disk: u32) -> Option<Timestamp> {
         match self.facts.disks.get(&disk) {
             Some(PowerSeen::Running(running)) => Some(running.since),
             _ => None,
         }
     }
 
-    fn runtime(&self) -> Result<Arc<dyn Runtime>, Setback> {
+    pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, Setback> {
         let kind = self.kind.ok_or(Setback::Overtaken)?;
         self.context.runtimes.get(&kind).cloned().ok_or_else(|| {
             Setback::Final(format!("this host has no {kind} runtime; ask for another sliver type"))
         })
-    }
-}
-
-impl From<RuntimeError> for Setback {
-    fn from(error: RuntimeError) -> Self {
-        if error.is_passing() { Self::Passing(error.to_string()) } else { Self::Final(error.to_string()) }
-    }
-}
-
-impl From<ImageError> for Setback {
-    fn from(error: ImageError) -> Self {
-        match error {
-            ImageError::Unreachable { .. } => Self::Passing(error.to_string()),
-            ImageError::NotFound { .. } | ImageError::Unfit { .. } => Self::Final(error.to_string()),
-        }
     }
 }

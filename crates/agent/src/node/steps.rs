@@ -1,0 +1,210 @@
+//! Carrying out one step for a node. Steps run to their end, since a step that is dropped half-way may still happen in
+//! the engine; only the fetching of an image, which can take minutes, gives way to a new desired state.
+
+use std::time::Duration;
+
+use testyard_fabric::FabricError;
+use testyard_runtime::{
+    Image, ImageError, NodeKey, NodeSpec, PowerSeen, Pull, PullProgress, Runtime, RuntimeError,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::guest::Conversation;
+use crate::ledger::{Boot, Record};
+use crate::node::decide::Step;
+use crate::node::task::{Task, Wanted};
+use crate::observed::{Phase, Stage};
+
+/// A step could not be carried out.
+pub(super) enum Setback {
+    /// Try again after a while.
+    Passing(String),
+    /// Never for this attempt.
+    Final(String),
+    /// The desired state has changed meanwhile: decide again.
+    Overtaken,
+}
+
+impl Task {
+    pub(super) async fn carry_out(&mut self, wanted: &Wanted, step: Step) -> Result<(), Setback> {
+        let node = &wanted.node;
+        self.doing.step = match step {
+            Step::FetchImage => Some(Phase::Pulling),
+            Step::Create | Step::Boot(_) => Some(Phase::Booting),
+            Step::Stop | Step::Discard(_) => Some(Phase::Stopping),
+            Step::Listen | Step::Attach => Some(Phase::Configuring),
+            Step::GiveUp(_) | Step::Rest => None,
+        };
+        self.publish(wanted);
+        let runtime = self.runtime()?;
+        let key = NodeKey { slice: self.slice, sliver: self.sliver, disk: node.disk };
+        match step {
+            Step::Rest => Ok(()),
+            Step::GiveUp(reason) => Err(Setback::Final(reason)),
+            Step::FetchImage => self.fetch_image(wanted, &*runtime).await,
+            Step::Create => {
+                let image = self.image.clone().ok_or(Setback::Overtaken)?;
+                let spec = NodeSpec {
+                    key,
+                    hostname: node.hostname.clone(),
+                    image: image.clone(),
+                    limits: node.limits,
+                    privileges: node.privileges.clone(),
+                };
+                // Whatever fails may fail because the image is gone or has changed: the next try looks at it again.
+                self.facts.image_ready = false;
+                runtime.create(&spec).await?;
+                self.reached(Stage::Created);
+                let record = Record {
+                    slice: self.slice,
+                    disk: node.disk,
+                    image,
+                    boot: None,
+                    timeline: self.timeline.clone(),
+                };
+                self.remember(record);
+                self.facts.disks.insert(node.disk, PowerSeen::Created);
+                Ok(())
+            }
+            Step::Boot(pause) => {
+                tokio::time::sleep(pause).await;
+                self.boot(wanted, &*runtime, key).await
+            }
+            Step::Listen => {
+                let since = self.running_since(node.disk).ok_or(Setback::Overtaken)?;
+                self.known_image(wanted, &*runtime).await?;
+                self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
+                self.facts.listening = Some(since);
+                self.fresh_conversation();
+                Ok(())
+            }
+            Step::Attach => self.attach(wanted).await,
+            Step::Stop => {
+                runtime.stop(&key, self.context.stop_grace).await?;
+                self.conversation = None;
+                self.facts.deaths.clear();
+                self.facts.disks.insert(node.disk, PowerSeen::Stopped { exit: None, out_of_memory: false });
+                Ok(())
+            }
+            Step::Discard(disk) => {
+                runtime.remove(&NodeKey { disk, ..key }).await?;
+                self.conversation = None;
+                self.facts.disks.remove(&disk);
+                self.facts.image_ready = false;
+                self.facts.deaths.clear();
+                Ok(())
+            }
+        }
+    }
+
+    async fn fetch_image(&mut self, wanted: &Wanted, runtime: &dyn Runtime) -> Result<(), Setback> {
+        self.timeline.clear();
+        self.reached(Stage::Begun);
+        let (progress, mut progressed) = watch::channel(PullProgress::default());
+        let mut overtaken = self.wanted.clone();
+        let mut fetch = runtime.image(&wanted.node.image, Pull::Missing, &progress);
+        let mut shown = Instant::now();
+        let image = loop {
+            tokio::select! {
+                image = &mut fetch => break image,
+                _ = overtaken.changed() => return Err(Setback::Overtaken),
+                Ok(()) = progressed.changed() => {
+                    self.pull = Some(*progressed.borrow_and_update());
+                    // People read this; five times a second is enough.
+                    if shown.elapsed() > Duration::from_millis(200) {
+                        self.publish(wanted);
+                        shown = Instant::now();
+                    }
+                }
+            }
+        };
+        drop(fetch);
+        self.pull = None;
+        self.image = Some(image?);
+        self.facts.image_ready = true;
+        self.reached(Stage::ImageReady);
+        Ok(())
+    }
+
+    /// What the node was made from; if the record of it is lost, what its image's name means now.
+    async fn known_image(&mut self, wanted: &Wanted, runtime: &dyn Runtime) -> Result<Image, Setback> {
+        if let Some(image) = &self.image {
+            return Ok(image.clone());
+        }
+        let (progress, _) = watch::channel(PullProgress::default());
+        let image = runtime.image(&wanted.node.image, Pull::Missing, &progress).await?;
+        self.image = Some(image.clone());
+        Ok(image)
+    }
+
+    async fn boot(&mut self, wanted: &Wanted, runtime: &dyn Runtime, key: NodeKey) -> Result<(), Setback> {
+        let node = &wanted.node;
+        if self.timeline.iter().any(|milestone| milestone.stage == Stage::Started) {
+            self.timeline.clear();
+            self.reached(Stage::Begun);
+        }
+        let image = self.known_image(wanted, runtime).await?;
+        let record =
+            |boot, timeline| Record { slice: self.slice, disk: node.disk, image, boot: Some(boot), timeline };
+        // Written before the node starts: an agent that ends in between knows for which counter it was.
+        let begun = record(Boot { counter: node.boot, since: None }, Vec::new());
+        self.remember(begun.clone());
+        self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
+        self.fresh_conversation();
+        self.tell(wanted).map_err(Setback::Final)?;
+        let running = match runtime.start(&key).await {
+            Ok(running) => running,
+            Err(error) => {
+                if matches!(error, RuntimeError::EndedAtOnce { .. }) {
+                    // What cannot stay up must not be started for ever.
+                    self.facts.deaths.push((self.context.now)());
+                }
+                self.look().await;
+                return Err(error.into());
+            }
+        };
+        self.reached(Stage::Started);
+        let boot = Some(Boot { counter: node.boot, since: Some(running.since) });
+        self.remember(Record { boot, timeline: self.timeline.clone(), ..begun });
+        self.facts.listening = Some(running.since);
+        self.facts.disks.insert(node.disk, PowerSeen::Running(running));
+        Ok(())
+    }
+
+    async fn attach(&mut self, wanted: &Wanted) -> Result<(), Setback> {
+        let node = &wanted.node;
+        let Some(PowerSeen::Running(running)) = self.facts.disks.get(&node.disk).cloned() else {
+            return Err(Setback::Overtaken);
+        };
+        let attachment = self.attachment_of(wanted);
+        match self.context.fabric.attach(&attachment, &running.netns).await {
+            Ok(()) => {
+                self.facts.attached = Some(running.since);
+                self.attachment = Some(attachment);
+                self.reached(Stage::Attached);
+                Ok(())
+            }
+            Err(FabricError::Gone { .. }) => {
+                self.look().await;
+                Err(Setback::Passing("the node ended while its interface was being made".into()))
+            }
+            Err(error) => Err(Setback::Passing(error.to_string())),
+        }
+    }
+}
+
+impl From<RuntimeError> for Setback {
+    fn from(error: RuntimeError) -> Self {
+        if error.is_passing() { Self::Passing(error.to_string()) } else { Self::Final(error.to_string()) }
+    }
+}
+
+impl From<ImageError> for Setback {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Unreachable { .. } => Self::Passing(error.to_string()),
+            ImageError::NotFound { .. } | ImageError::Unfit { .. } => Self::Final(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a node's guest is told, and what it has to say.
+
+use testyard_fabric::Attachment;
+use testyard_guest_protocol as guest;
+use tokio::time::Instant;
+
+use crate::guest::Heard;
+use crate::ledger::Record;
+use crate::node::inside::inside;
+use crate::node::task::{SILENCE, Task, Wanted};
+use crate::observed::Stage;
+
+impl Task {
+    pub(super) fn attachment_of(&self, wanted: &Wanted) -> Attachment {
+        Attachment {
+            slice: self.slice,
+            tag: wanted.tag,
+            sliver: self.sliver,
+            address: wanted.node.address,
+            forwards: wanted.node.forwards.clone(),
+        }
+    }
+
+    /// Tells the guest what the inside should be, if that is news.
+    ///
+    /// # Errors
+    /// If it is more than a message can hold; the guest keeps what it was told before.
+    pub(super) fn tell(&mut self, wanted: &Wanted) -> Result<(), String> {
+        let (Some(conversation), Some(image)) = (&self.conversation, &self.image) else { return Ok(()) };
+        let go = self.facts.attached.is_some() && self.facts.attached == self.running_since(wanted.node.disk);
+        let domain = format!("{}.{}", wanted.slice_name.to_lowercase(), self.context.domain);
+        let servers = &self.context.name_servers;
+        let mut desired =
+            inside(&wanted.node, &domain, &image.config, servers, self.context.install_limits, go);
+        let last = self.told.as_ref().map_or(0, |told| told.revision);
+        desired.revision = last;
+        if self.told.as_ref() != Some(&desired) {
+            // Counting from the clock keeps revisions growing over restarts of the agent.
+            desired.revision =
+                u64::try_from((self.context.now)().as_millisecond()).unwrap_or(0).max(last + 1);
+            if let Err(error) = guest::encode(&desired) {
+                return Err(format!(
+                    "what is asked for inside the node is too much ({error}, at most {} are possible): shorten its \
+                     services, or the users' keys",
+                    guest::MAX_MESSAGE
+                ));
+            }
+            conversation.tell(desired.clone());
+            self.told = Some(desired);
+            self.told_accounts = wanted.node.accounts_revision;
+        }
+        Ok(())
+    }
+
+    pub(super) fn hear(&mut self) {
+        let Some(conversation) = &self.conversation else { return };
+        self.doing.heard = conversation.heard();
+        if self.doing.heard.spoken {
+            self.silent_from = None;
+            self.doing.silent = false;
+            self.reached(Stage::GuestUp);
+        }
+        if let (Some(report), Some(told)) = (&mut self.doing.heard.report, &self.told) {
+            report.services.truncate(told.installs.len() + told.executes.len());
+        }
+        let Some(report) = self.doing.heard.report.clone() else { return };
+        let current = self.told.as_ref().is_some_and(|told| told.revision == report.revision);
+        if report.stage >= guest::Stage::Prepared {
+            self.reached(Stage::Prepared);
+        }
+        if report.ssh {
+            self.reached(Stage::SshUp);
+        }
+        if current && report.ssh {
+            self.accounts_done = self.told_accounts;
+        }
+        if report.stage == guest::Stage::Ready
+            && report.ssh
+            && self.reached(Stage::Ready)
+            && let Some(record) = self.facts.record.clone()
+        {
+            self.remember(Record { timeline: self.timeline.clone(), ..record });
+        }
+    }
+
+    pub(super) fn fresh_conversation(&mut self) {
+        self.told = None;
+        self.doing.heard = Heard::default();
+        self.doing.silent = false;
+        self.silent_from = Some(Instant::now() + SILENCE);
+    }
+}
