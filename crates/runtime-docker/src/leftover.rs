@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 /// Whether an error of a start says that the engine has lost the task.
 pub(crate) fn is_meant(text: &str) -> bool {
-    text.contains("task") && text.contains("already exists")
+    (text.contains("task") && text.contains("already exists")) || text.contains("id already in use")
 }
 
 /// Ends the task of a container that does not run as far as the engine knows. Gives whether there was one.
@@ -77,7 +77,8 @@ mod tests {
         ));
         assert!(!is_shim_of(&line(&format!("vi -id {id}")), &id));
         assert!(!is_shim_of(&line("/usr/bin/containerd-shim-runc-v2 -id x"), "x"));
-        assert!(is_meant("task 385a: already exists: unknown"));
+        assert!(is_meant("task 385a: already exists: unknown") && is_meant("id already in use"));
+        assert!(!is_meant("port is already in use"));
         assert_eq!(parent(Pid::this()), Some(Pid::parent()));
     }
 }

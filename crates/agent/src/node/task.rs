@@ -98,6 +98,8 @@ pub(crate) struct Task {
     pub(super) pull: Option<PullProgress>,
     pub(super) silent_from: Option<Instant>,
     pub(super) failures: u32,
+    /// When the next try may be, unless something else is wanted.
+    pub(super) held: Option<(Instant, Wanted)>,
     pub(super) published: Option<observed::Node>,
 }
 
@@ -135,6 +137,7 @@ impl Task {
             pull: None,
             silent_from: None,
             failures: 0,
+            held: None,
             published: None,
         }
     }
@@ -218,6 +221,14 @@ impl Task {
             self.publish(wanted);
             return Some(Duration::from_secs(1));
         }
+        // A step that fails may itself cause events: they must not hurry the next try.
+        if let Some((until, held)) = &self.held
+            && held == wanted
+            && let Some(pause) = until.checked_duration_since(Instant::now()).filter(|pause| !pause.is_zero())
+        {
+            return Some(pause);
+        }
+        self.held = None;
         if self.attachment.as_ref().is_some_and(|attachment| *attachment != self.attachment_of(wanted)) {
             self.facts.attached = None;
         }
@@ -257,7 +268,9 @@ impl Task {
             self.failures += 1;
             self.doing.trouble = Some(format!("{setback}; trying again"));
             self.publish(wanted);
-            return Some(Duration::from_millis(200 << self.failures.min(6)));
+            let pause = Duration::from_millis(200 << self.failures.min(6));
+            self.held = Some((Instant::now() + pause, wanted.clone()));
+            return Some(pause);
         }
     }
 
