@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -61,7 +62,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, LedgerError> {
-        fs::create_dir_all(folder).map_err(|source| LedgerError { path: folder.to_owned(), source })?;
+        // Records name images and what users asked for: nobody else's business on a shared machine.
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
+            .map_err(|source| LedgerError { path: folder.to_owned(), source })?;
         Ok(Self { folder: folder.to_owned() })
     }
 

@@ -46,6 +46,10 @@ pub struct Desired {
     pub revision: u64,
     /// Interfaces, addresses and routes are there: SSH, the image's program and the services may start.
     pub go: bool,
+    /// Which disk this is. What was done on another one, from which this one was copied, was not done here. An empty
+    /// one, of an older agent, is any disk.
+    #[serde(default)]
+    pub disk: String,
     /// The node's own name.
     pub hostname: String,
     /// Lines of /etc/hosts beside those of localhost.

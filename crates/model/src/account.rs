@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Login;
@@ -131,40 +133,10 @@ fn word_start(line: &str, word: &str) -> Option<usize> {
 
 /// Whether the base64 text begins with the length-prefixed name of `kind` (RFC 4253 §6.6) and decodes at all.
 fn blob_is_of_kind(blob: &str, kind: &str) -> bool {
-    let data = match decode_base64(blob) {
-        Some(data) => data,
-        None => return false,
-    };
+    let Ok(data) = BASE64_STANDARD.decode(blob) else { return false };
     let Some((length, rest)) = data.split_first_chunk::<4>() else { return false };
     let length = u32::from_be_bytes(*length) as usize;
     length == kind.len() && rest.len() > length && &rest[..length] == kind.as_bytes()
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(body.len() * 3 / 4);
-    let (mut buffer, mut bits) = (0u32, 0);
-    for byte in body.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        buffer = (buffer << 6) | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((buffer >> bits) as u8);
-            buffer &= (1 << bits) - 1;
-        }
-    }
-    Some(out)
 }
 
 impl fmt::Display for PublicKey {

@@ -3,7 +3,9 @@
 //! The authority compares without regard to case, everything else as it is (GENI identifiers; am-api.md §1.8).
 //! A sub-authority is behind a colon: `ch.example.org:projects`.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,9 @@ pub struct Urn {
     name: String,
 }
 
-/// The authority part of a URN, lower-cased: one or more components separated by colons.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The authority part of a URN: one or more components separated by colons. It is shown as it was given, and compares,
+/// sorts and hashes without regard to case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Authority(String);
 
@@ -154,16 +157,50 @@ impl Authority {
     /// is over itself. `a.b` is over `a.b` and `a.b:c`, not over `a.bc` or `x.a.b`: dots do not separate components.
     #[must_use]
     pub fn is_over(&self, other: &Self) -> bool {
-        match other.0.strip_prefix(&self.0) {
-            Some(rest) => rest.is_empty() || rest.starts_with(':'),
+        match other.0.split_at_checked(self.0.len()) {
+            Some((head, rest)) => {
+                head.eq_ignore_ascii_case(&self.0) && (rest.is_empty() || rest.starts_with(':'))
+            }
             None => false,
         }
     }
 
-    /// The text, lower-cased.
+    /// The text as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    fn folded(&self) -> impl Iterator<Item = u8> {
+        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
+    }
+}
+
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Authority {}
+
+impl Hash for Authority {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.folded().for_each(|byte| state.write_u8(byte));
+        // As in the hash of a text: what follows cannot be taken for a part of it.
+        state.write_u8(0xff);
+    }
+}
+
+impl PartialOrd for Authority {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Authority {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.folded().cmp(other.folded())
     }
 }
 
@@ -173,7 +210,7 @@ impl FromStr for Authority {
     fn from_str(text: &str) -> Result<Self, UrnError> {
         let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         if text.split(':').all(|part| !part.is_empty() && part.bytes().all(good)) {
-            Ok(Self(text.to_ascii_lowercase()))
+            Ok(Self(text.to_owned()))
         } else {
             Err(UrnError::Authority(text.to_owned()))
         }
@@ -311,9 +348,21 @@ mod tests {
     #[test]
     fn parts_of_a_urn() {
         let urn: Urn = "urn:publicid:IDN+CH.example.org:Projects+slice+demo".parse().unwrap();
-        assert_eq!(urn.authority().as_str(), "ch.example.org:projects");
+        assert_eq!(urn.authority().as_str(), "CH.example.org:Projects");
         assert_eq!((urn.kind(), urn.name()), ("slice", "demo"));
-        assert_eq!(urn.to_string(), "urn:publicid:IDN+ch.example.org:projects+slice+demo");
+        assert_eq!(urn.to_string(), "urn:publicid:IDN+CH.example.org:Projects+slice+demo");
+    }
+
+    #[test]
+    fn the_case_of_an_authority_is_kept_and_means_nothing() {
+        let urn = |text: &str| text.parse::<SliceUrn>().unwrap();
+        let given = urn("urn:publicid:IDN+CH.Example.org+slice+demo");
+        let again = urn("urn:publicid:idn+ch.example.ORG+slice+demo");
+        assert_eq!(given, again);
+        assert_eq!(given.cmp(&again), Ordering::Equal);
+        assert!(std::collections::HashSet::from([given.clone()]).contains(&again));
+        assert_ne!(given.to_string(), again.to_string());
+        assert_ne!(given, urn("urn:publicid:IDN+ch.example.org+slice+Demo"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, Refusal> {
 
 /// Builds the tree.
 pub(crate) fn parse(text: &str) -> Result<Document<'_>, Refusal> {
-    let document = testyard_xml::parse(text, &Limits::CREDENTIAL).map_err(|error| match error {
+    testyard_xml::parse(text, &Limits::CREDENTIAL).map_err(|error| match error {
         XmlError::TooLarge { .. } | XmlError::TooMuch { .. } => {
             Refusal::new(Step::Size, Reason::Limit, error.to_string())
         }
@@ -51,13 +51,7 @@ pub(crate) fn parse(text: &str) -> Result<Document<'_>, Refusal> {
         XmlError::Malformed(_) | XmlError::Encoding => {
             Refusal::new(Step::Xml, Reason::UnsafeXml, "it is not well-formed XML")
         }
-    })?;
-    // The tree builder lets an XML declaration in the middle pass as an instruction, if a line break follows its name.
-    let is_misplaced = |node: Node<'_, '_>| node.pi().is_some_and(|pi| pi.target.eq_ignore_ascii_case("xml"));
-    match document.descendants().any(is_misplaced) {
-        true => unsafe_xml("it is not well-formed XML"),
-        false => Ok(document),
-    }
+    })
 }
 
 fn unsafe_xml<T>(message: &str) -> Result<T, Refusal> {

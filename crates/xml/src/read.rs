@@ -71,13 +71,22 @@ pub fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Document<'a>, XmlErro
     }
     scan(text, limits)?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: limits.nodes, ..ParsingOptions::default() };
-    Document::parse_with_options(text, options).map_err(|error| match error {
+    let document = Document::parse_with_options(text, options).map_err(|error| match error {
         roxmltree::Error::DtdDetected => XmlError::Doctype,
         roxmltree::Error::NodesLimitReached => {
             XmlError::TooMuch { what: "elements and texts", limit: limits.nodes as usize }
         }
         error => XmlError::Malformed(shorten(&error.to_string())),
-    })
+    })?;
+    // The tree builder lets an XML declaration in the middle pass as an instruction, if a line break follows its name.
+    let is_misplaced = |node: Node<'_, '_>| node.pi().is_some_and(|pi| pi.target.eq_ignore_ascii_case("xml"));
+    match document.descendants().find(|node| is_misplaced(*node)) {
+        Some(node) => {
+            let (line, column) = position(node);
+            Err(XmlError::Malformed(format!("an XML declaration in the middle, at {line}:{column}")))
+        }
+        None => Ok(document),
+    }
 }
 
 fn scan(text: &str, limits: &Limits) -> Result<(), XmlError> {
@@ -171,6 +180,14 @@ mod tests {
         let bomb = "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>";
         assert_eq!(parse(bomb, &Limits::RSPEC).unwrap_err(), XmlError::Doctype);
         assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_declaration_belongs_to_the_beginning() {
+        assert!(parse("\u{feff}<?xml version='1.0'?><a/>", &Limits::RSPEC).is_ok());
+        for bad in ["<a><?xml\nversion='1.0'?></a>", "<a/><?XML x?>", "<!-- --><?xml version='1.0'?><a/>"] {
+            assert!(matches!(parse(bad, &Limits::RSPEC), Err(XmlError::Malformed(_))), "{bad:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn inside(
     guest::Desired {
         revision: 0,
         go,
+        disk: format!("{}/{}", node.sliver, node.disk),
         hostname: name.to_owned(),
         hosts: own.map(|address| guest::HostsLine { address, names: names.clone() }).collect(),
         resolver: guest::Resolver { servers: servers.to_vec(), search: Vec::new() },

@@ -22,7 +22,7 @@ use crate::lease::LeaseError;
 use crate::settings::Settings;
 use crate::slice::{Body, Slice, Sliver};
 use crate::state::State;
-use crate::view::{Told, slice_view};
+use crate::view::Told;
 
 impl From<PlanError> for Refusal {
     fn from(error: PlanError) -> Self {
@@ -56,9 +56,7 @@ impl Core {
         self.try_out(&request).await?;
         let keys = self.host_keys(&request).await?;
         let verb = |context: Context<'_>| propose(context, caller, &request, &keys);
-        let (slice, told) = self.change(&request.slice, caller, verb).await?;
-        let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, &request.slice, slice.as_deref(), told))
+        self.change_and_show(&request.slice, caller, verb).await
     }
 
     /// Refuses what cannot be had before anything is made for it. What is found out here may be different by the

@@ -9,3 +9,27 @@ mod read;
 mod renew;
 mod shutdown;
 mod users;
+
+use std::sync::Arc;
+
+use testyard_model::urn::SliceUrn;
+
+use crate::api::{Caller, Refusal, SliceView};
+use crate::commit::{Context, Proposal};
+use crate::core::Core;
+use crate::view::{Told, slice_view};
+
+impl Core {
+    /// What most verbs are: a caller who may, a change in the slice's turn, and the slice as it is then.
+    async fn change_and_show(
+        self: &Arc<Self>,
+        slice: &SliceUrn,
+        caller: &Caller,
+        verb: impl FnMut(Context<'_>) -> Result<Proposal<Told>, Refusal>,
+    ) -> Result<SliceView, Refusal> {
+        self.admit(caller, slice)?;
+        let (changed, told) = self.change(slice, caller, verb).await?;
+        let (state, settings) = (self.shared.read(), self.settings.load());
+        Ok(slice_view(&state, &settings, slice, changed.as_deref(), told))
+    }
+}

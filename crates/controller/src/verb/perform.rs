@@ -26,7 +26,7 @@ use crate::core::Core;
 use crate::select::{nothing, pick};
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
-use crate::view::{Told, slice_view};
+use crate::view::Told;
 
 impl Core {
     pub(crate) async fn perform(
@@ -35,16 +35,13 @@ impl Core {
         request: Perform,
     ) -> Result<SliceView, Refusal> {
         let urn = request.selection.slice();
-        self.admit(caller, urn)?;
         if request.action == Action::UpdateUsers && request.users.is_empty() {
             return Err(Refusal::BadRequest(
                 "geni_update_users needs users (geni_users): none were given".to_owned(),
             ));
         }
         let verb = |context: Context<'_>| propose(context, &request);
-        let (slice, told) = self.change(urn, caller, verb).await?;
-        let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, urn, slice.as_deref(), told))
+        self.change_and_show(urn, caller, verb).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
 use crate::select::{Picked, nothing, pick};
 use crate::slice::Sliver;
-use crate::view::{Told, slice_view};
+use crate::view::Told;
 
 impl Core {
     pub(crate) async fn provision(
@@ -23,11 +23,8 @@ impl Core {
         request: Provision,
     ) -> Result<SliceView, Refusal> {
         let urn = request.selection.slice();
-        self.admit(caller, urn)?;
         let verb = |context: Context<'_>| propose(context, caller, &request);
-        let (slice, told) = self.change(urn, caller, verb).await?;
-        let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, urn, slice.as_deref(), told))
+        self.change_and_show(urn, caller, verb).await
     }
 }
 

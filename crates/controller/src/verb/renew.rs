@@ -11,7 +11,7 @@ use crate::api::{Caller, Effort, Refusal, Renew, SliceView};
 use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
 use crate::select::{nothing, pick};
-use crate::view::{Told, slice_view};
+use crate::view::Told;
 
 impl Core {
     pub(crate) async fn renew(
@@ -20,11 +20,8 @@ impl Core {
         request: Renew,
     ) -> Result<SliceView, Refusal> {
         let urn = request.selection.slice();
-        self.admit(caller, urn)?;
         let verb = |context: Context<'_>| propose(context, caller, &request);
-        let (slice, told) = self.change(urn, caller, verb).await?;
-        let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, urn, slice.as_deref(), told))
+        self.change_and_show(urn, caller, verb).await
     }
 }
 

@@ -52,7 +52,8 @@ impl Services {
 
     /// How the services of a desired state stand.
     pub(crate) fn reports(&self, desired: &Desired) -> Vec<ServiceReport> {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.lock();
+        registry.set_disk(&desired.disk);
         let installs =
             desired.installs.iter().enumerate().map(|(i, install)| registry.install(index(i), install));
         let executes =

@@ -11,6 +11,9 @@ use crate::files::{self, FileError};
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Registry {
+    /// Which disk this was done on; empty if that was never said.
+    #[serde(default)]
+    disk: String,
     installs: BTreeMap<u32, Done<Source>>,
     executes: BTreeMap<u32, Done<Execute>>,
     /// The file was there but unreadable: nothing may be begun, since it may have run.
@@ -49,6 +52,18 @@ impl Registry {
             done.detail = "the node was stopped while it ran".into();
         }
         Ok(registry)
+    }
+
+    /// Says which disk this is. What was done on another one is forgotten: an image made of a node's disk brings the
+    /// record along.
+    pub(crate) fn set_disk(&mut self, disk: &str) {
+        if !disk.is_empty() && self.disk != disk {
+            let known = std::mem::replace(&mut self.disk, disk.to_owned());
+            if !known.is_empty() {
+                self.installs.clear();
+                self.executes.clear();
+            }
+        }
     }
 
     pub(crate) fn unreadable() -> Self {
@@ -137,6 +152,24 @@ mod tests {
         assert_eq!(registry.install(0, &install("http://a/y", 1)).state, ServiceState::Waiting);
         assert_eq!(registry.execute(1, &execute("three")).state, ServiceState::Waiting);
         assert_eq!(registry.execute(2, &execute("two")).state, ServiceState::Waiting);
+    }
+
+    #[test]
+    fn a_copied_disk_has_done_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mut registry = Registry::default();
+        registry.set_disk("node-1/0");
+        registry.set_install(0, &install("http://a/x", 1), String::new());
+        registry.set_execute(0, &execute("one"), ServiceState::Exited(0), "");
+        registry.save(root.path()).unwrap();
+
+        let mut same = Registry::load(root.path()).unwrap();
+        same.set_disk("node-1/0");
+        assert_eq!(same, registry);
+        let mut copied = Registry::load(root.path()).unwrap();
+        copied.set_disk("node-2/0");
+        assert_eq!(copied.install(0, &install("http://a/x", 1)).state, ServiceState::Waiting);
+        assert_eq!(copied.execute(0, &execute("one")).state, ServiceState::Waiting);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::files::{self, FileError};
 
 /// A text that is no OpenSSH private key.
@@ -33,7 +36,7 @@ pub(crate) fn convert(text: &str) -> Result<Vec<u8>, NotAKey> {
         .skip(1)
         .take_while(|line| *line != "-----END OPENSSH PRIVATE KEY-----")
         .collect();
-    let bytes = base64(&body).ok_or(NotAKey)?;
+    let bytes = BASE64_STANDARD.decode(body).map_err(|_| NotAKey)?;
     let mut outer = Reader(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(NotAKey)?);
     if outer.text()? != b"none"
         || outer.text()? != b"none"
@@ -91,29 +94,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut buffer, mut bits) = (0u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        buffer = (buffer << 6) | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push(u8::try_from((buffer >> bits) & 0xff).ok()?);
-            buffer &= (1 << bits) - 1;
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +106,7 @@ mod tests {
             [("host_ed25519", "ssh-ed25519", 2), ("host_ecdsa", "ecdsa-sha2-nistp256", 4)]
         {
             let bytes = convert(&read(name)).unwrap();
-            let public = base64(read(&format!("{name}.pub")).split(' ').nth(1).unwrap()).unwrap();
+            let public = BASE64_STANDARD.decode(read(&format!("{name}.pub")).split(' ').nth(1).unwrap()).unwrap();
             let mut reader = Reader(&bytes);
             let parts: Vec<&[u8]> = (0..fields).map(|_| reader.text().unwrap()).collect();
             assert!(reader.0.is_empty());
