@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout))]
 
 mod accounts;
+mod applet;
 mod archive;
 mod backoff;
 mod board;
@@ -40,28 +41,10 @@ mod table;
 mod text;
 mod walk;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-const USAGE: &str = "testyard-guest is started by Testyard as process 1 of a node.
-
-  testyard-guest init      be process 1
-  testyard-guest version   print the version
-";
-
-/// Runs the command that `arguments` (without the program's own name) ask for.
-pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("init"), None) => init::run(),
-        (Some("version"), None) => {
-            #[allow(clippy::print_stdout, reason = "this is what was asked for")]
-            {
-                println!("testyard-guest {}", env!("CARGO_PKG_VERSION"));
-            }
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprint!("{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+/// Runs the program that `arguments` ask for; the first is the name that the guest was called by.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    applet::run(arguments)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    testyard_guest::main(std::env::args().skip(1))
+    testyard_guest::main(std::env::args_os())
 }

@@ -1,0 +1,83 @@
+//! Which of its programs the guest is this time: one file, found under several names.
+//!
+//! The last part of `argv[0]` says it (a link named `geni-get` is geni-get), else the first argument does
+//! (`testyard-guest version`). To add one: a line in [`APPLETS`], and a link in the host's folder of the guest
+//! (`testyard::guest`) where people are to find it by its name.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::init;
+
+/// One of the guest's programs.
+struct Applet {
+    name: &'static str,
+    /// What it does, in a line of the usage text.
+    what: &'static str,
+    /// Gets the arguments after the name.
+    run: fn(Vec<OsString>) -> ExitCode,
+    /// Whether a file or link of that name means it; otherwise it is a command of `testyard-guest`.
+    linked: bool,
+}
+
+const APPLETS: &[Applet] = &[
+    Applet { name: "init", what: "be process 1", run: |rest| alone(&rest, init::run), linked: false },
+    Applet { name: "version", what: "print the version", run: |rest| alone(&rest, version), linked: false },
+];
+
+/// Runs the program that `arguments` (the program's own name first) mean.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let own = arguments.next().unwrap_or_default();
+    let own = Path::new(&own).file_name().unwrap_or_default();
+    if let Some(applet) = find(own, true) {
+        return (applet.run)(arguments.collect());
+    }
+    match arguments.next().and_then(|name| find(&name, false)) {
+        Some(applet) => (applet.run)(arguments.collect()),
+        None => usage(),
+    }
+}
+
+fn find(name: &OsStr, link: bool) -> Option<&'static Applet> {
+    APPLETS.iter().find(|applet| name == applet.name && (applet.linked || !link))
+}
+
+/// For programs that take no arguments.
+fn alone(rest: &[OsString], run: fn() -> ExitCode) -> ExitCode {
+    if rest.is_empty() { run() } else { usage() }
+}
+
+fn version() -> ExitCode {
+    #[allow(clippy::print_stdout, reason = "this is what was asked for")]
+    {
+        println!("testyard-guest {}", env!("CARGO_PKG_VERSION"));
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    let mut text = String::from("testyard-guest is started by Testyard as process 1 of a node.\n\n");
+    for applet in APPLETS {
+        let _ = writeln!(text, "  testyard-guest {:<12} {}", applet.name, applet.what);
+    }
+    // Nobody is there to hear that standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_first_arguments() {
+        assert!(find(OsStr::new("version"), false).is_some());
+        // A link named as a command of ours is no such command: images have an `init` of their own.
+        assert!(find(OsStr::new("init"), true).is_none());
+        assert!(find(OsStr::new("testyard-guest"), true).is_none());
+    }
+}
