@@ -154,7 +154,10 @@ fn is_near_miss(given: &str, context: &Context) -> bool {
             let near = |a: &Authority, b: &Authority| a == b || closest(a.as_str(), [b.as_str()]).is_some();
             urn.is_authority() && near(urn.authority(), ours.authority())
         }
-        Err(_) => given.eq_ignore_ascii_case(ours.authority().as_str()) || closest(given, [ours.to_string().as_str()]).is_some(),
+        Err(_) => {
+            given.eq_ignore_ascii_case(ours.authority().as_str())
+                || closest(given, [ours.to_string().as_str()]).is_some()
+        }
     }
 }
 
