@@ -16,12 +16,14 @@
 //! | [`account`] | users of a node and their SSH keys |
 //! | [`state`] | allocation and operational states, and actions |
 //! | [`diagnostic`] | what a parser or planner has to say about an input |
+//! | [`fuzzing`] | what the fuzz targets call |
 //! | [`suggest`] | "did you mean" |
 
 #![forbid(unsafe_code)]
 
 pub mod account;
 pub mod diagnostic;
+pub mod fuzzing;
 pub mod id;
 pub mod image;
 pub mod name;

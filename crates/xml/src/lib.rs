@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod edit;
+pub mod fuzzing;
 mod read;
 
 pub use edit::{Edits, escape_attribute, escape_text};
