@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+pub mod fuzzing;
 mod message;
 
 pub use frame::{FrameError, MAX_MESSAGE, decode, encode, read, write};
