@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`needs`] | asking for root, an engine, a program; a test that lacks one fails and says so |
 //! | [`engine`] | a Docker Engine of one's own, to end and to start again |
+//! | [`images`] | images as odd as they come, made on the spot |
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
 //! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
 //! | [`shared`] | test data beside the project, named when it is missing |
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod images;
 pub mod leaks;
 pub mod needs;
 pub mod shared;
