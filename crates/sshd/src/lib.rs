@@ -45,9 +45,20 @@
 //! `/proc/self/exe`. The settings file ([`Settings`], JSON) belongs to root, mode 0600; replace it by renaming, and the
 //! next connection follows it.
 
+mod environment;
+#[doc(hidden)]
+pub mod fuzzing;
+mod identity;
+mod kernel;
+mod keys;
 mod listener;
+mod scp;
 pub mod session;
 mod settings;
+mod sftp;
+mod shell;
+mod terminal;
+mod words;
 
 pub use listener::{Connection, Listener, Limits as ListenerLimits};
 pub use settings::{Account, Limits, Settings, SettingsError};
