@@ -167,28 +167,5 @@ fn e2e_delete_leaves_nothing() {
     let slivers: Vec<String> =
         bed.status("demo").iter().map(|sliver| sliver["urn"].as_str().unwrap().to_owned()).collect();
     bed.ok("am delete demo");
-    let instance = bed.testbed().instance().to_owned();
-    let folder = bed.testbed().folder().to_owned();
-    let entries = |path: &str| {
-        let entries = std::fs::read_dir(folder.join(path)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
-    };
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let found = testyard_testkit::leaks::find(Some(&instance));
-        // The table and the chain are the testbed's; what is in them for a sliver carries the sliver's id.
-        let mut left: Vec<String> = found
-            .into_iter()
-            .filter(|line| line.starts_with("container") || line.starts_with("interface"))
-            .collect();
-        let rules = crate::support::run("nft", &["list", "table", "inet", &format!("testyard_{instance}")]);
-        let ids = slivers.iter().filter_map(|urn| urn.rsplit('+').next());
-        left.extend(ids.filter(|id| rules.contains(*id)).map(|id| format!("rules of {id}")));
-        left.extend(["run/nodes", "state/host"].into_iter().flat_map(&entries));
-        if left.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "left after Delete, without any reset: {left:#?}");
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
+    bed.wait_until_gone(&slivers);
 }

@@ -1,10 +1,8 @@
 //! Control interfaces between real nodes.
 
-use std::io::Read as _;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bed, request_with};
+use crate::support::Bed;
 
 fn control_address(bed: &mut Bed, slice: &str, node: &str) -> String {
     let text = bed.ssh(slice, node, "hostname -I");
@@ -36,37 +34,6 @@ fn e2e_nodes_have_names_and_a_resolver() {
     let resolved = bed.ssh("demo", "one", "cat /etc/resolv.conf");
     assert!(resolved.contains("nameserver"), "{resolved}");
     assert!(bed.ssh("demo", "one", "getent hosts one").contains("one"));
-}
-
-#[test]
-fn e2e_further_ports_are_forwarded_and_in_the_manifest() {
-    let mut bed = Bed::new();
-    let inside = "<services><execute shell=\"bash\" command=\"exec perl -MIO::Socket::INET -e \
-                  'my $s = IO::Socket::INET-&gt;new(LocalPort=&gt;8080, Listen=&gt;5, ReuseAddr=&gt;1); \
-                  while (my $c = $s-&gt;accept) { print $c qq(hello); close $c }'\"/></services>\
-                  <port xmlns=\"http://testyard.dev/rspec/ext/testyard/1\" number=\"8080\" protocol=\"tcp\"/>";
-    let file = bed.file("ports.rspec", &request_with(&[("one", inside)]));
-    bed.ok(&format!("am up {file} --slice demo"));
-    let manifest = bed.manifest("demo");
-    let forward = manifest
-        .split("<testyard:forward ")
-        .nth(1)
-        .and_then(|rest| rest.split(" port=\"").nth(1))
-        .and_then(|rest| rest.split('"').next())
-        .unwrap_or_else(|| panic!("no forwarded port in {manifest}"));
-    let port: u16 = forward.parse().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let said = loop {
-        let mut said = String::new();
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-            let _ = stream.read_to_string(&mut said);
-        }
-        if said == "hello" || Instant::now() > deadline {
-            break said;
-        }
-        std::thread::park_timeout(Duration::from_millis(100));
-    };
-    assert_eq!(said, "hello", "port {port} leads to the node's 8080");
 }
 
 #[test]

@@ -45,21 +45,6 @@ fn e2e_full_hosts_say_what_is_free() {
 }
 
 #[test]
-fn e2e_an_image_that_cannot_be_had_fails_within_seconds() {
-    let mut bed = Bed::new();
-    let text = request(&["a"])
-        .replace("/></node>", "><disk_image name=\"nowhere.invalid/none:1\"/></sliver_type></node>");
-    let file = bed.file("none.rspec", &text);
-    bed.ok(&format!("am allocate demo {file}"));
-    let started = std::time::Instant::now();
-    bed.ok("am provision demo");
-    bed.wait("demo", "geni_failed");
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
-    let sliver = bed.status("demo").remove(0);
-    assert!(sliver["error"].as_str().unwrap().contains("nowhere.invalid/none:1"), "{sliver}");
-}
-
-#[test]
 fn e2e_a_caller_without_certificate_or_credential_gets_nowhere() {
     let mut bed = Bed::new();
     bed.ok("credential issue user mallory");

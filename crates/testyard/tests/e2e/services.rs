@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Bed, request_with, run};
 
 /// A web server in Perl, which every Debian has: files of its folder, and 404.
-const SERVER: &str = r#"use IO::Socket::INET;
+pub(crate) const SERVER: &str = r#"use IO::Socket::INET;
 my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 50, ReuseAddr => 1) or die $!;
 while (my $c = $s->accept) {
   my $request = <$c>; while (my $line = <$c>) { last if $line =~ /^\r?$/ }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +12,15 @@ use testyard_testkit::{leaks, needs};
 
 /// The image that nodes boot; `./test` makes it.
 pub(crate) const IMAGE: &str = "testyard/debian:12";
+
+/// When the server is killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// After this share of the time that a call takes here and now: before the server has heard of it, or while it works.
+    Share(f64),
+    /// So many milliseconds after it has answered.
+    Answered(u64),
+}
 
 /// A testbed that is removed, and must have left nothing, when the test is over.
 pub(crate) struct Bed {
@@ -96,6 +106,65 @@ impl Bed {
     pub(crate) fn manifest(&mut self, slice: &str) -> String {
         self.ok(&format!("am describe {slice} --rspec"))
     }
+
+    /// Begins a command line, kills the server at this moment, and starts it again; whether the command was told that
+    /// it is done.
+    pub(crate) fn killed_during(&mut self, line: &str, moment: Moment) -> bool {
+        let usual = Instant::now();
+        self.ok("am list-resources --json");
+        let usual = usual.elapsed();
+        let mut command = self.testbed().command();
+        command.args(line.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = command.spawn().expect("the program can be started");
+        let mut done = None;
+        match moment {
+            Moment::Share(share) => std::thread::park_timeout(usual.mul_f64(share)),
+            Moment::Answered(milliseconds) => {
+                done = Some(command.wait().expect("a child can be waited for"));
+                std::thread::park_timeout(Duration::from_millis(milliseconds));
+            }
+        }
+        self.testbed().kill();
+        let done = done.unwrap_or_else(|| command.wait().expect("a child can be waited for")).success();
+        assert!(done || matches!(moment, Moment::Share(_)), "{line} failed\n{}", self.testbed().log());
+        self.testbed().serve();
+        done
+    }
+
+    /// Waits until nothing of these slivers is left on the machine, without any reset. Other slivers of the testbed may
+    /// live on; where these were all, nothing but the testbed's own table and chain may be left.
+    pub(crate) fn wait_until_gone(&mut self, slivers: &[String]) {
+        let instance = self.testbed().instance().to_owned();
+        let folder = self.testbed().folder().to_owned();
+        let ids: Vec<&str> = slivers.iter().filter_map(|urn| urn.rsplit('+').next()).collect();
+        let entries = |path: &str| {
+            let entries = fs::read_dir(folder.join(path)).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
+        };
+        let ours = |line: &str| ids.is_empty() || ids.iter().any(|id| line.contains(id));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let found = leaks::find(Some(&instance));
+            // The table and the chain are the testbed's; what is in them for a sliver carries the sliver's id.
+            let of_nodes = found
+                .into_iter()
+                .filter(|line| line.starts_with("container") || line.starts_with("interface"));
+            let rules = run("nft", &["list", "table", "inet", &format!("testyard_{instance}")]);
+            let mut left: Vec<String> = of_nodes.collect();
+            left.extend(["run/nodes", "state/host"].into_iter().flat_map(&entries));
+            left.retain(|line| ours(line));
+            left.extend(ids.iter().filter(|id| rules.contains(**id)).map(|id| format!("rules of {id}")));
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "left, without any reset: {left:#?}\n{}",
+                self.testbed().log()
+            );
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
 }
 
 impl Drop for Bed {
@@ -130,11 +199,25 @@ pub(crate) fn request_with(nodes: &[(&str, &str)]) -> String {
     format!("<rspec xmlns=\"http://www.geni.net/resources/rspec/3\" type=\"request\">\n{nodes}</rspec>\n")
 }
 
+/// The values of an attribute of all elements of this name, as they are written, in the document's order.
+pub(crate) fn attributes(document: &str, element: &str, attribute: &str) -> Vec<String> {
+    let start = format!("<{element} ");
+    document
+        .split(&start)
+        .skip(1)
+        .filter_map(|rest| rest.split('>').next())
+        .filter_map(|inside| {
+            let value = format!(" {inside}").split_once(&format!(" {attribute}=\""))?.1.to_owned();
+            Some(value.split('"').next()?.to_owned())
+        })
+        .collect()
+}
+
 /// Runs a program of the machine; what it printed.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program)
         .args(arguments.iter().map(OsStr::new))
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
