@@ -86,6 +86,18 @@ pub fn write<T: Serialize>(stream: &mut impl Write, message: &T) -> Result<(), F
 pub async fn read_async<T: DeserializeOwned>(
     stream: &mut (impl tokio::io::AsyncRead + Unpin + ?Sized),
 ) -> Result<T, FrameError> {
+    decode(&read_body_async(stream, MAX_MESSAGE).await?)
+}
+
+/// The bytes of the next message, without their length, if they are at most `most`; see [`decode`]. Not cancel-safe.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(feature = "tokio")]
+pub async fn read_body_async(
+    stream: &mut (impl tokio::io::AsyncRead + Unpin + ?Sized),
+    most: usize,
+) -> Result<Vec<u8>, FrameError> {
     use tokio::io::AsyncReadExt as _;
     let mut header = [0; 4];
     stream.read_exact(&mut header).await.map_err(|error| match error.kind() {
@@ -93,13 +105,16 @@ pub async fn read_async<T: DeserializeOwned>(
         _ => FrameError::Io(error),
     })?;
     let length = checked_length(header)?;
+    if length > most {
+        return Err(FrameError::TooLong(length));
+    }
     // A node that announces much and sends little must not cost memory: grow with what comes.
     let mut body = Vec::with_capacity(length.min(64 << 10));
     (&mut *stream).take(length as u64).read_to_end(&mut body).await?;
     if body.len() < length {
         return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    decode(&body)
+    Ok(body)
 }
 
 /// [`write`] for tokio's streams.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{FrameError, FromGuest, MAX_MESSAGE, Report, ToGuest, decode, encode, read};
+use crate::{FrameError, FromGuest, MAX_MESSAGE, Report, ToGuest, Told, decode, encode, read};
 
 /// What an agent may get from a node: a stream of messages, or the body of one.
 ///
@@ -15,8 +15,8 @@ pub fn agent(data: &[u8]) {
     for message in stream::<FromGuest>(data) {
         if let FromGuest::Report(report) = message {
             let bounded = report.bounded();
-            let texts = bounded.services.iter().map(|service| &service.detail).chain(&bounded.failure);
-            for text in texts {
+            let texts = bounded.services.iter().flat_map(|service| [&service.detail, &service.folder]);
+            for text in texts.chain(&bounded.failure).chain(&bounded.notice) {
                 assert!(text.chars().count() <= Report::MAX_TEXT, "{text:?}");
                 assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
             }
@@ -33,6 +33,10 @@ pub fn agent(data: &[u8]) {
 pub fn guest(data: &[u8]) {
     for message in stream::<ToGuest>(data) {
         let shown = format!("{message:?}");
+        if let ToGuest::Told(told) = &message {
+            let cut = Told { id: told.id, answer: told.answer.clone().bounded() };
+            assert!(encode(&ToGuest::Told(cut)).is_ok(), "a bounded answer fits a message");
+        }
         if let ToGuest::Desired(desired) = message {
             for key in desired.host_keys {
                 assert!(!shown.contains(&format!("Secret({:?}", key.private.0)));

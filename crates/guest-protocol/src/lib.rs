@@ -18,16 +18,18 @@
 
 #![forbid(unsafe_code)]
 
+mod facts;
 mod frame;
 pub mod fuzzing;
 mod message;
 
+pub use facts::{Answer, Ask, FactUser, Facts, MAX_ANSWER, MAX_WHAT, Told};
 pub use frame::{FrameError, MAX_MESSAGE, decode, encode, read, write};
 #[cfg(feature = "tokio")]
-pub use frame::{read_async, write_async};
+pub use frame::{read_async, read_body_async, write_async};
 pub use message::{
     Account, Desired, Execute, FromGuest, Hello, HostKey, HostsLine, Install, Program, ProgramState, Report,
-    Resolver, Secret, ServiceId, ServiceReport, ServiceState, Stage, ToGuest,
+    Resolver, Secret, ServiceId, ServiceReport, ServiceState, SshServer, Stage, ToGuest,
 };
 
 /// The version of this protocol. A guest of another version is replaced at the node's next boot.
@@ -38,6 +40,9 @@ pub const GUEST_FOLDER: &str = "/.testyard";
 
 /// The guest's program inside the node.
 pub const GUEST_PROGRAM: &str = "/.testyard/bin/testyard-guest";
+
+/// The folder of the guest's programs inside the node, among them those for people; the last one in PATH.
+pub const GUEST_BIN: &str = "/.testyard/bin";
 
 /// The agent's socket inside the node. The agent listens, the guest connects, so that nothing in the node can make
 /// the agent open anything.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::{Ask, Facts, Told};
+
 /// From the agent to the guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", content = "value", rename_all = "snake_case")]
@@ -16,6 +18,8 @@ pub enum ToGuest {
         /// Milliseconds until what still runs is killed.
         grace_ms: u64,
     },
+    /// The answer to a question; only who has asked is told.
+    Told(Told),
 }
 
 /// From the guest to the agent.
@@ -26,6 +30,8 @@ pub enum FromGuest {
     Hello(Hello),
     /// How things stand in the node; replaces what was said before.
     Report(Box<Report>),
+    /// A question; only an agent whose [`Facts::asks`] names it is asked.
+    Ask(Ask),
 }
 
 /// Who the guest is.
@@ -66,6 +72,9 @@ pub struct Desired {
     pub installs: Vec<Install>,
     /// Commands, run in order once the installs are done.
     pub executes: Vec<Execute>,
+    /// What programs in the node may know about it; absent if the agent tells nothing.
+    #[serde(default)]
+    pub facts: Option<Facts>,
 }
 
 /// A line of /etc/hosts.
@@ -115,7 +124,7 @@ pub struct Account {
     pub login: String,
     /// Lines of authorized_keys, exactly these.
     pub keys: Vec<String>,
-    /// Whether it gets passwordless sudo (where the image has sudo).
+    /// Whether it gets passwordless sudo (the image's, or Testyard's where it has none).
     pub sudo: bool,
 }
 
@@ -145,6 +154,9 @@ pub struct Install {
     pub max_download: u64,
     /// The most bytes to unpack.
     pub max_unpacked: u64,
+    /// What the download must have: `sha256:` or `sha512:` and hex digits; none if nothing was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
 }
 
 /// A command to run.
@@ -154,6 +166,9 @@ pub struct Execute {
     pub shell: String,
     /// The text that the shell reads.
     pub command: String,
+    /// The most seconds that it may run; as long as it likes if nothing was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<u64>,
 }
 
 /// How things stand in the node.
@@ -167,10 +182,28 @@ pub struct Report {
     pub failure: Option<String>,
     /// SSH answers, with the accounts of this revision.
     pub ssh: bool,
+    /// Which server that is; absent while none answers, and from older guests.
+    #[serde(default)]
+    pub ssh_server: Option<SshServer>,
+    /// What works otherwise than the image means it, and why; the node is no worse for it.
+    #[serde(default)]
+    pub notice: Option<String>,
     /// The image's own program.
     pub program: ProgramState,
     /// One for each install and execute, in their order.
     pub services: Vec<ServiceReport>,
+}
+
+/// Who answers on port 22 of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SshServer {
+    /// The image's own sshd or dropbear.
+    Image,
+    /// Testyard's, where the image has none or its own cannot be used.
+    Embedded,
+    /// One that something in the node has started.
+    Other,
 }
 
 /// How far the guest has come.
@@ -222,6 +255,9 @@ pub struct ServiceReport {
     pub state: ServiceState,
     /// The end of its output, or the reason of its failure, for people; a few hundred characters.
     pub detail: String,
+    /// The folder of its files in the node where that is not `/tmp`, which is then read-only or full; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub folder: String,
 }
 
 /// How a service stands.
@@ -247,16 +283,27 @@ impl Report {
     pub const MAX_TEXT: usize = 2000;
     /// The most services of a report that the agent keeps.
     pub const MAX_SERVICES: usize = 1000;
+    /// The most bytes of all its texts together that the agent keeps.
+    pub const MAX_TEXTS: usize = 256 << 10;
 
     /// The same report with every text and list cut to what the agent keeps: a guest may say anything.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        let cut = |text: &mut String| {
-            *text = text.chars().filter(|c| !c.is_control() || *c == '\n').take(Self::MAX_TEXT).collect();
+        let mut left = Self::MAX_TEXTS;
+        let mut cut = |text: &mut String| {
+            let kept = text.chars().filter(|c| !c.is_control() || *c == '\n').take(Self::MAX_TEXT);
+            *text = kept
+                .take_while(|c| left.checked_sub(c.len_utf8()).inspect(|rest| left = *rest).is_some())
+                .collect();
         };
-        self.failure.as_mut().map(cut);
+        self.failure.as_mut().map(&mut cut);
+        self.notice.as_mut().map(&mut cut);
+        self.notice.as_mut().map(&mut cut);
         self.services.truncate(Self::MAX_SERVICES);
-        self.services.iter_mut().for_each(|service| cut(&mut service.detail));
+        self.services.iter_mut().for_each(|service| {
+            cut(&mut service.detail);
+            cut(&mut service.folder);
+        });
         self
     }
 }
@@ -279,18 +326,25 @@ mod tests {
             id: ServiceId::Execute(0),
             state: ServiceState::Running,
             detail: "x\u{1b}".repeat(10_000),
+            folder: String::new(),
         };
         let report = Report {
             revision: 1,
             stage: Stage::Ready,
             failure: Some("y".repeat(100_000)),
             ssh: true,
+            ssh_server: Some(SshServer::Image),
+            notice: Some("z".repeat(100_000)),
             program: ProgramState::None,
             services: vec![service; 5000],
         };
         let report = report.bounded();
+        let texts =
+            report.services.iter().map(|service| service.detail.len()).sum::<usize>() + 2 * Report::MAX_TEXT;
+        assert!(texts <= Report::MAX_TEXTS, "{texts} bytes are kept");
         assert_eq!(report.services.len(), Report::MAX_SERVICES);
         assert_eq!(report.failure.unwrap().len(), Report::MAX_TEXT);
+        assert_eq!(report.notice.unwrap().len(), Report::MAX_TEXT);
         assert!(!report.services[0].detail.contains('\u{1b}'));
     }
 }

@@ -3,6 +3,8 @@
 //! The last part of `argv[0]` says it (a link named `geni-get` is geni-get), else the first argument does
 //! (`testyard-guest version`). To add one: a line in [`APPLETS`], and a link in the host's folder of the guest
 //! (`testyard::guest`) where people are to find it by its name.
+//!
+//! In a setuid context none of this is asked: the program is [`sudo`].
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -10,7 +12,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::init;
+use crate::{facts, init, ssh, sudo, sys};
 
 /// One of the guest's programs.
 struct Applet {
@@ -24,7 +26,26 @@ struct Applet {
 }
 
 const APPLETS: &[Applet] = &[
+    Applet {
+        name: "facts",
+        what: "print what the node knows about itself",
+        run: |rest| facts::facts(&rest),
+        linked: false,
+    },
+    Applet {
+        name: "geni-get",
+        what: "the same, as scripts of other testbeds ask",
+        run: |rest| facts::geni_get(&rest),
+        linked: true,
+    },
     Applet { name: "init", what: "be process 1", run: |rest| alone(&rest, init::run), linked: false },
+    Applet {
+        name: "ssh-session",
+        what: "serve a connection of the SSH server",
+        run: ssh::session,
+        linked: false,
+    },
+    Applet { name: "sudo", what: "run a command as another user", run: sudo::main, linked: true },
     Applet { name: "version", what: "print the version", run: |rest| alone(&rest, version), linked: false },
 ];
 
@@ -32,6 +53,10 @@ const APPLETS: &[Applet] = &[
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let own = arguments.next().unwrap_or_default();
+    // Whatever the caller has called it: the file with more rights than its caller does one thing.
+    if sys::is_setuid() {
+        return sudo::main(arguments.collect());
+    }
     let own = Path::new(&own).file_name().unwrap_or_default();
     if let Some(applet) = find(own, true) {
         return (applet.run)(arguments.collect());

@@ -2,7 +2,9 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use testyard_guest_protocol::{ProgramState, Report, ServiceId, ServiceReport, ServiceState, Stage};
+use testyard_guest_protocol::{
+    ProgramState, Report, ServiceId, ServiceReport, ServiceState, SshServer, Stage,
+};
 
 /// The board.
 #[derive(Default)]
@@ -23,12 +25,21 @@ struct Facts {
     revision: u64,
     prepared: bool,
     go: bool,
-    ssh: bool,
+    /// Who answers on port 22.
+    ssh: Option<SshServer>,
     /// SSH has answered since the boot; a later pause does not take the stage back.
     ssh_seen: bool,
     program: Option<ProgramState>,
     services: Vec<ServiceReport>,
     trouble: Trouble,
+    notices: Notices,
+}
+
+/// What works otherwise than the image means it, by who reports it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Notices {
+    prepare: Option<String>,
+    ssh: Option<String>,
 }
 
 /// Failures by who reports them, so that each can take back its own.
@@ -58,6 +69,7 @@ impl Board {
         go: bool,
         services: Vec<ServiceReport>,
         failure: Option<String>,
+        notice: Option<String>,
     ) {
         self.update(|facts| {
             facts.revision = revision;
@@ -65,17 +77,24 @@ impl Board {
             facts.go |= go;
             facts.services = services;
             facts.trouble.prepare = failure;
+            facts.notices.prepare = notice;
         });
     }
 
-    pub(crate) fn set_ssh(&self, answers: bool) {
+    /// Says who answers on port 22, if anybody does.
+    pub(crate) fn set_ssh(&self, server: Option<SshServer>) {
         self.update(|facts| {
-            facts.ssh = answers;
-            facts.ssh_seen |= answers;
-            if answers {
+            facts.ssh = server;
+            facts.ssh_seen |= server.is_some();
+            if server.is_some() {
                 facts.trouble.ssh = None;
             }
         });
+    }
+
+    /// Says why the image's own server is not the one that answers.
+    pub(crate) fn set_ssh_notice(&self, text: String) {
+        self.update(|facts| facts.notices.ssh = Some(text));
     }
 
     pub(crate) fn set_ssh_trouble(&self, text: String) {
@@ -86,11 +105,10 @@ impl Board {
         self.update(|facts| facts.program = Some(state));
     }
 
-    pub(crate) fn set_service(&self, id: ServiceId, state: ServiceState, detail: String) {
+    pub(crate) fn set_service(&self, report: ServiceReport) {
         self.update(|facts| {
-            if let Some(service) = facts.services.iter_mut().find(|service| service.id == id) {
-                service.state = state;
-                service.detail = detail;
+            if let Some(service) = facts.services.iter_mut().find(|service| service.id == report.id) {
+                *service = report;
             }
         });
     }
@@ -134,11 +152,15 @@ impl Facts {
             .into_iter()
             .filter_map(Option::as_deref)
             .collect();
+        let noted: Vec<&str> =
+            [&self.notices.prepare, &self.notices.ssh].into_iter().filter_map(Option::as_deref).collect();
         Report {
             revision: self.revision,
             stage: self.stage(),
             failure: (!told.is_empty()).then(|| told.join("; ")),
-            ssh: self.ssh,
+            ssh: self.ssh.is_some(),
+            ssh_server: self.ssh,
+            notice: (!noted.is_empty()).then(|| noted.join("; ")),
             program: self.program.unwrap_or(ProgramState::None),
             services: self.services.clone(),
         }
@@ -168,7 +190,7 @@ mod tests {
     use super::*;
 
     fn service(id: ServiceId) -> ServiceReport {
-        ServiceReport { id, state: ServiceState::Waiting, detail: String::new() }
+        ServiceReport { id, state: ServiceState::Waiting, detail: String::new(), folder: String::new() }
     }
 
     fn now(board: &Board) -> Report {
@@ -181,55 +203,59 @@ mod tests {
         let board = Board::default();
         assert_eq!(now(&board).stage, Stage::Booted);
         let services = vec![service(install), service(execute)];
-        board.set_prepared(1, false, services.clone(), None);
+        board.set_prepared(1, false, services.clone(), None, None);
         assert_eq!((now(&board).stage, now(&board).revision), (Stage::Prepared, 1));
-        board.set_prepared(2, true, services, None);
+        board.set_prepared(2, true, services, None, None);
         assert_eq!(now(&board).stage, Stage::Prepared);
-        board.set_ssh(true);
+        board.set_ssh(Some(SshServer::Image));
         assert_eq!(now(&board).stage, Stage::Installing);
-        board.set_service(install, ServiceState::Exited(0), String::new());
+        board.set_service(ServiceReport { state: ServiceState::Exited(0), ..service(install) });
         assert_eq!(now(&board).stage, Stage::Installing);
-        board.set_service(execute, ServiceState::Running, String::new());
+        board.set_service(ServiceReport { state: ServiceState::Running, ..service(execute) });
         assert_eq!(now(&board).stage, Stage::Ready);
         // What happens to an execute later, and a pause of sshd, do not take the node back.
-        board.set_service(execute, ServiceState::Exited(3), String::new());
-        board.set_ssh(false);
+        board.set_service(ServiceReport { state: ServiceState::Exited(3), ..service(execute) });
+        board.set_ssh(None);
         assert_eq!((now(&board).stage, now(&board).ssh), (Stage::Ready, false));
     }
 
     #[test]
     fn a_failed_install_is_never_ready() {
         let board = Board::default();
-        board.set_prepared(1, true, vec![service(ServiceId::Install(0))], None);
-        board.set_ssh(true);
-        board.set_service(ServiceId::Install(0), ServiceState::Failed, "not found".into());
+        board.set_prepared(1, true, vec![service(ServiceId::Install(0))], None, None);
+        board.set_ssh(Some(SshServer::Image));
+        board.set_service(ServiceReport { state: ServiceState::Failed, ..service(ServiceId::Install(0)) });
         assert_eq!(now(&board).stage, Stage::Installing);
     }
 
     #[test]
     fn failures_are_told_together_and_taken_back_one_by_one() {
         let board = Board::default();
-        board.set_prepared(1, true, vec![], Some("no ann".into()));
+        board.set_prepared(1, true, vec![], Some("no ann".into()), Some("as it is".into()));
         board.set_ssh_trouble("no sshd".into());
         assert_eq!(now(&board).failure.unwrap(), "no ann; no sshd");
-        board.set_ssh(true);
+        board.set_ssh(Some(SshServer::Image));
         assert_eq!(now(&board).failure.unwrap(), "no ann");
-        board.set_prepared(2, true, vec![], None);
-        assert_eq!(now(&board).failure, None);
+        assert_eq!(
+            (now(&board).notice.unwrap(), now(&board).ssh_server),
+            ("as it is".into(), Some(SshServer::Image))
+        );
+        board.set_prepared(2, true, vec![], None, None);
+        assert_eq!((now(&board).failure, now(&board).notice), (None, None));
     }
 
     #[test]
     fn only_changes_are_reported() {
         let board = Board::default();
         let (number, _) = board.wait(None, || true).unwrap();
-        board.set_ssh(false);
+        board.set_ssh(None);
         board.set_services_trouble(None);
         let asked = std::sync::atomic::AtomicU32::new(0);
         let (next, report) = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
                 board.wait(Some(number), || asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 1000)
             });
-            board.set_ssh(true);
+            board.set_ssh(Some(SshServer::Image));
             waiting.join().unwrap()
         })
         .unwrap();

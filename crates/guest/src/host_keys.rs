@@ -9,21 +9,23 @@ use std::path::{Path, PathBuf};
 use testyard_guest_protocol::HostKey;
 
 use crate::files::{self, FileError};
-use crate::text;
+use crate::{state, text};
 
 /// What is set aside gets this at the end of its name.
 const ASIDE: &str = ".of-the-image";
 
 /// Puts the keys in place. Returns the files of the private keys and whether anything has changed.
 pub(crate) fn apply(root: &Path, keys: &[HostKey]) -> Result<(Vec<PathBuf>, bool), FileError> {
-    let folder = root.join("etc/ssh");
+    let images = root.join("etc/ssh");
+    let read_only = state::is_read_only(&images);
+    let folder = if read_only { state::folder(root).join("ssh") } else { images };
     let keys: Vec<(&HostKey, PathBuf)> = keys
         .iter()
         .filter(|key| is_algorithm(&key.algorithm))
         .map(|key| (key, folder.join(format!("ssh_host_{}_key", key.algorithm))))
         .collect();
-    let marker = root.join("var/lib/testyard/host-keys");
-    if !keys.is_empty() && !marker.exists() {
+    let marker = state::folder(root).join("host-keys");
+    if !keys.is_empty() && !read_only && !marker.exists() {
         set_aside(&folder);
     }
     let mut changed = false;

@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 
 use crate::node::{Node, thread};
-use crate::{link, shutdown, steward, sys, text};
+use crate::{facts, link, sealed, shutdown, steward, sys, text};
 
 /// How long the node has to end when the engine stops it with a signal; engines kill after ten seconds.
 const SIGNAL_GRACE: Duration = Duration::from_secs(8);
@@ -30,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(2);
     }
     sys::spare_memory();
+    sealed::reserve();
     umask(Mode::from_bits_truncate(0o022));
     let mut signals = SigSet::empty();
     STOP.into_iter().chain(FORWARD).chain([Signal::SIGCHLD]).for_each(|signal| signals.add(signal));
@@ -48,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
     let boot = boot_id();
     thread(node, "link", move || link::run(node, &boot));
     thread(node, "steward", move || steward::run(node));
+    thread(node, "facts", move || facts::run(node));
     loop {
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut fds, PollTimeout::NONE);

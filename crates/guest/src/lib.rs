@@ -10,6 +10,7 @@
 //!  link      the stream with the agent: Desired in, reports out                link, board
 //!  steward   names, keys, accounts; after `go` starts what follows             steward, names, accounts, host_keys
 //!  ssh       keeps the image's sshd running and looks whether it answers       ssh
+//!  facts     answers programs of the node that ask about it                facts
 //!  services  installs, then executes, each once in the life of a disk          services, fetch, archive
 //! ```
 
@@ -21,6 +22,7 @@ mod archive;
 mod backoff;
 mod board;
 mod children;
+mod facts;
 mod fetch;
 mod files;
 #[doc(hidden)]
@@ -32,10 +34,14 @@ mod names;
 mod node;
 mod output;
 mod program;
+mod sealed;
 mod services;
 mod shutdown;
+mod skeleton;
 mod ssh;
+mod state;
 mod steward;
+mod sudo;
 mod sys;
 mod table;
 mod text;

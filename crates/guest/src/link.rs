@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connect ──► Hello, Report ──► reader: Desired, Stop ──► broken ──► wait for the folder to change, 20 ms … 1 s
-//!    ▲                          writer: each new report                │
+//!    ▲                          writer: each new report, questions     │
 //!    └─────────────────────────────────────────────────────────────────┘
 //! ```
 
@@ -45,6 +45,7 @@ fn talk(node: &'static Node, boot: &str, stream: &UnixStream) -> bool {
     let open = AtomicBool::new(true);
     let hello = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into(), boot: boot.into() };
     let mut heard = false;
+    node.facts.reconnected();
     std::thread::scope(|scope| {
         let writer = || {
             let _ = send(node, stream, hello, || open.load(Ordering::SeqCst));
@@ -62,8 +63,14 @@ fn talk(node: &'static Node, boot: &str, stream: &UnixStream) -> bool {
         while let Ok(message) = read::<ToGuest>(&mut reader) {
             heard = true;
             match message {
-                ToGuest::Desired(desired) => node.desired.put(desired),
+                ToGuest::Desired(desired) => {
+                    node.facts.learn(&desired);
+                    node.desired.put(desired);
+                    // Questions may have waited for it.
+                    node.board.wake();
+                }
                 ToGuest::Stop { grace_ms } => shutdown::begin(node, Duration::from_millis(grace_ms)),
+                ToGuest::Told(told) => node.facts.tell(told),
             }
         }
         open.store(false, Ordering::SeqCst);
@@ -82,9 +89,14 @@ fn send(
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     write(&mut stream, &FromGuest::Hello(hello))?;
     let mut seen = None;
-    while let Some((number, report)) = node.board.wait(seen, &open) {
-        write(&mut stream, &FromGuest::Report(Box::new(report)))?;
-        seen = Some(number);
+    while open() {
+        while let Some(ask) = node.facts.unsent() {
+            write(&mut stream, &FromGuest::Ask(ask))?;
+        }
+        if let Some((number, report)) = node.board.wait(seen, || open() && !node.facts.has_unsent()) {
+            write(&mut stream, &FromGuest::Report(Box::new(report)))?;
+            seen = Some(number);
+        }
     }
     Ok(())
 }

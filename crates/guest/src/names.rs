@@ -6,6 +6,7 @@ use std::path::Path;
 use testyard_guest_protocol::{HostsLine, Resolver};
 
 use crate::files::{self, FileError};
+use crate::{state, text};
 
 /// Sets the names.
 pub(crate) fn apply(
@@ -14,16 +15,29 @@ pub(crate) fn apply(
     hosts: &[HostsLine],
     resolver: &Resolver,
 ) -> Result<(), FileError> {
+    let mut files = Vec::new();
     if !hostname.is_empty() {
         // The engine has set it; a node without the right to do so keeps that name.
         let _ = nix::unistd::sethostname(hostname);
-        files::rewrite(&root.join("etc/hostname"), format!("{hostname}\n").as_bytes())?;
+        files.push(("etc/hostname", format!("{hostname}\n")));
     }
-    files::rewrite(&root.join("etc/hosts"), hosts_file(hostname, hosts).as_bytes())?;
+    files.push(("etc/hosts", hosts_file(hostname, hosts)));
     if !resolver.servers.is_empty() {
-        files::rewrite(&root.join("etc/resolv.conf"), resolver_file(resolver).as_bytes())?;
+        files.push(("etc/resolv.conf", resolver_file(resolver)));
     }
-    Ok(())
+    let mut result = Ok(());
+    for (name, contents) in files {
+        let path = root.join(name);
+        if let Err(error) = files::rewrite(&path, contents.as_bytes()) {
+            // Where the root is read-only, engines mount these three so that they can be written.
+            if state::is_read_only(&path) {
+                text::log(&text::chain(&error));
+            } else {
+                result = result.and(Err(error));
+            }
+        }
+    }
+    result
 }
 
 /// The text of /etc/hosts. The node's own name always resolves: `sudo` and mail servers wait for it.

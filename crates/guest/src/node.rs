@@ -8,6 +8,7 @@ use testyard_guest_protocol::Desired;
 
 use crate::board::Board;
 use crate::children::{Children, Process};
+use crate::facts::Desk;
 
 /// The stack of a thread in bytes; the deepest one decodes archives.
 pub(crate) const STACK: usize = 512 << 10;
@@ -19,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) board: Board,
     pub(crate) children: Children,
     pub(crate) desired: Inbox,
+    /// What programs in the node may ask.
+    pub(crate) facts: Desk,
     /// The image's own program, once it has been started.
     pub(crate) program: Mutex<Option<Process>>,
     /// The signal that asks the image's program to end.
@@ -33,6 +36,7 @@ impl Node {
             board: Board::default(),
             children: Children::default(),
             desired: Inbox::default(),
+            facts: Desk::default(),
             program: Mutex::default(),
             stop_signal: AtomicI32::new(libc::SIGTERM),
             stopping: AtomicBool::new(false),

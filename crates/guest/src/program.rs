@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use testyard_guest_protocol::{Program, ProgramState};
+use testyard_guest_protocol::{GUEST_BIN, Program, ProgramState};
 
 use crate::children::Process;
 use crate::node::Node;
@@ -17,6 +17,14 @@ use crate::{files, sys, text};
 
 /// Where programs are looked for if the image does not say.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The same, with the guest's own programs at its end: what the image has goes first.
+pub(crate) fn with_own_folder(path: &str) -> String {
+    if path.split(':').any(|folder| folder == GUEST_BIN) {
+        return path.to_owned();
+    }
+    format!("{}:{GUEST_BIN}", path.trim_end_matches(':'))
+}
 
 /// Why the image's program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +37,10 @@ enum ProgramError {
     Accounts(#[source] files::FileError),
     #[error("cannot make the image's WORKDIR {0:?}")]
     Workdir(PathBuf, #[source] std::io::Error),
+    #[error(
+        "the image's program is an SSH server, and the root is read-only: it would know none of the users"
+    )]
+    Strangers,
     #[error("cannot start the image's program {0:?}")]
     Start(String, #[source] std::io::Error),
 }
@@ -38,13 +50,15 @@ impl ProgramError {
         match self {
             Self::User(_) | Self::Group(_) => libc::EINVAL,
             Self::Accounts(_) => libc::EIO,
+            Self::Strangers => libc::EROFS,
             Self::Workdir(_, error) | Self::Start(_, error) => error.raw_os_error().unwrap_or(libc::EIO),
         }
     }
 }
 
-/// Starts the program. Returns it if it is the SSH server itself.
-pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program) -> Option<Process> {
+/// Starts the program. Returns it if it is the SSH server itself; it is not started if it would be and port 22 is
+/// `claimed` already.
+pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program, claimed: bool) -> Option<Process> {
     node.stop_signal.store(stop_signal(&program.stop_signal), Ordering::SeqCst);
     let (first, rest) = program.argv.split_first()?;
     let own_ssh = is_sshd(first);
@@ -53,7 +67,12 @@ pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program) -> Option
         ssh.prepare(&node.root);
         arguments.extend(ssh.enforced());
     }
-    let started = command(&node.root, program, first, &arguments).and_then(|mut command| {
+    let command = if own_ssh && claimed {
+        Err(ProgramError::Strangers)
+    } else {
+        command(&node.root, program, first, &arguments)
+    };
+    let started = command.and_then(|mut command| {
         let start = |error| ProgramError::Start(first.clone(), error);
         // Held over the start, so that a signal that comes now finds the program.
         let mut slot = node.program.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +114,9 @@ fn command(
     };
     let (identity, home) = identity(&program.user, &read("passwd")?, &read("group")?)?;
     let workdir = PathBuf::from(if program.workdir.is_empty() { "/" } else { &program.workdir });
-    std::fs::create_dir_all(&workdir).map_err(|error| ProgramError::Workdir(workdir.clone(), error))?;
+    if !workdir.is_dir() {
+        std::fs::create_dir_all(&workdir).map_err(|error| ProgramError::Workdir(workdir.clone(), error))?;
+    }
     let env = environment(&program.env, &[("HOME", &home)]);
     let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, path)| path);
     let file = find(root, &workdir, path, first).ok_or_else(|| {
@@ -121,6 +142,9 @@ pub(crate) fn environment(image: &[String], unsaid: &[(&str, &str)]) -> Vec<(Str
         if !env.iter().any(|(known, _)| known == name) {
             env.push(((*name).to_owned(), (*value).to_owned()));
         }
+    }
+    if let Some((_, path)) = env.iter_mut().find(|(name, _)| name == "PATH") {
+        *path = with_own_folder(path);
     }
     env
 }
@@ -253,8 +277,10 @@ mod tests {
         let of = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         assert_eq!(
             (of("A"), of("HOME"), of("USER"), of("PATH")),
-            (Some("2=3"), Some("/x"), Some("root"), Some(PATH))
+            (Some("2=3"), Some("/x"), Some("root"), Some(with_own_folder(PATH).as_str()))
         );
         assert_eq!(env.len(), 4);
+        assert_eq!(with_own_folder("/bin:"), "/bin:/.testyard/bin");
+        assert_eq!(with_own_folder("/.testyard/bin:/bin"), "/.testyard/bin:/bin");
     }
 }

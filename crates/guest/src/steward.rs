@@ -12,13 +12,14 @@ use testyard_guest_protocol::Desired;
 
 use crate::node::{Node, thread};
 use crate::services::Services;
-use crate::ssh::Ssh;
-use crate::{accounts, files, host_keys, names, program, text};
+use crate::ssh::{People, Ssh};
+use crate::{accounts, files, host_keys, names, program, skeleton, sudo, text};
 
 /// Serves the agent's wishes; never returns.
 pub(crate) fn run(node: &'static Node) {
     let ssh: &'static Ssh = Box::leak(Box::default());
     let services: &'static Services = Box::leak(Box::new(Services::new(node)));
+    skeleton::make(&node.root);
     let mut started = false;
     loop {
         let desired = node.desired.take();
@@ -30,7 +31,7 @@ pub(crate) fn run(node: &'static Node) {
         let work = AssertUnwindSafe(|| prepare(node, ssh, services, &desired));
         if catch_unwind(work).is_err() {
             let text = "the guest has a defect; the node's log says more".to_owned();
-            node.board.set_prepared(revision, desired.go, services.reports(&desired), Some(text));
+            node.board.set_prepared(revision, desired.go, services.reports(&desired), Some(text), None);
         }
         if !desired.go {
             continue;
@@ -55,16 +56,25 @@ fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired:
     }
     let outcome = accounts::apply(root, &desired.accounts);
     failures.extend(outcome.failures);
+    sudo::publish(&outcome.members);
+    let people = People {
+        members: outcome.members,
+        env: desired.program.env.clone(),
+        own_sudo_first: !outcome.in_files && accounts::has_own_sudo(root),
+    };
+    ssh.set_people(people, outcome.in_files);
     for failure in &failures {
         text::log(failure);
     }
     let failure = (!failures.is_empty()).then(|| failures.join("; "));
-    node.board.set_prepared(desired.revision, desired.go, services.reports(desired), failure);
+    node.board.set_prepared(desired.revision, desired.go, services.reports(desired), failure, outcome.notice);
     files::sync_later(outcome.changed);
 }
 
 fn start(node: &'static Node, ssh: &'static Ssh, desired: &Desired) {
+    let first = desired.program.argv.first().map_or("", String::as_str);
+    let claimed = ssh.claim(&node.root, first);
     // The image's own sshd, if its program is one, comes first: then it is the one that is watched.
-    let own = program::start(node, ssh, &desired.program);
+    let own = program::start(node, ssh, &desired.program, claimed);
     thread(node, "ssh", move || ssh.run(node, own));
 }

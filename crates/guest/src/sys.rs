@@ -86,3 +86,39 @@ pub(crate) fn return_memory() {
         libc::malloc_trim(0);
     }
 }
+
+/// Whether this process has rights that its caller has not, because its file is setuid, setgid or carries capabilities.
+pub(crate) fn is_setuid() -> bool {
+    use nix::unistd::{getegid, geteuid, getgid, getuid};
+    // SAFETY: getauxval(3) only reads what the kernel laid down when the program began.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    // Where the engine confines nodes, process 1 is begun in this mode too, by no user.
+    getuid() != geteuid() || getgid() != getegid() || (secure && std::process::id() != 1)
+}
+
+/// Sees to it that no descriptor from `first` on outlives an exec.
+pub(crate) fn close_on_exec(first: u32) {
+    // SAFETY: close_range(2) takes three integers; with this flag it closes nothing now.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 {
+        return;
+    }
+    // A kernel before 5.11.
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| u32::try_from(*number).is_ok_and(|n| n >= first)) {
+        // SAFETY: fcntl(2) with F_SETFD takes integers and touches no memory.
+        unsafe {
+            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// Keeps an open file under this number, in the place of what has had the number.
+pub(crate) fn keep_as(file: &impl std::os::fd::AsRawFd, number: i32) -> io::Result<()> {
+    // SAFETY: dup3(2) takes integers; nothing else in this process owns the number.
+    if unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -9,6 +9,9 @@
 //!
 //! An account of the image is never touched: only those in the registry are ours. The registry is written before the
 //! files of /etc, so that an account whose making was interrupted is ours at the next boot.
+//!
+//! Where the root is read-only the files of /etc stay as they are. The accounts are then known to those who get the
+//! list of [`Member`]s, the embedded SSH server and sudo, and to nobody else.
 
 mod home;
 mod lock;
@@ -18,12 +21,15 @@ mod sudo;
 
 pub(crate) use plan::{Databases, ShellPaths, converge};
 pub(crate) use registry::Registry;
+pub(crate) use sudo::has_own as has_own_sudo;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use testyard_guest_protocol::Account;
 
 use crate::files::{self, FileError};
+use crate::state;
 use crate::table::Table;
 use crate::text;
 
@@ -32,13 +38,40 @@ use crate::text;
 pub(crate) struct Outcome {
     /// What could not be done, each naming the account.
     pub(crate) failures: Vec<String>,
+    /// What is otherwise than the image means it; the accounts work all the same.
+    pub(crate) notice: Option<String>,
     /// Files of /etc that have changed.
     pub(crate) changed: Vec<PathBuf>,
+    /// The accounts that are open, whether or not the image's files hold them.
+    pub(crate) members: Vec<Member>,
+    /// Programs of the image know them too.
+    pub(crate) in_files: bool,
 }
+
+/// An open account, for those who do not read the image's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) login: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: String,
+    /// The login shell, if the image has it.
+    pub(crate) shell: Option<String>,
+    /// Lines of authorized_keys.
+    #[serde(skip)]
+    pub(crate) keys: Vec<String>,
+    /// May become root.
+    pub(crate) sudo: bool,
+}
+
+const READ_ONLY: &str = "the root is read-only: the users are known to Testyard's SSH server and sudo, but not to the \
+    image's own programs, and their homes last until the node stops";
 
 /// Makes the accounts so.
 pub(crate) fn apply(root: &Path, wanted: &[Account]) -> Outcome {
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { in_files: !state::is_read_only(&root.join("etc")), ..Outcome::default() };
     if let Err(error) = try_apply(root, wanted, &mut outcome) {
         outcome.failures.push(format!("the accounts cannot be set up: {}", text::chain(&error)));
     }
@@ -50,17 +83,27 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
     if wanted.is_empty() && registry.is_empty() {
         return Ok(());
     }
-    let _lock = lock::Lock::take(root);
+    let _lock = outcome.in_files.then(|| lock::Lock::take(root));
     let before = read(root)?;
     let mut databases = before.clone();
     let made = converge(&mut databases, &mut registry, wanted, &ShellPaths::find(root));
     outcome.failures.extend(made.failures);
-
-    registry.save(root)?;
-    write(root, &before, &databases, &mut outcome.changed)?;
-    for account in &made.open {
-        if let Err(error) = home::open(root, account) {
-            outcome.failures.push(format!("account {}: {}", account.login, text::chain(&error)));
+    outcome.members = made.open.iter().map(|account| member(root, account, &databases)).collect();
+    if !outcome.in_files {
+        outcome.notice = Some(READ_ONLY.to_owned());
+    }
+    save(root, &registry, &before, &databases, outcome)?;
+    for (account, member) in made.open.iter().zip(&mut outcome.members) {
+        match home::open(root, account) {
+            // Without a home a session begins in /, and the keys are in the list.
+            Err(error) if !outcome.in_files => {
+                text::log(&format!("account {}: {}", account.login, text::chain(&error)));
+                member.home = "/".into();
+            }
+            Err(error) => {
+                outcome.failures.push(format!("account {}: {}", account.login, text::chain(&error)));
+            }
+            Ok(()) => {}
         }
     }
     for account in &made.locked {
@@ -68,9 +111,46 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
             outcome.failures.push(format!("locked account {}: {}", account.login, text::chain(&error)));
         }
     }
+    if !outcome.in_files {
+        return Ok(());
+    }
     let allowed: Vec<&str> =
         made.open.iter().filter(|account| account.sudo).map(|account| account.login.as_str()).collect();
     sudo::apply(root, &allowed)
+}
+
+fn save(
+    root: &Path,
+    registry: &Registry,
+    before: &Databases,
+    after: &Databases,
+    outcome: &mut Outcome,
+) -> Result<(), FileError> {
+    match registry.save(root) {
+        // The same numbers come out again at the next boot: nothing else is remembered either.
+        Err(error) if !outcome.in_files => text::log(&text::chain(&error)),
+        saved => saved?,
+    }
+    if outcome.in_files { write(root, before, after, &mut outcome.changed) } else { Ok(()) }
+}
+
+fn member(root: &Path, account: &plan::Open, databases: &Databases) -> Member {
+    let login = account.login.clone();
+    let is_member =
+        |row: &Vec<String>| row.get(3).is_some_and(|list| list.split(',').any(|user| user == login));
+    let groups =
+        databases.group.rows().filter(is_member).filter_map(|row| row.get(2)?.parse().ok()).collect();
+    let shell = databases.passwd.get(&login).and_then(|row| row.get(6).cloned());
+    Member {
+        uid: account.uid,
+        gid: account.gid,
+        groups,
+        home: account.home.clone(),
+        shell: shell.filter(|path| path.starts_with('/') && root.join(&path[1..]).exists()),
+        keys: account.keys.clone(),
+        sudo: account.sudo,
+        login,
+    }
 }
 
 fn read(root: &Path) -> Result<Databases, FileError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use testyard_guest_protocol::Account;
 
 use super::registry::{Entry, Registry};
+use crate::state;
 use crate::table::Table;
 
 /// The files of accounts; the shadow ones only where the image has them.
@@ -17,13 +18,15 @@ pub(crate) struct Databases {
     pub(crate) gshadow: Option<Table>,
 }
 
-/// Programs of the image that a passwd line names.
+/// What a new passwd line names.
 #[derive(Clone, Debug)]
 pub(crate) struct ShellPaths {
     /// What users get.
     pub(crate) login: String,
     /// What locked accounts get.
     pub(crate) nologin: String,
+    /// The folder of homes, without a slash at its end.
+    pub(crate) homes: String,
 }
 
 /// An account that should be open.
@@ -131,7 +134,7 @@ fn open(
     let home = match row {
         None => {
             let gid = make_group(databases, login, uid)?;
-            let home = format!("/home/{login}");
+            let home = format!("{}/{login}", shells.homes);
             let password = if databases.shadow.is_some() { "x" } else { "*" };
             databases.passwd.set(login, &format!("{login}:{password}:{uid}:{gid}::{home}:{}", shells.login));
             home
@@ -219,10 +222,11 @@ impl ShellPaths {
             shells.lines().map(str::trim).find(|line| line.starts_with('/') && there(line)).map(str::to_owned)
         };
         Self {
-            login: first(&["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"])
+            login: first(&["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh", "/bin/ash"])
                 .or_else(listed)
                 .unwrap_or_else(|| "/bin/sh".into()),
             nologin: first(&["/usr/sbin/nologin", "/sbin/nologin"]).unwrap_or_else(|| "/bin/false".into()),
+            homes: format!("/{}", state::homes(root)),
         }
     }
 }
@@ -245,7 +249,7 @@ mod tests {
     }
 
     fn shells() -> ShellPaths {
-        ShellPaths { login: "/bin/bash".into(), nologin: "/usr/sbin/nologin".into() }
+        ShellPaths { login: "/bin/bash".into(), nologin: "/usr/sbin/nologin".into(), homes: "/home".into() }
     }
 
     fn account(login: &str) -> Account {

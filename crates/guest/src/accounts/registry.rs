@@ -1,4 +1,4 @@
-//! Which accounts are ours: `/var/lib/testyard/accounts.json`.
+//! Which accounts are ours: `accounts.json` in the guest's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use crate::state;
 
 /// Our accounts by login.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub(crate) struct Entry {
 
 impl Registry {
     fn path(root: &Path) -> PathBuf {
-        root.join("var/lib/testyard/accounts.json")
+        state::folder(root).join("accounts.json")
     }
 
     pub(crate) fn load(root: &Path) -> Result<Self, FileError> {

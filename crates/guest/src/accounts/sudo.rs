@@ -1,20 +1,29 @@
-//! Who may become root: a file per account in /etc/sudoers.d, where the image has sudo.
+//! Who may become root: a file per account in /etc/sudoers.d, where the image has sudo; a link to Testyard's own where
+//! it has none.
+//!
+//! The files are written for Testyard's sudo too, which does not read them: somebody may install the distribution's in
+//! the node later, and its users must not lose their right by that.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+
+use testyard_guest_protocol::GUEST_BIN;
 
 use crate::files::{self, FileError};
 
 const PREFIX: &str = "90-testyard-";
 
+/// Places where an image has its sudo.
+const PLACES: [&str; 3] = ["usr/bin/sudo", "bin/sudo", "usr/local/bin/sudo"];
+
 /// Makes it so that of our accounts exactly these may. Logins are checked names: no dot, no space.
 pub(crate) fn apply(root: &Path, allowed: &[&str]) -> Result<(), FileError> {
+    let images = has_own(root);
+    let ours = !images && link(root);
     let folder = root.join("etc/sudoers.d");
-    let has_sudo =
-        ["usr/bin/sudo", "bin/sudo", "usr/local/bin/sudo"].iter().any(|path| root.join(path).exists());
     if !folder.is_dir() {
-        if !has_sudo || allowed.is_empty() {
+        if !(images || ours) || allowed.is_empty() {
             return Ok(());
         }
         fs::create_dir_all(&folder)
@@ -35,7 +44,30 @@ pub(crate) fn apply(root: &Path, allowed: &[&str]) -> Result<(), FileError> {
         let path = folder.join(format!("{PREFIX}{login}"));
         files::replace(&path, format!("{login} ALL=(ALL) NOPASSWD:ALL\n").as_bytes(), Some(0o440))?;
     }
-    if has_sudo && !allowed.is_empty() { include(root) } else { Ok(()) }
+    // A distribution's package brings its own /etc/sudoers, and asks about one that is there already.
+    if images && !allowed.is_empty() { include(root) } else { Ok(()) }
+}
+
+/// Whether the image has a sudo of its own.
+pub(crate) fn has_own(root: &Path) -> bool {
+    PLACES.iter().map(|place| root.join(place)).any(|path| !is_ours(&path) && path.exists())
+}
+
+fn is_ours(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target.starts_with(GUEST_BIN))
+}
+
+/// Puts a link to ours where programs look for it: PATH alone does not reach sessions of the image's own sshd. Says
+/// whether it is there.
+fn link(root: &Path) -> bool {
+    let Some(folder) = ["usr/bin", "bin"].into_iter().find(|folder| root.join(folder).is_dir()) else {
+        return false;
+    };
+    let path = root.join(folder).join("sudo");
+    if is_ours(&path) {
+        return true;
+    }
+    symlink(format!("{GUEST_BIN}/sudo"), path).is_ok()
 }
 
 /// Sees to it that sudo reads the folder. `#includedir` is understood by every version, `@includedir` is not.
@@ -89,9 +121,31 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_sudo_is_left_alone() {
+    fn an_image_without_sudo_gets_a_link_to_ours() {
         let root = image(None);
         apply(root.path(), &["ann"]).unwrap();
-        assert!(!root.path().join("etc/sudoers.d").exists());
+        apply(root.path(), &["ann"]).unwrap();
+        assert_eq!(
+            fs::read_link(root.path().join("usr/bin/sudo")).unwrap(),
+            Path::new("/.testyard/bin/sudo")
+        );
+        assert!(!has_own(root.path()));
+        // What a package would ask about is left to it; what it reads afterwards is there.
+        assert!(!root.path().join("etc/sudoers").exists());
+        assert!(root.path().join("etc/sudoers.d/90-testyard-ann").exists());
+        apply(root.path(), &[]).unwrap();
+        assert!(!root.path().join("etc/sudoers.d/90-testyard-ann").exists());
+        // The package takes the link's place.
+        fs::remove_file(root.path().join("usr/bin/sudo")).unwrap();
+        fs::write(root.path().join("usr/bin/sudo"), "").unwrap();
+        apply(root.path(), &["bob"]).unwrap();
+        assert!(has_own(root.path()) && root.path().join("etc/sudoers").exists());
+    }
+
+    #[test]
+    fn an_image_without_a_folder_of_programs_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        apply(root.path(), &["ann"]).unwrap();
+        assert!(!root.path().join("etc").exists());
     }
 }

@@ -106,7 +106,8 @@ mod tests {
             [("host_ed25519", "ssh-ed25519", 2), ("host_ecdsa", "ecdsa-sha2-nistp256", 4)]
         {
             let bytes = convert(&read(name)).unwrap();
-            let public = BASE64_STANDARD.decode(read(&format!("{name}.pub")).split(' ').nth(1).unwrap()).unwrap();
+            let public =
+                BASE64_STANDARD.decode(read(&format!("{name}.pub")).split(' ').nth(1).unwrap()).unwrap();
             let mut reader = Reader(&bytes);
             let parts: Vec<&[u8]> = (0..fields).map(|_| reader.text().unwrap()).collect();
             assert!(reader.0.is_empty());

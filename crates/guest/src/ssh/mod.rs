@@ -1,18 +1,22 @@
-//! SSH: keeps the image's own server running and knows whether it answers.
+//! SSH: keeps the image's own server running where it works, and Testyard's everywhere else.
 //!
 //! ```text
-//! look ──► start sshd ──► probe port 22: 2, 4, 8 … ms ──► answers ──► wait for its end ──► back-off ─┐
-//!  ▲  │                                └► it ends ───────────────────────────────────────► back-off ─┤
-//!  │  └► the image's program is sshd: the same with that process                                      │
-//!  │  └► no server in the image: somebody else may answer; else say what to do                        │
-//!  └──────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! image's server ──► start ──► probe port 22: 2, 4, 8 … ms ──► answers ──► wait for its end ──► back-off ──┐
+//!    ▲  │                └► it ends, or stays silent ──► three times so ──► embedded, until the next boot  │
+//!    │  └► the image's program is sshd: the same with that process                                         │
+//!    └──────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! none in the image, or one that cannot know the users ──► embedded
+//! embedded ──► takes port 22 before the image's program starts ──► sessions are processes of their own
+//!        └──► the port is taken: somebody else answers, perhaps; looked at again and again
 //! ```
 
 mod dropbear;
+mod embedded;
 mod probe;
 mod server;
 
 pub(crate) use dropbear::convert;
+pub(crate) use embedded::{People, session};
 pub(crate) use server::is_sshd;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,9 +25,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use testyard_guest_protocol::SshServer;
+use testyard_sshd::Listener;
+
 use crate::backoff::{Backoff, pause};
 use crate::children::Process;
-use crate::node::Node;
+use crate::node::{Node, thread};
 use crate::output::Output;
 use crate::program::PATH;
 use crate::sys::End;
@@ -33,19 +40,14 @@ use server::{Kind, Server};
 /// A server that ran this long was all right: what ended it is no defect of its configuration.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
-/// So many ends in a row, each soon after the start, are told as a failure; we go on trying.
+/// So many ends in a row, each soon after the start, and the image's server is given up.
 const QUICK_ENDS: u32 = 3;
 
-/// How long a server, or the image's program where the image has no server, may leave port 22 silent before it is
-/// told as a failure.
+/// How long a server may leave port 22 silent before it is given up.
 const SILENCE: Duration = Duration::from_secs(20);
-const SILENCE_WITHOUT_SERVER: Duration = Duration::from_secs(3);
 
 /// How much of what a server said last is told, in characters.
 const MAX_WORDS: usize = 300;
-
-const NO_SERVER: &str = "the image has no SSH server: install openssh-server (or dropbear) in the image, \
-    or use an image that has one";
 
 /// The SSH server of the node.
 #[derive(Default)]
@@ -56,7 +58,13 @@ pub(crate) struct Ssh {
 #[derive(Default)]
 struct Shared {
     host_keys: Vec<PathBuf>,
+    people: People,
+    /// The image's server, while it runs.
     process: Option<Process>,
+    /// The image's server would know none of the users.
+    strangers: bool,
+    /// Port 22, taken before the image's program began.
+    listener: Option<Listener>,
 }
 
 impl Ssh {
@@ -68,6 +76,34 @@ impl Ssh {
         if let Some(process) = shared.process.take_if(|_| changed) {
             node.children.signal(&process, libc::SIGTERM);
         }
+        if changed {
+            embedded::tell(&shared.host_keys, &shared.people);
+        }
+    }
+
+    /// Says who may come in. `in_files`: the image's own programs know it too.
+    pub(crate) fn set_people(&self, people: People, in_files: bool) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.strangers = !in_files;
+        if shared.people != people {
+            shared.people = people;
+            embedded::tell(&shared.host_keys, &shared.people);
+        }
+    }
+
+    /// Takes port 22 where the image's server will not be the one that listens there; to be called before the image's
+    /// program begins, which might have a server of its own. Says whether it is so.
+    pub(crate) fn claim(&self, root: &Path, program: &str) -> bool {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = Server::find(root).is_some() || is_sshd(program);
+        if images && !shared.strangers {
+            return false;
+        }
+        match embedded::bind() {
+            Ok(listener) => shared.listener = Some(listener),
+            Err(error) => text::log(&format!("cannot listen on port 22: {error}")),
+        }
+        true
     }
 
     /// Makes what an sshd needs before it starts.
@@ -87,6 +123,20 @@ impl Ssh {
 
     /// Keeps SSH up; never returns before the node is stopped. `own` is the image's program if that is an sshd.
     pub(crate) fn run(&self, node: &'static Node, own: Option<Process>) {
+        let claimed = self.shared.lock().unwrap_or_else(PoisonError::into_inner).listener.take();
+        if claimed.is_none()
+            && let Some(reason) = self.run_images(node, own)
+        {
+            text::log(&reason);
+            node.board.set_ssh_notice(format!("{reason}; Testyard's SSH server answers in its place"));
+        }
+        if !node.stopping() {
+            run_embedded(node, claimed);
+        }
+    }
+
+    /// Keeps the image's server up, until it is given up: the reason, if it has one.
+    fn run_images(&self, node: &'static Node, own: Option<Process>) -> Option<String> {
         let mut own = own;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let mut quick = 0;
@@ -95,28 +145,24 @@ impl Ssh {
             let started = match own.take() {
                 Some(process) => Started { process, errors: None, name: "the image's program".into() },
                 None => match self.start(node) {
-                    Ok(Some(started)) => started,
-                    Ok(None) => {
-                        others(node, SILENCE_WITHOUT_SERVER, NO_SERVER);
-                        continue;
-                    }
-                    Err(reason) => {
-                        node.board.set_ssh_trouble(reason);
-                        pause(backoff.next());
-                        continue;
-                    }
+                    Ok(started) => started?,
+                    Err(reason) => return Some(reason),
                 },
             };
             let end = watch(node, &started);
             if node.stopping() {
-                return;
+                return None;
             }
+            let Some(end) = end else {
+                let name = started.name;
+                return Some(format!("{name} runs, but nothing answers on port 22 of 127.0.0.1 or ::1"));
+            };
             // Perhaps it has gone to the background, or the image's program has begun one of its own.
             if probe::answers() {
-                others(node, SILENCE, "the SSH server of the image's program does not answer any more");
+                others(node);
                 continue;
             }
-            node.board.set_ssh(false);
+            node.board.set_ssh(None);
             if began.elapsed() >= LONG_ENOUGH {
                 quick = 0;
                 backoff.reset();
@@ -126,10 +172,11 @@ impl Ssh {
             if quick >= QUICK_ENDS {
                 let errors = started.errors.map_or_else(Vec::new, |errors| errors.tail());
                 let (name, end, errors) = (started.name, how(end), text::tail(&errors, MAX_WORDS));
-                node.board.set_ssh_trouble(format!("{name} ends as soon as it is started ({end}): {errors}"));
+                return Some(format!("{name} ends as soon as it is started ({end}): {errors}"));
             }
             pause(backoff.next());
         }
+        None
     }
 
     /// Starts the image's server, if it has one.
@@ -157,7 +204,7 @@ impl Ssh {
         drop(command);
         shared.process = Some(process.clone());
         // All of it goes to the node's log.
-        let errors = Output::follow(errors_out, std::io::stderr(), u64::MAX).ok();
+        let errors = Output::follow(errors_out, std::io::stderr()).ok();
         Ok(Some(Started { process, errors, name }))
     }
 }
@@ -175,40 +222,69 @@ fn how(end: End) -> String {
     }
 }
 
-/// Says when it answers, and waits for its end.
-fn watch(node: &Node, started: &Started) -> End {
+/// Says when it answers, and waits for its end; none if it never answers, and then it is ended.
+fn watch(node: &Node, started: &Started) -> Option<End> {
     let began = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(250));
     loop {
         if probe::answers() {
-            node.board.set_ssh(true);
-            return started.process.wait();
+            node.board.set_ssh(Some(SshServer::Image));
+            return Some(started.process.wait());
         }
         if let Some(end) = started.process.wait_for(backoff.next()) {
-            return end;
+            return Some(end);
         }
         if began.elapsed() > SILENCE {
-            let name = &started.name;
-            node.board
-                .set_ssh_trouble(format!("{name} runs, but nothing answers on port 22 of 127.0.0.1 or ::1"));
+            node.children.signal(&started.process, libc::SIGTERM);
+            return None;
         }
     }
 }
 
-/// Watches a server that is not our child. Returns when nothing has answered for a while, so that we look again
-/// whether the image has a server by now.
-fn others(node: &Node, patience: Duration, trouble: &str) {
-    let mut silent_since = Instant::now();
+/// Watches a server that is not our child, until it does not answer any more.
+fn others(node: &Node) {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(2));
     while !node.stopping() {
         let answers = probe::answers();
-        node.board.set_ssh(answers);
-        if answers {
-            silent_since = Instant::now();
-        } else if silent_since.elapsed() >= patience || node.program().is_none() {
-            node.board.set_ssh_trouble(trouble.into());
-            pause(Duration::from_secs(2));
+        node.board.set_ssh(answers.then_some(SshServer::Other));
+        if !answers {
             return;
+        }
+        pause(backoff.next());
+    }
+}
+
+/// Testyard's server, on port 22 as soon as that is free.
+fn run_embedded(node: &'static Node, claimed: Option<Listener>) {
+    let mut claimed = claimed;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+    while !node.stopping() {
+        match claimed.take().map_or_else(embedded::bind, Ok) {
+            Ok(listener) => {
+                thread(node, "ssh-probe", move || ask_embedded(node));
+                embedded::serve(node, listener);
+            }
+            Err(_) if probe::answers() => others(node),
+            Err(error) => node.board.set_ssh_trouble(format!(
+                "port 22 of the node cannot be listened on, and nothing answers there: {error}"
+            )),
+        }
+        pause(backoff.next());
+    }
+}
+
+/// Says when it answers.
+fn ask_embedded(node: &Node) {
+    let began = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(250));
+    while !node.stopping() {
+        if probe::answers() {
+            node.board.set_ssh(Some(SshServer::Embedded));
+            return;
+        }
+        if began.elapsed() > SILENCE {
+            node.board
+                .set_ssh_trouble("Testyard's SSH server does not answer; the node's log says more".into());
         }
         pause(backoff.next());
     }
