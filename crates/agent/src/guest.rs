@@ -1,25 +1,37 @@
 //! The agent's end of the conversation with one node's guest.
 //!
 //! Whoever connects is somebody inside the node; root there is the user. So nothing that is said is trusted: messages
-//! are bounded in size by the protocol, in number by a pause after each, reports are cut to what is kept, and a lie
-//! can only make the liar's own node look wrong. The newest connection wins: a guest that comes back after its stream
-//! broke must not wait for a time-out of the old one.
+//! are bounded in size, everything that the node says by its [`Ration`], reports are cut to what is kept, and a lie can
+//! only make the liar's own node look wrong. The newest connection wins: a guest that comes back after its stream broke
+//! must not wait for a time-out of the old one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use testyard_guest_protocol::{Desired, FromGuest, PROTOCOL, Report, ToGuest, read_async, write_async};
+use testyard_guest_protocol::{
+    Desired, FrameError, FromGuest, PROTOCOL, Report, ToGuest, decode, read_body_async, write_async,
+};
 use testyard_runtime::{GuestListener, GuestStream};
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// A flood is slowed to this much per connection and per message.
+use crate::facts::Asker;
+use crate::ration::Ration;
+
+/// The longest message of a guest in bytes: a report of 200 services with much to say about each has a tenth of it.
+const LONGEST: usize = 1 << 20;
+
+/// The pause after each connection, and after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// A report that is longer than honest ones costs its sender this much more for each kilobyte.
-const PAUSE_PER_KILOBYTE: Duration = Duration::from_millis(1);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Who connects must say who it is within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who has asked something must read the answer within this time: it takes memory until then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Listens to the guest of one boot until it is dropped.
 #[derive(Debug)]
@@ -41,10 +53,10 @@ pub(crate) struct Heard {
 }
 
 impl Conversation {
-    pub(crate) fn start(listener: Box<dyn GuestListener>) -> Self {
+    pub(crate) fn start(listener: Box<dyn GuestListener>, asker: Asker) -> Self {
         let (desired, to_send) = watch::channel(None);
         let (hear, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(accept(listener, to_send, hear));
+        let task = tokio::spawn(accept(listener, to_send, hear, asker));
         Self { desired, heard, task }
     }
 
@@ -75,56 +87,110 @@ async fn accept(
     mut listener: Box<dyn GuestListener>,
     to_send: watch::Receiver<Option<Desired>>,
     hear: watch::Sender<Heard>,
+    asker: Asker,
 ) {
     let mut current: Option<tokio::task::AbortHandle> = None;
     let mut streams = tokio::task::JoinSet::new();
+    let ration = SharedRation::new();
     loop {
         match listener.accept().await {
             Ok(stream) => {
                 if let Some(old) = current.take() {
                     old.abort();
                 }
-                current = Some(streams.spawn(converse(stream, to_send.clone(), hear.clone())));
+                let hearing = Hearing { ration: ration.clone(), hear: hear.clone() };
+                current = Some(streams.spawn(converse(stream, to_send.clone(), hearing, asker.clone())));
                 while streams.try_join_next().is_some() {}
+                // Who connects without end waits in the socket's queue, which costs the agent nothing.
+                tokio::time::sleep(ration.take(0).max(PAUSE)).await;
             }
-            Err(error) => tracing::debug!(%error, "a guest's connection failed"),
+            Err(error) => {
+                tracing::debug!(%error, "a guest's connection failed");
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            }
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One node's [`Ration`], whichever of its connections uses it.
+#[derive(Clone)]
+struct SharedRation(Arc<Mutex<Ration>>);
+
+impl SharedRation {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Ration::new(Instant::now()))))
+    }
+
+    fn take(&self, bytes: usize) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, Instant::now())
+    }
+}
+
+/// Where what one connection says goes.
+struct Hearing {
+    ration: SharedRation,
+    hear: watch::Sender<Heard>,
+}
+
+impl Hearing {
+    /// The next message, once the node has paid for it: it waits before it is looked at.
+    async fn next(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<FromGuest, FrameError> {
+        let body = read_body_async(reader, LONGEST).await?;
+        let pause = self.ration.take(body.len());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        decode(&body)
+    }
+
+    /// Takes a report with as many services as were asked for: what was not is not kept.
+    fn report(&self, report: Report, asked: usize) {
+        let mut report = report.bounded();
+        report.services.truncate(asked);
+        self.hear.send_if_modified(|heard| {
+            let new = heard.report.as_ref() != Some(&report);
+            heard.report = Some(report);
+            new
+        });
     }
 }
 
 async fn converse(
     stream: Box<dyn GuestStream>,
     mut to_send: watch::Receiver<Option<Desired>>,
-    hear: watch::Sender<Heard>,
+    hearing: Hearing,
+    asker: Asker,
 ) {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_async::<FromGuest>(&mut reader)).await {
+    let hello = match tokio::time::timeout(HELLO_TIMEOUT, hearing.next(&mut reader)).await {
         Ok(Ok(FromGuest::Hello(hello))) => hello,
         _ => return,
     };
     let foreign = (hello.protocol != PROTOCOL).then_some(hello.protocol);
-    hear.send_modify(|heard| {
+    hearing.hear.send_if_modified(|heard| {
+        let new = !heard.spoken || heard.foreign_protocol != foreign;
         heard.spoken = true;
         heard.foreign_protocol = foreign;
+        new
     });
     if foreign.is_some() {
         return;
     }
+    let asked_for = to_send.clone();
+    let (mut exchange, answering) = asker.begin();
+    let questions = exchange.questions;
     let listen = async {
-        while let Ok(message) = read_async::<FromGuest>(&mut reader).await {
-            let mut pause = PAUSE;
-            if let FromGuest::Report(report) = message {
-                let length = report.services.iter().map(|service| 64 + service.detail.len()).sum::<usize>();
-                pause += PAUSE_PER_KILOBYTE * u32::try_from(length >> 10).unwrap_or(u32::MAX);
-                let report = report.bounded();
-                hear.send_if_modified(|heard| {
-                    let new = heard.report.as_ref() != Some(&report);
-                    heard.report = Some(report);
-                    new
-                });
+        while let Ok(message) = hearing.next(&mut reader).await {
+            match message {
+                FromGuest::Report(report) => {
+                    let asked = |asked: &Desired| asked.installs.len() + asked.executes.len();
+                    let asked = asked_for.borrow().as_ref().map_or(usize::MAX, asked);
+                    hearing.report(*report, asked);
+                }
+                // Who asks more than can wait gets no answer.
+                FromGuest::Ask(ask) => drop(questions.try_send(ask)),
+                FromGuest::Hello(_) => {}
             }
-            tokio::time::sleep(pause).await;
         }
     };
     let speak = async {
@@ -135,10 +201,30 @@ async fn converse(
             {
                 return;
             }
-            if to_send.changed().await.is_err() {
-                return;
+            loop {
+                tokio::select! {
+                    changed = to_send.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    Some(sent) = exchange.answers.recv() => {
+                        let told = ToGuest::Told(sent.told);
+                        let written = tokio::time::timeout(ANSWER_TIMEOUT, write_async(&mut writer, &told)).await;
+                        if !matches!(written, Ok(Ok(()))) {
+                            return;
+                        }
+                    }
+                }
             }
         }
     };
-    tokio::select! { () = listen => {}, () = speak => {} }
+    let answer = async {
+        answering.await;
+        std::future::pending().await
+    };
+    tokio::select! { () = listen => {}, () = speak => {}, () = answer => {} }
 }
+
+#[cfg(test)]
+#[path = "guest/tests.rs"]
+mod tests;

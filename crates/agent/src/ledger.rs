@@ -45,6 +45,18 @@ pub(crate) struct Record {
     pub(crate) boot: Option<Boot>,
     /// When it reached what in that boot.
     pub(crate) timeline: Vec<Milestone>,
+    /// How it last ended by itself, since it was last told to boot.
+    #[serde(default)]
+    pub(crate) ended: Option<Ended>,
+}
+
+/// A node has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// When that was noticed.
+    pub(crate) at: Timestamp,
+    /// How, for people.
+    pub(crate) how: String,
 }
 
 /// A boot that was begun.
@@ -145,6 +157,7 @@ mod tests {
             },
             boot: Some(Boot { counter: 3, since: Some(Timestamp::UNIX_EPOCH) }),
             timeline: Vec::new(),
+            ended: Some(Ended { at: Timestamp::UNIX_EPOCH, how: "exit status 1".into() }),
         };
         ledger.store(sliver, &record);
         fs::write(ledger.path(SliverId::from_uuid(Uuid::new_v4())), b"{").unwrap();

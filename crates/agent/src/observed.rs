@@ -33,6 +33,10 @@ pub struct Node {
     pub accounts_revision: u64,
     /// Why it cannot go on, and what to do about it. Present with [`Phase::Failed`], and with others as a warning.
     pub problem: Option<String>,
+    /// What its users should know though it goes on: that it ended by itself, that processes of it were killed, that its
+    /// disk is nearly full, how the image's program ended.
+    #[serde(default)]
+    pub notices: Vec<String>,
     /// What image it boots, once known.
     pub image: Option<ImageSeen>,
     /// How far the pull of its image has come, while it is being pulled.
@@ -56,6 +60,7 @@ impl Node {
             disk: 0,
             accounts_revision: 0,
             problem: None,
+            notices: Vec::new(),
             image: None,
             pull: None,
             program: ProgramState::None,

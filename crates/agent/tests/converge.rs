@@ -6,16 +6,20 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use testyard_agent::observed::Phase;
-use testyard_agent::{Host, LocalHost, LocalHostConfig, desired, observed};
+use testyard_agent::{Fact, Facts, Host, LocalHost, LocalHostConfig, NoFact, desired, observed};
 use testyard_fabric::fake::FakeFabric;
 use testyard_fabric::{ControlAddress, Forward};
+use testyard_guest_protocol::{
+    Answer, Ask, FromGuest, Hello, PROTOCOL, ToGuest, Told, read_async, write_async,
+};
 use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
 use testyard_model::topology::Services;
-use testyard_runtime::NodeKey;
+use testyard_runtime::{NodeKey, PowerSeen};
 use testyard_runtime::fake::{FakeRuntime, Fault, FaultKind, GuestScript, Manner, Moment, Op};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -26,6 +30,7 @@ struct World {
     fabric: FakeFabric,
     folder: tempfile::TempDir,
     slice: desired::Slice,
+    facts: Option<Arc<dyn Facts>>,
 }
 
 struct Running {
@@ -65,11 +70,16 @@ impl World {
             slice: SliceId::from_uuid(Uuid::from_u128(77)),
             tag: SliceTag(NonZeroU32::MIN),
             name: "demo".into(),
+            about: desired::About {
+                urn: "urn:publicid:IDN+a+slice+demo".parse().unwrap(),
+                creator: "urn:publicid:IDN+a+user+ann".parse().unwrap(),
+                testbed: "testbed.example.net".parse().unwrap(),
+            },
             revision: Revision(1),
             nodes: (0..nodes).map(node).collect(),
         };
         let folder = tempfile::tempdir().unwrap();
-        Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice }
+        Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice, facts: None }
     }
 
     /// Starts an agent and tells it what should be.
@@ -82,6 +92,8 @@ impl World {
             name_servers: Vec::new(),
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
+            facts: self.facts.clone(),
+            pool: None,
             now: Timestamp::now,
         };
         let host = LocalHost::start(config).await.unwrap();
@@ -143,6 +155,52 @@ impl Running {
         // A crashed agent's tasks are gone at once; so are these with their runtime handle.
         let host = self.host;
         tokio::spawn(async move { host.shut_down().await });
+    }
+}
+
+/// Knows which sliver asks for what.
+struct Knows;
+
+#[async_trait]
+impl Facts for Knows {
+    async fn fact(&self, slice: SliceId, sliver: SliverId, fact: Fact) -> Result<String, NoFact> {
+        match fact {
+            Fact::Status => Err(NoFact("not now".into())),
+            fact => Ok(format!("{} for {sliver} of {slice}", fact.as_str())),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_told_what_they_ask_about_themselves() {
+    let mut world = World::new(2);
+    world.facts = Some(Arc::new(Knows));
+    world.runtime.set_guest(GuestScript { manner: Manner::Absent, ..GuestScript::default() });
+    let mut running = world.start().await;
+    running.until_phase(Phase::Configuring).await;
+    // The test is the guest.
+    let mut stream = world.runtime.connect(&world.key(1)).await;
+    let hello = Hello { protocol: PROTOCOL, version: "test".into(), boot: "one".into() };
+    write_async(&mut stream, &FromGuest::Hello(hello)).await.unwrap();
+    let ToGuest::Desired(desired) = read_async(&mut stream).await.unwrap() else { panic!("not told at first") };
+    let (facts, node) = (desired.facts.unwrap(), &world.slice.nodes[1]);
+    assert_eq!((facts.client_id.as_str(), facts.user_urn.as_str()), ("node1", "urn:publicid:IDN+a+user+ann"));
+    assert_eq!(facts.slice_urn, "urn:publicid:IDN+a+slice+demo");
+    assert_eq!(facts.sliver_urn, format!("urn:publicid:IDN+testbed.example.net+sliver+{}", node.sliver));
+    assert_eq!(facts.users[0].login, "ann");
+    assert_eq!(facts.asks, ["getversion", "manifest", "sliverstatus", "status"]);
+    for (id, what, answer) in [
+        (1, "manifest", Answer::Text(format!("manifest for {} of {}", node.sliver, world.slice.slice))),
+        (2, "status", Answer::Refused("not now".into())),
+        (3, "../secrets", Answer::Refused("this testbed does not tell it to its nodes".into())),
+    ] {
+        write_async(&mut stream, &FromGuest::Ask(Ask { id, what: what.into() })).await.unwrap();
+        loop {
+            match read_async(&mut stream).await.unwrap() {
+                ToGuest::Told(told) => break assert_eq!(told, Told { id, answer }),
+                ToGuest::Desired(_) | ToGuest::Stop { .. } => {}
+            }
+        }
     }
 }
 
@@ -436,7 +494,7 @@ async fn a_look_that_fails_is_not_the_last() {
 async fn more_than_a_message_holds_is_said() {
     let mut world = World::new(1);
     let command = "x".repeat(64 << 10);
-    let execute = testyard_model::topology::Execute { shell: testyard_model::topology::Shell::Sh, command };
+    let execute = testyard_model::topology::Execute { shell: testyard_model::topology::Shell::Sh, command, timeout: None };
     world.slice.nodes[0].services.executes = vec![execute; 80];
     let mut running = world.start().await;
     let seen = running.until_phase(Phase::Failed).await;
@@ -491,4 +549,101 @@ async fn ending_with_the_engine_is_not_stopping_by_itself() {
         running.until("noticed", |slice| slice.nodes[0].phase != Phase::Ready).await;
         running.until_phase(Phase::Ready).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_killed_for_memory_is_told_with_what_to_do() {
+    let mut world = World::new(1);
+    world.slice.nodes[0].limits.memory = Some(100 << 20);
+    let mut running = world.start().await;
+    let seen = running.until_phase(Phase::Ready).await;
+    assert_eq!(seen.nodes[0].notices, Vec::<String>::new());
+    assert!(world.runtime.kill_inside(&world.key(0)));
+    let seen = running.until("told", |slice| !slice.nodes[0].notices.is_empty()).await;
+    let notice = &seen.nodes[0].notices[0];
+    assert!(notice.contains("more memory (it has 100 MiB)"), "{notice}");
+    assert_eq!((seen.nodes[0].phase, &seen.nodes[0].problem), (Phase::Ready, &None), "the node goes on");
+    // It is about that run; the next one begins anew.
+    world.change(&running, |slice| slice.nodes[0].boot = 1).await;
+    running
+        .until("restarted", |slice| {
+            let node = &slice.nodes[0];
+            node.boot == 1 && node.phase == Phase::Ready && node.notices.is_empty()
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_node_stopped_is_told_until_it_is_told_to_boot() {
+    let mut world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    assert!(world.runtime.kill(&world.key(0), 139, false));
+    let tells = |slice: &observed::Slice| {
+        let node = &slice.nodes[0];
+        node.phase == Phase::Ready && node.notices.iter().any(|notice| notice.contains("signal 11, SIGSEGV"))
+    };
+    running.until("told while it is ready again", tells).await;
+    // An agent that comes back still knows.
+    running.crash();
+    let mut running = world.start().await;
+    running.until("told by the next agent", tells).await;
+    world.change(&running, |slice| slice.nodes[0].boot = 1).await;
+    running
+        .until("forgotten", |slice| slice.nodes[0].phase == Phase::Ready && slice.nodes[0].notices.is_empty())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_fills_its_disk_is_warned_stopped_and_given_time_to_make_room() {
+    const GIB: u64 = 1 << 30;
+    let mut world = World::new(2);
+    world.slice.nodes[0].limits.disk = Some(10 * GIB);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    let key = world.key(0);
+    assert!(world.runtime.fill_disk(&key, 9 * GIB) && world.runtime.fill_disk(&world.key(1), 900 * GIB));
+    let seen = running.until("warned", |slice| !slice.nodes[0].notices.is_empty()).await;
+    assert!(seen.nodes[0].notices[0].contains("9 GiB of 10 GiB"), "{:?}", seen.nodes[0].notices);
+    assert!(world.runtime.fill_disk(&key, 11 * GIB));
+    let seen = running
+        .until("failed and stopped", |slice| slice.nodes[0].phase == Phase::Failed)
+        .await;
+    let problem = seen.nodes[0].problem.clone().unwrap();
+    assert!(problem.contains("11 GiB") && problem.contains("geni_reload"), "{problem}");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while matches!(world.runtime.node(&key).unwrap().power, PowerSeen::Running(_)) {
+        assert!(tokio::time::Instant::now() < deadline, "it still runs");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen.nodes[1].phase, Phase::Ready, "without a limit nothing is stopped");
+
+    // Restarted, it has time to make room, and stays if it does.
+    world.change(&running, |slice| slice.nodes[0].boot = 1).await;
+    running.until_phase(Phase::Ready).await;
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert!(world.runtime.fill_disk(&key, GIB));
+    running.until("without a notice", |slice| slice.nodes[0].notices.is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let seen = running.host.observe(world.slice.slice).await.unwrap().unwrap();
+    assert_eq!(seen.nodes[0].phase, Phase::Ready);
+
+    // Far over the limit nothing is waited for, and a look that fails is not the last.
+    world.runtime.inject(Fault::of(Op::DiskUsed, FaultKind::Unreachable).times(2));
+    assert!(world.runtime.fill_disk(&key, 100 * GIB));
+    running.until("failed at once", |slice| slice.nodes[0].phase == Phase::Failed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_without_end_cost_few_looks() {
+    let world = World::new(1);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    let before = world.runtime.calls(Op::List);
+    for _ in 0..1000 {
+        assert!(world.runtime.kill_inside(&world.key(0)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let looks = world.runtime.calls(Op::List) - before;
+    assert!((5..=12).contains(&looks), "{looks} looks in a second");
 }

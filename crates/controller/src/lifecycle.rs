@@ -119,6 +119,7 @@ mod tests {
             disk: 0,
             accounts_revision: 1,
             problem: None,
+            notices: Vec::new(),
             image: None,
             pull: None,
             program: ProgramState::None,
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn a_failed_install_fails_the_node_and_a_failed_execute_does_not() {
         let mut seen = observed(Phase::Ready);
-        let report = |id, state| ServiceReport { id, state, detail: "404".to_owned() };
+        let report = |id, state| ServiceReport { id, state, detail: "404".to_owned(), folder: String::new() };
         seen.services = vec![report(ServiceId::Execute(0), ServiceState::Failed)];
         assert_eq!(state(Power::On, 0, Some(&seen)), O::Ready);
         seen.services.push(report(ServiceId::Install(3), ServiceState::Failed));

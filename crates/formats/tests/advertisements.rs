@@ -15,7 +15,7 @@ fn kind(name: &str, memory: Option<u64>) -> SliverType {
         runtime: RuntimeKind::Docker,
         default_image: "debian:12".parse().unwrap(),
         images: vec!["debian:12".parse().unwrap(), "lab/tool:1".parse().unwrap()],
-        limits: Limits { memory, millicores: memory.map(|_| 500), pids: None },
+        limits: Limits { memory, millicores: memory.map(|_| 500), ..Limits::default() },
         privileges: Privileges::default(),
         ports: Vec::new(),
         publish_exposed: false,

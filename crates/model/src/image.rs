@@ -32,6 +32,15 @@ impl ImageName {
         &self.0
     }
 
+    /// The registry that it comes from, with its port: `registry.example.net:5000`; `docker.io` where the name has none.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        match self.0.split_once('/') {
+            Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+            _ => "docker.io",
+        }
+    }
+
     /// The name with an explicit tag or digest: `debian` becomes `debian:latest`.
     #[must_use]
     pub fn pinned(&self) -> String {
@@ -123,6 +132,18 @@ impl TryFrom<String> for ImageName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries() {
+        for (name, registry) in [
+            ("debian:12", "docker.io"),
+            ("lab/tool", "docker.io"),
+            ("registry.example.net:5000/lab/tool:1.0", "registry.example.net:5000"),
+            ("localhost/x", "localhost"),
+        ] {
+            assert_eq!(name.parse::<ImageName>().unwrap().registry(), registry);
+        }
+    }
 
     #[test]
     fn names() {

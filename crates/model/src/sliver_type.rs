@@ -62,6 +62,12 @@ pub struct Limits {
     pub millicores: Option<u32>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Bytes that the node may keep on disk beside its image.
+    #[serde(default)]
+    pub disk: Option<u64>,
+    /// The image's file system cannot be written; `/run` and `/tmp` can, and are in memory.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// What a node may do beyond an ordinary container.

@@ -7,7 +7,8 @@ use testyard_model::id::Instance;
 
 /// Where the engine is and where things of this testbed lie on this host.
 ///
-/// Registries are the engine's business: mirrors, insecure registries and certificates are set in its `daemon.json`.
+/// How registries are reached is the engine's business: mirrors, insecure registries and certificates are set in its
+/// `daemon.json`. Who reads there is said here.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     /// The testbed's mark on this machine.
@@ -18,6 +19,8 @@ pub struct DockerConfig {
     pub guest_folder: PathBuf,
     /// The folder for the nodes' sockets, on a file system that a reboot empties (`/run/…`). Only root may enter it.
     pub run_folder: PathBuf,
+    /// Who reads from registries that do not let everybody.
+    pub registries: Vec<RegistryLogin>,
     /// How many containers are made and started at the same time. The engine is bound by the processor: more than 8
     /// gains nothing (measured).
     pub parallel: usize,
@@ -31,6 +34,17 @@ pub struct DockerConfig {
     pub pull_memory: Duration,
 }
 
+/// Who reads from a registry. The password is read from its file at each pull, and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryLogin {
+    /// The registry as image names say it, with its port: `registry.example.net:5000`; `docker.io` for Docker Hub.
+    pub host: String,
+    /// The user.
+    pub user: String,
+    /// The file with the password, or an access token; a line's end at its end does not count.
+    pub password_file: PathBuf,
+}
+
 impl DockerConfig {
     /// The engine's usual socket, and limits that suit most hosts.
     #[must_use]
@@ -40,6 +54,7 @@ impl DockerConfig {
             socket: PathBuf::from("/var/run/docker.sock"),
             guest_folder: guest_folder.into(),
             run_folder: run_folder.into(),
+            registries: Vec::new(),
             parallel: 8,
             pull_timeout: Duration::from_secs(30 * 60),
             pull_first_sign: Duration::from_secs(15),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::DockerConfig;
 use crate::engine::{Engine, Fault};
+use crate::login;
 
 /// The pulls under way, and those that failed a moment ago.
 #[derive(Default)]
@@ -97,19 +98,24 @@ async fn run(
     let client = engine.client().await.map_err(|fault| fault.of_image(name))?;
     // The engine takes a name without a tag for all its tags.
     let options = CreateImageOptionsBuilder::new().from_image(&name.pinned()).build();
-    let mut messages = client.create_image(Some(options), None, None);
+    let mut messages = client.create_image(Some(options), None, login::of(&config.registries, name)?);
     let mut layers = Layers::default();
+    let mut broken_off = false;
     let mut deadline = Instant::now() + config.pull_first_sign;
     loop {
         let message = match tokio::time::timeout_at(deadline, messages.next()).await {
             Err(_) if layers.is_empty() => {
                 return Err(gave_up(name, "its registry has not answered within", config.pull_first_sign));
             }
+            Err(_) if broken_off => {
+                return Err(gave_up(name, "its registry breaks off while it sends the image, for", config.pull_silence));
+            }
             Err(_) => return Err(gave_up(name, "its registry has sent nothing for", config.pull_silence)),
             Ok(None) => return Ok(()),
             Ok(Some(Err(error))) => return Err(Fault::from(error).of_image(name)),
             Ok(Some(Ok(message))) => message,
         };
+        broken_off |= message.status.as_deref().is_some_and(|status| status.starts_with("Retrying"));
         if layers.update(&message) {
             // What is here must still be checked and unpacked, which is silent and takes its time on slow disks.
             let patience = if layers.all_here() { 6 } else { 1 };

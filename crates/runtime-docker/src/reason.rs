@@ -87,6 +87,7 @@ pub(crate) fn of_node(status: u16, text: &str) -> Verdict {
 
 const UNREACHABLE_REGISTRY: &str = "its registry does not answer from this host: load the image with `docker load`, or \
      configure a registry that answers";
+const DAMAGED: &str = "what its registry sent is not what it announced: push the image again";
 const NOT_THERE: &str = "check the name, or load the image onto this host with `docker load`";
 
 /// Parts of texts about pulls (lower case), and what to do.
@@ -99,7 +100,15 @@ const PULL_RULES: &[(&str, &str)] = &[
     ),
     ("toomanyrequests", "its registry limits pulls: try later, or log the engine in"),
     ("no space left on device", "the host's disk is full: free some space"),
-    ("manifest unknown", "its registry has the image, but not this tag or digest: check the tag"),
+    ("name unknown", "its registry has no image of this name: check the name"),
+    ("manifest unknown", "its registry has no such image, or not with this tag or digest: check the name and check the tag"),
+    ("layer verification failed", DAMAGED),
+    ("unexpected eof", DAMAGED),
+    ("does not match digest", DAMAGED),
+    (
+        "no basic auth credentials",
+        "its registry asks for a user and a password: the testbed's operators set them in [[registry]]",
+    ),
     (
         "access denied",
         "its registry has no such image, or lets only members read it: check the name, or load the image onto this \
@@ -107,7 +116,8 @@ const PULL_RULES: &[(&str, &str)] = &[
     ),
     (
         "unauthorized",
-        "its registry lets only members read it: load the image onto this host with `docker load`",
+        "its registry does not let this testbed read it: the testbed's operators set user and password in [[registry]], or \
+         load the image with `docker load`",
     ),
     ("no such host", UNREACHABLE_REGISTRY),
     ("server misbehaving", UNREACHABLE_REGISTRY),

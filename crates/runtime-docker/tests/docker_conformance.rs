@@ -81,7 +81,7 @@ impl Harness for DockerHarness {
     }
 
     fn limits(&self) -> Limits {
-        Limits { memory: Some(64 << 20), millicores: Some(500), pids: Some(100) }
+        Limits { memory: Some(64 << 20), millicores: Some(500), pids: Some(100), disk: None, read_only: true }
     }
 
     fn privileges(&self) -> Privileges {
@@ -100,12 +100,17 @@ impl Harness for DockerHarness {
             |value: Option<i64>| value.filter(|value| *value > 0).map(|value| u64::try_from(value).unwrap());
         assert_eq!(host.memory, host.memory_swap, "no swap on top");
         Built {
-            hostname: made.config.unwrap().hostname.unwrap(),
+            hostname: match made.state.and_then(|state| state.pid).filter(|pid| *pid > 0) {
+                Some(pid) => hostname_of(pid),
+                None => made.config.unwrap().hostname.unwrap(),
+            },
             image: made.image.unwrap(),
             limits: Limits {
                 memory: number(host.memory),
                 millicores: number(host.nano_cpus).map(|nano| u32::try_from(nano / 1_000_000).unwrap()),
                 pids: number(host.pids_limit).map(|pids| u32::try_from(pids).unwrap()),
+                disk: None,
+                read_only: host.readonly_rootfs.unwrap(),
             },
             privileges: Privileges {
                 capabilities: host
@@ -180,6 +185,16 @@ impl Harness for DockerHarness {
         self.two.ours.clean_up().await;
         self.two.theirs.clean_up().await;
     }
+}
+
+/// What a process that runs believes to be called.
+fn hostname_of(pid: i64) -> String {
+    let program = std::process::Command::new("nsenter")
+        .args(["--target", &pid.to_string(), "--uts", "hostname"])
+        .output()
+        .unwrap();
+    assert!(program.status.success(), "{program:?}");
+    String::from_utf8(program.stdout).unwrap().trim_end().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
 use docker_support::{Testbed, key};
+use futures_util::StreamExt as _;
 use testyard_model::sliver_type::{Limits, Privileges};
 use testyard_runtime::{ImageError, Pull, Runtime, RuntimeError};
 use testyard_runtime_docker::{DockerRuntime, ImportError, ResetError};
@@ -214,4 +215,107 @@ async fn the_guests_program_missing_is_told_with_the_remedy() {
     assert!(error.is_passing() && error.to_string().contains("install Testyard again"), "{error}");
     runtime.remove(&spec.key).await.unwrap();
     runtime.remove(&key()).await.unwrap();
+}
+
+#[tokio::test]
+async fn odd_images_start_and_are_removed_whole() {
+    let bed = Testbed::new().await;
+    let runtime = bed.runtime();
+    let plain = bed.image("plain", &[]).await;
+    for (which, lines) in [
+        ("volumes", &["VOLUME /data /.testyard /.testyard/bin /etc /tmp /run"][..]),
+        ("no-workdir", &["WORKDIR /missing/folder"]),
+        ("workdir-is-a-file", &["WORKDIR /etc/passwd/x"]),
+        ("users", &["USER nobody:nogroup"]),
+        ("stop-signal", &["STOPSIGNAL SIGKILL"]),
+        ("health", &[r#"HEALTHCHECK --interval=1s --retries=1 CMD ["/none"]"#]),
+        ("labels", &["LABEL testyard.instance=other testyard.sliver=x testyard.spare=y"]),
+        ("environment", &["ENV LD_PRELOAD=/none.so PATH=/nowhere RUST_LOG=trace"]),
+    ] {
+        // The engine makes a WORKDIR when it builds, and cannot make this one: an import takes it as it is.
+        let image = match which {
+            "no-workdir" | "workdir-is-a-file" => bed.image(which, lines).await,
+            _ => bed.built(which, &plain, lines).await,
+        };
+        let spec = bed.spec(&image);
+        runtime.create(&spec).await.unwrap_or_else(|error| panic!("{which}: {error}"));
+        runtime.start(&spec.key).await.unwrap_or_else(|error| panic!("{which}: {error}"));
+        let listed = runtime.list().await.unwrap();
+        assert_eq!(listed.len(), 1, "{which}: {listed:?}");
+        let container =
+            bed.docker.inspect_container(&bed.container(&spec.key), None::<InspectContainerOptions>).await.unwrap();
+        assert!(container.state.unwrap().health.is_none_or(|health| health.log.is_none()), "{which}");
+        let volumes: Vec<_> = container.mounts.unwrap().into_iter().filter_map(|mount| mount.name).collect();
+        runtime.stop(&spec.key, std::time::Duration::from_secs(0)).await.unwrap();
+        runtime.remove(&spec.key).await.unwrap();
+        for volume in volumes {
+            assert!(bed.docker.inspect_volume(&volume).await.is_err(), "{which}: volume {volume} is left");
+        }
+        assert_eq!(bed.leftovers().await, Vec::<String>::new(), "{which}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_root_starts_and_cannot_be_written() {
+    let bed = Testbed::new().await;
+    let runtime = bed.runtime();
+    let image = bed.image("plain", &[]).await;
+    let limits = Limits { read_only: true, memory: Some(64 << 20), ..Limits::default() };
+    let spec = testyard_runtime::NodeSpec { limits, ..bed.spec(&image) };
+    runtime.create(&spec).await.unwrap();
+    let running = runtime.start(&spec.key).await.unwrap();
+    let process = running.netns.parent().and_then(Path::parent).unwrap();
+    let mounts = std::fs::read_to_string(process.join("mounts")).unwrap();
+    let of = |path: &str| {
+        let words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        words.filter(|words| words[1] == path).last().map(|words| words[3].to_owned()).unwrap()
+    };
+    assert!(of("/").split(',').any(|option| option == "ro"), "{mounts}");
+    for path in ["/run", "/tmp"] {
+        let options = of(path);
+        assert!(options.starts_with("rw") && options.contains("size=16384k"), "{path}: {options}");
+    }
+    runtime.remove(&spec.key).await.unwrap();
+}
+
+/// A process of the node is killed and the node goes on: that is counted, and an event comes after the count.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kernel_kills_for_want_of_memory_is_counted() {
+    let bed = Testbed::new().await;
+    let runtime = bed.runtime();
+    let image = bed.image("hog", &["ENV HOG=yes"]).await;
+    let limits = Limits { memory: Some(32 << 20), ..Limits::default() };
+    let spec = testyard_runtime::NodeSpec { limits, ..bed.spec(&image) };
+    runtime.create(&spec).await.unwrap();
+    let mut events = runtime.events();
+    let running = runtime.start(&spec.key).await.unwrap();
+    let counted = async {
+        while runtime.killed_for_memory(&running).await != Some(1) {
+            events.next().await.expect("events never end");
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), counted).await.expect("a process is killed");
+    let seen = runtime.look(&spec.key).await.unwrap().unwrap();
+    assert_eq!(seen.power, testyard_runtime::PowerSeen::Running(running), "the node goes on");
+    runtime.remove(&spec.key).await.unwrap();
+}
+
+/// This machine's storage has quotas or not: the node is made either way, and what it keeps is counted.
+#[tokio::test]
+async fn a_bounded_disk_is_made_on_any_storage() {
+    let bed = Testbed::new().await;
+    let runtime = bed.runtime();
+    let image = bed.image("plain", &["VOLUME /data"]).await;
+    let limits = Limits { disk: Some(1 << 30), ..Limits::default() };
+    for _ in 0..2 {
+        let spec = testyard_runtime::NodeSpec { limits, ..bed.spec(&image) };
+        runtime.create(&spec).await.unwrap();
+        let running = runtime.start(&spec.key).await.unwrap();
+        let process = running.netns.parent().and_then(Path::parent).unwrap();
+        let before = runtime.disk_used(&spec.key).await.unwrap().unwrap();
+        std::fs::write(process.join("root/data/file"), vec![7; 5 << 20]).unwrap();
+        let after = runtime.disk_used(&spec.key).await.unwrap().unwrap();
+        assert!((5 << 20..6 << 20).contains(&(after - before)), "volumes count: {before}, then {after}");
+        runtime.remove(&spec.key).await.unwrap();
+    }
 }

@@ -68,7 +68,7 @@ impl Harness for FakeHarness {
     }
 
     fn limits(&self) -> Limits {
-        Limits { memory: Some(1 << 30), millicores: Some(500), pids: Some(100) }
+        Limits { memory: Some(1 << 30), millicores: Some(500), pids: Some(100), ..Limits::default() }
     }
 
     fn privileges(&self) -> Privileges {
@@ -170,11 +170,11 @@ async fn report(stream: &mut Box<dyn GuestStream>, so: impl Fn(&Report) -> bool)
 }
 
 fn install(url: &str) -> Install {
-    Install { url: url.to_owned(), path: "/opt".to_owned(), max_download: 1, max_unpacked: 1 }
+    Install { url: url.to_owned(), path: "/opt".to_owned(), max_download: 1, max_unpacked: 1, checksum: None }
 }
 
 fn execute(command: &str) -> Execute {
-    Execute { shell: "sh".to_owned(), command: command.to_owned() }
+    Execute { shell: "sh".to_owned(), command: command.to_owned(), max_seconds: None }
 }
 
 async fn ask(stream: &mut Box<dyn GuestStream>, desired: Desired) {

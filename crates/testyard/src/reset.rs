@@ -128,6 +128,7 @@ pub fn docker_config(settings: &Settings, guest_folder: &Path) -> DockerConfig {
     let run = &settings.paths.run;
     let mut config = DockerConfig::new(settings.testbed.instance.clone(), guest_folder, run);
     config.socket.clone_from(&settings.host.docker);
+    config.registries.clone_from(&settings.registries);
     config
 }
 

@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use testyard_model::sliver_type::Limits;
 use testyard_runtime::PowerSeen;
 
 use crate::desired;
 use crate::ledger::Record;
+use crate::node::notice::{more_memory, signal_name};
 
 /// What is known about a node.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,12 @@ pub(crate) struct Facts {
     pub(crate) listening: Option<Timestamp>,
     /// Why it was given up, and for what.
     pub(crate) given_up: Option<(Attempt, String)>,
+    /// What was given up must not go on running either.
+    pub(crate) must_end: bool,
+    /// How many processes of the present run were killed for want of memory.
+    pub(crate) killed: u64,
+    /// How many bytes it kept on disk when that was last counted.
+    pub(crate) disk_used: Option<u64>,
     /// When it stopped by itself, since the last restart that was asked for.
     pub(crate) deaths: Vec<Timestamp>,
 }
@@ -92,7 +100,7 @@ pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> 
             let booted = record.and_then(|record| record.boot);
             // Somebody else may have started this run, but nobody can have booted it for a counter that the newest
             // boot of the agent had not reached; that one is written down before it begins.
-            if off || booted.is_some_and(|boot| boot.counter < desired.boot) {
+            if off || (given_up && facts.must_end) || booted.is_some_and(|boot| boot.counter < desired.boot) {
                 Step::Stop
             } else if given_up {
                 Step::Rest
@@ -113,7 +121,7 @@ pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> 
                 return Step::GiveUp(format!(
                     "the node stopped by itself {recent} times within a minute ({}); geni_restart tries again, \
                      geni_reload gives it a fresh disk",
-                    ending(*exit, *out_of_memory)
+                    ending(*exit, *out_of_memory, desired.limits)
                 ));
             }
             Step::Boot(match recent {
@@ -131,13 +139,18 @@ pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> 
 }
 
 /// How a node ended, for people.
-pub(crate) fn ending(exit: Option<i64>, out_of_memory: bool) -> String {
-    match (exit, out_of_memory) {
-        (_, true) => "it ran out of memory".into(),
-        (Some(137), false) => "it was killed".into(),
-        (Some(status), false) => format!("exit status {status}"),
-        (None, false) => "exit status unknown".into(),
-    }
+pub(crate) fn ending(exit: Option<i64>, out_of_memory: bool, limits: Limits) -> String {
+    let ended = match exit {
+        Some(137) | None if out_of_memory => return format!("it ran out of memory: {}", more_memory(limits)),
+        Some(137) => "it was killed".into(),
+        Some(status @ 129..=192) => {
+            // So do shells and engines tell of signals.
+            format!("it was ended by {}", i32::try_from(status - 128).map_or_else(|_| "a signal".into(), signal_name))
+        }
+        Some(status) => format!("exit status {status}"),
+        None => "exit status unknown".into(),
+    };
+    if out_of_memory { format!("{ended}, after memory had run out: {}", more_memory(limits)) } else { ended }
 }
 
 #[cfg(test)]
@@ -164,6 +177,7 @@ mod tests {
             image: image(),
             boot: Some(Boot { counter, since: since.map(at) }),
             timeline: Vec::new(),
+            ended: None,
         })
     }
 
@@ -238,6 +252,33 @@ mod tests {
         );
         desired.disk = 1;
         assert_eq!(decide(&desired, &facts, at(9)), Step::FetchImage);
+    }
+
+    #[test]
+    fn how_it_ended_comes_with_what_to_do() {
+        let limits = Limits { memory: Some(100 << 20), ..Limits::default() };
+        for (exit, out_of_memory, expected) in [
+            (Some(137), true, "it ran out of memory: ask for a sliver type with more memory (it has 100 MiB)"),
+            (Some(137), false, "it was killed"),
+            (Some(139), false, "signal 11, SIGSEGV"),
+            (Some(3), false, "exit status 3"),
+            (Some(3), true, "exit status 3, after memory had run out"),
+            (None, false, "unknown"),
+        ] {
+            let text = ending(exit, out_of_memory, limits);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_must_not_go_on_is_stopped_and_stays_so() {
+        let desired = desired_node();
+        let mut facts = Facts { record: record(0, 0, Some(5)), must_end: true, ..Facts::default() };
+        facts.given_up = Some((Attempt::of(&desired), "its disk is full".into()));
+        facts.disks.insert(0, running(5));
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Stop);
+        facts.disks.insert(0, PowerSeen::Stopped { exit: Some(0), out_of_memory: false });
+        assert_eq!(decide(&desired, &facts, at(9)), Step::Rest);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //! ([`report`]).
 
 pub(crate) mod decide;
+pub(crate) mod disk;
 pub(crate) mod inside;
+pub(crate) mod notice;
 pub(crate) mod report;
+mod spare;
 mod steps;
 mod talk;
 pub(crate) mod task;

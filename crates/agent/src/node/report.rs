@@ -85,6 +85,8 @@ mod tests {
             stage,
             failure: None,
             ssh,
+            ssh_server: None,
+            notice: None,
             program: ProgramState::Running,
             services: Vec::new(),
         };

@@ -54,6 +54,9 @@ impl Task {
                 };
                 // Whatever fails may fail because the image is gone or has changed: the next try looks at it again.
                 self.facts.image_ready = false;
+                if self.take_spare(&*runtime, &spec, node.boot).await {
+                    return Ok(());
+                }
                 runtime.create(&spec).await?;
                 self.reached(Stage::Created);
                 let record = Record {
@@ -62,6 +65,7 @@ impl Task {
                     image,
                     boot: None,
                     timeline: self.timeline.clone(),
+                    ended: None,
                 };
                 self.remember(record);
                 self.facts.disks.insert(node.disk, PowerSeen::Created);
@@ -74,10 +78,11 @@ impl Task {
             Step::Listen => {
                 let since = self.running_since(node.disk).ok_or(Setback::Overtaken)?;
                 self.known_image(wanted, &*runtime).await?;
-                self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
+                self.conversation = Some(Conversation::start(runtime.listen(&key).await?, self.asker()));
                 self.facts.listening = Some(since);
                 self.fresh_conversation();
-                Ok(())
+                // What needs no interface is done while it is made.
+                self.tell(wanted).map_err(Setback::Final)
             }
             Step::Attach => self.attach(wanted).await,
             Step::Stop => {
@@ -145,12 +150,24 @@ impl Task {
             self.reached(Stage::Begun);
         }
         let image = self.known_image(wanted, runtime).await?;
-        let record =
-            |boot, timeline| Record { slice: self.slice, disk: node.disk, image, boot: Some(boot), timeline };
+        // A boot that was asked for begins anew; one that mends an end is remembered with it.
+        let mends = |record: &&Record| {
+            record.disk == node.disk && record.boot.is_some_and(|boot| boot.counter == node.boot)
+        };
+        let ended = self.facts.record.as_ref().filter(mends).and_then(|record| record.ended.clone());
+        self.fresh_run();
+        let record = |boot, timeline| Record {
+            slice: self.slice,
+            disk: node.disk,
+            image,
+            boot: Some(boot),
+            timeline,
+            ended,
+        };
         // Written before the node starts: an agent that ends in between knows for which counter it was.
         let begun = record(Boot { counter: node.boot, since: None }, Vec::new());
         self.remember(begun.clone());
-        self.conversation = Some(Conversation::start(runtime.listen(&key).await?));
+        self.conversation = Some(Conversation::start(runtime.listen(&key).await?, self.asker()));
         self.fresh_conversation();
         self.tell(wanted).map_err(Setback::Final)?;
         let running = match runtime.start(&key).await {
@@ -177,6 +194,8 @@ impl Task {
         let Some(PowerSeen::Running(running)) = self.facts.disks.get(&node.disk).cloned() else {
             return Err(Setback::Overtaken);
         };
+        let key = NodeKey { slice: self.slice, sliver: self.sliver, disk: node.disk };
+        self.runtime()?.name(&key, &running, &node.hostname).await?;
         let attachment = self.attachment_of(wanted);
         match self.context.fabric.attach(&attachment, &running.netns).await {
             Ok(()) => {

@@ -16,17 +16,25 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::desired;
+use crate::facts;
 use crate::guest::{Conversation, Heard};
-use crate::ledger::{Ledger, Record};
+use crate::ledger::{Ended, Ledger, Record};
 use crate::node::decide::{Attempt, Facts, Step, decide, ending};
+use crate::node::disk::{self, Room};
 use crate::node::inside::InstallLimits;
+use crate::node::notice;
 use crate::node::report::{Doing, program, stand};
 use crate::node::steps::Setback;
 use crate::node::wake::Wake;
-use crate::observed::{self, Milestone, Stage};
+use crate::observed::{self, Milestone, Phase, Stage};
+use crate::pool::Pool;
+use crate::pool::rush::Hurry;
 
 /// A guest that has not said hello this long after its node's start is called silent.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// From one look that an event has asked for to the next: nodes can cause events without end.
+const LOOK_PACE: Duration = Duration::from_millis(100);
 
 /// How soon the runtime is asked again after it could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -41,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) domain: String,
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) install_limits: InstallLimits,
+    pub(crate) facts: Option<Arc<facts::Desk>>,
+    pub(crate) pool: Pool,
     pub(crate) reports: mpsc::UnboundedSender<NodeReport>,
 }
 
@@ -57,6 +67,7 @@ pub(crate) struct NodeReport {
 pub(crate) struct Wanted {
     pub(crate) tag: SliceTag,
     pub(crate) slice_name: String,
+    pub(crate) about: Arc<desired::About>,
     pub(crate) node: desired::Node,
 }
 
@@ -97,10 +108,19 @@ pub(crate) struct Task {
     pub(super) timeline: Vec<Milestone>,
     pub(super) pull: Option<PullProgress>,
     pub(super) silent_from: Option<Instant>,
+    pub(super) disk: disk::Watch,
+    /// How often in a row the disk was found over its limit.
+    pub(super) over: u32,
+    /// When the runtime was last looked at.
+    pub(super) looked: Option<Instant>,
+    /// When it is to be looked at since something has happened.
+    pub(super) look_due: Option<Instant>,
     pub(super) failures: u32,
     /// When the next try may be, unless something else is wanted.
     pub(super) held: Option<(Instant, Wanted)>,
     pub(super) published: Option<observed::Node>,
+    /// Somebody waits for this node.
+    pub(super) hurry: Option<Hurry>,
 }
 
 impl Task {
@@ -136,9 +156,14 @@ impl Task {
             timeline,
             pull: None,
             silent_from: None,
+            disk: disk::Watch::new(),
+            over: 0,
+            looked: None,
+            look_due: None,
             failures: 0,
             held: None,
             published: None,
+            hurry: None,
         }
     }
 
@@ -168,6 +193,7 @@ impl Task {
 
     /// Waits for something to change; false when the host is shutting down.
     async fn wait(&mut self, retry: Option<Duration>) -> bool {
+        let watched = self.watched();
         let guest_says = async {
             match &mut self.conversation {
                 Some(conversation) => conversation.changed().await,
@@ -187,20 +213,78 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let look_due = async {
+            match self.look_due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => {
+                    self.wake.woken().await;
+                    // What has happened before that is seen in the same look.
+                    if let Some(at) = self.looked.map(|looked| looked + LOOK_PACE) {
+                        self.look_due = Some(at);
+                        tokio::time::sleep_until(at).await;
+                    }
+                }
+            }
+        };
+        let (disk, watched) = (&mut self.disk, watched);
+        let counted = async {
+            match watched {
+                Some((runtime, key)) => disk.counted(runtime, key).await,
+                None => std::future::pending().await,
+            }
+        };
         let look = tokio::select! {
             changed = self.wanted.changed() => {
                 if changed.is_err() { return false; }
                 false
             }
-            () = self.wake.woken() => true,
+            () = look_due => { self.look_due = None; true }
             () = guest_says => false,
             () = again => true,
             () = falls_silent => { self.doing.silent = true; false }
+            used = counted => { self.keeps(used); false }
         };
         if look {
             self.look().await;
         }
         true
+    }
+
+    /// The runtime and the key to look at the node's disk with, where that is bounded and written.
+    fn watched(&self) -> Option<(Arc<dyn Runtime>, NodeKey)> {
+        let wanted = self.wanted.borrow();
+        let node = &wanted.as_ref()?.node;
+        node.limits.disk?;
+        self.running_since(node.disk)?;
+        let key = NodeKey { slice: self.slice, sliver: self.sliver, disk: node.disk };
+        Some((self.runtime().ok()?, key))
+    }
+
+    /// The node's disk was counted.
+    fn keeps(&mut self, used: Option<u64>) {
+        let wanted = self.wanted.borrow().clone();
+        let (Some(used), Some(node)) = (used, wanted.map(|wanted| wanted.node)) else { return };
+        self.facts.disk_used = Some(used);
+        self.over += match disk::room(node.limits.disk, used) {
+            Room::FarOver => 2,
+            Room::Over => 1,
+            Room::Enough | Room::Little => {
+                self.over = 0;
+                0
+            }
+        };
+        if let (2.., Some(limit), None) = (self.over, node.limits.disk, &self.facts.given_up) {
+            let reason = disk::refusal(limit, used);
+            tracing::info!(sliver = %self.sliver, reason, "stopped");
+            self.facts.given_up = Some((Attempt::of(&node), reason));
+            self.facts.must_end = true;
+        }
+    }
+
+    /// Forgets what was known of the run before.
+    pub(super) fn fresh_run(&mut self) {
+        (self.facts.killed, self.facts.disk_used, self.over) = (0, None, 0);
+        self.disk.restart();
     }
 
     /// When to come back: soon, if the runtime could not be asked the last time.
@@ -236,6 +320,8 @@ impl Task {
         if self.attempt != Some(attempt) || wanted.node.power == desired::Power::Off {
             self.attempt = Some(attempt);
             self.facts.given_up = None;
+            self.facts.must_end = false;
+            self.over = 0;
             self.facts.deaths.clear();
         }
         loop {
@@ -282,11 +368,17 @@ impl Task {
         let disks: std::collections::BTreeSet<u32> =
             self.facts.disks.keys().copied().chain(wanted_disk).chain(record_disk).collect();
         let mut answered = true;
+        self.looked = Some(Instant::now());
         let by_itself = !self.wake.take_absence();
         for disk in disks {
             let key = NodeKey { slice: self.slice, sliver: self.sliver, disk };
             match runtime.look(&key).await {
-                Ok(Some(seen)) => self.saw(disk, seen.power, by_itself),
+                Ok(Some(seen)) => {
+                    if let PowerSeen::Running(running) = &seen.power {
+                        self.count_killed(runtime.killed_for_memory(running).await);
+                    }
+                    self.saw(disk, seen.power, by_itself);
+                }
                 Ok(None) => {
                     self.facts.disks.remove(&disk);
                 }
@@ -303,16 +395,29 @@ impl Task {
         }
     }
 
+    fn count_killed(&mut self, killed: Option<u64>) {
+        let killed = killed.unwrap_or_default();
+        if killed > self.facts.killed {
+            tracing::info!(sliver = %self.sliver, killed, "processes of a node were killed for want of memory");
+        }
+        self.facts.killed = killed;
+    }
+
     fn saw(&mut self, disk: u32, power: PowerSeen, by_itself: bool) {
         let before = self.facts.disks.insert(disk, power.clone());
         let ran = matches!(before, Some(PowerSeen::Running(_)));
         if let (true, PowerSeen::Stopped { exit, out_of_memory }) = (ran, &power) {
-            let how = ending(*exit, *out_of_memory);
+            let limits = self.wanted.borrow().as_ref().map(|wanted| wanted.node.limits).unwrap_or_default();
+            let how = ending(*exit, *out_of_memory, limits);
             if by_itself {
                 tracing::info!(sliver = %self.sliver, how, "a node stopped by itself");
                 self.doing.trouble =
                     Some(format!("the node stopped by itself ({how}) and was started again"));
-                self.facts.deaths.push((self.context.now)());
+                let at = (self.context.now)();
+                self.facts.deaths.push(at);
+                if let Some(record) = self.facts.record.clone() {
+                    self.remember(Record { ended: Some(Ended { at, how }), ..record });
+                }
             } else {
                 tracing::info!(sliver = %self.sliver, "a node ended with its engine");
             }
@@ -357,11 +462,22 @@ impl Task {
     pub(super) fn publish(&mut self, wanted: &Wanted) {
         let node = &wanted.node;
         let (phase, problem) = stand(node, &self.facts, &self.doing);
+        match (&self.hurry, matches!(phase, Phase::Booting | Phase::Configuring)) {
+            (None, true) => self.hurry = Some(self.context.pool.rush.enter()),
+            (Some(_), false) => self.hurry = None,
+            _ => {}
+        }
         let record = self.facts.record.as_ref();
         let boot = record.and_then(|record| record.boot);
         // What was given up is what was asked for, however far it came.
         let given_up = self.facts.given_up.as_ref().is_some_and(|(attempt, _)| *attempt == Attempt::of(node));
         let report = self.doing.heard.report.as_ref();
+        let known = notice::Known {
+            ended: record.filter(|record| record.disk == node.disk).and_then(|record| record.ended.as_ref()),
+            killed: self.facts.killed,
+            disk: self.facts.disk_used,
+            heard: &self.doing.heard,
+        };
         let seen = observed::Node {
             sliver: self.sliver,
             phase,
@@ -369,6 +485,7 @@ impl Task {
             disk: if given_up { node.disk } else { record.map_or(node.disk, |record| record.disk) },
             accounts_revision: self.accounts_done,
             problem,
+            notices: notice::notices(node, &known),
             image: self.image.as_ref().map(|image| observed::ImageSeen {
                 id: image.id.clone(),
                 digest: image.digest.clone(),

@@ -146,6 +146,11 @@ pub struct Sliver {
     pub host: String,
     /// What its host does for it (Testyard only).
     pub progress: String,
+    /// What its users should know though it goes on (Testyard only).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+    /// What became of the image's own program: `running`, `exited 1`, … (Testyard only).
+    pub program: String,
     /// Its installs and executes (Testyard only).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceStatus>,
@@ -200,6 +205,11 @@ impl Sliver {
             client_id: member("testyard_client_id"),
             host: member("testyard_host"),
             progress: member("testyard_progress"),
+            notices: array(value, "testyard_notices")
+                .iter()
+                .filter_map(|text| Some(text.scalar()?.into_owned()))
+                .collect(),
+            program: member("testyard_program"),
             services: array(value, "testyard_services").iter().map(ServiceStatus::of).collect(),
             timeline: array(value, "testyard_timeline").iter().map(TimelineEntry::of).collect(),
         }

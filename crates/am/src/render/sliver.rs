@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use testyard_agent::observed;
 use testyard_controller::api::{SliceView, SliverView};
 use testyard_formats::rspec::{execute_log, execute_status};
-use testyard_guest_protocol::{ServiceId, ServiceReport, ServiceState};
+use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::time;
 use testyard_model::topology::Services;
@@ -54,6 +54,11 @@ fn one(sliver: &SliverView, detail: Detail) -> Value {
     ];
     if let Some(node) = &sliver.observed {
         members.extend(progress(node).map(|text| ("testyard_progress", Value::String(text))));
+        if !node.notices.is_empty() {
+            let notices = node.notices.iter().map(|notice| Value::text(notice.as_str()));
+            members.push(("testyard_notices", Value::Array(notices.collect())));
+        }
+        members.extend(program(node.program).map(|text| ("testyard_program", Value::String(text))));
         if !node.services.is_empty() {
             let reports = node.services.iter().map(|report| service(report, &sliver.services));
             members.push(("testyard_services", Value::Array(reports.collect())));
@@ -63,6 +68,17 @@ fn one(sliver: &SliverView, detail: Detail) -> Value {
         members.push(("testyard_timeline", timeline(sliver)));
     }
     Value::members(members)
+}
+
+/// What became of the image's own program.
+fn program(state: ProgramState) -> Option<String> {
+    match state {
+        ProgramState::None => None,
+        ProgramState::Running => Some("running".to_owned()),
+        ProgramState::Exited(status) => Some(format!("exited {status}")),
+        ProgramState::Signalled(signal) => Some(format!("signalled {signal}")),
+        ProgramState::NotStarted(error) => Some(format!("not started, error {error}")),
+    }
 }
 
 /// What a host does for a node that is not ready yet.
@@ -112,8 +128,10 @@ fn service(report: &ServiceReport, asked: &Services) -> Value {
             }
             // Files are numbered like commands, from 1.
             let file = index as usize + 1;
-            members.push(("log", Value::text(execute_log(file))));
-            members.push(("status", Value::text(execute_status(file))));
+            for (name, path) in [("log", execute_log(file)), ("status", execute_status(file))] {
+                let moved = (!report.folder.is_empty()).then(|| path.replacen("/tmp", &report.folder, 1));
+                members.push((name, Value::text(moved.unwrap_or(path))));
+            }
         }
     }
     match report.state {

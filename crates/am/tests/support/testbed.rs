@@ -285,7 +285,7 @@ fn sliver(client_id: &str, document: i64, expires: Timestamp, services: &Service
 }
 
 fn seen(sliver: &SliverView) -> observed::Node {
-    let report = |id, state| ServiceReport { id, state, detail: "said\u{7} something".to_owned() };
+    let report = |id, state| ServiceReport { id, state, detail: "said\u{7} something".to_owned(), folder: String::new() };
     let executes = (0..).zip(&sliver.services.executes);
     observed::Node {
         sliver: sliver.id,
@@ -294,6 +294,7 @@ fn seen(sliver: &SliverView) -> observed::Node {
         disk: 0,
         accounts_revision: 0,
         problem: None,
+        notices: vec!["a process of the node was killed".to_owned()],
         image: None,
         pull: None,
         program: ProgramState::Running,

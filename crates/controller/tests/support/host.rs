@@ -80,6 +80,10 @@ impl ScriptedHost {
         self.0.lock().unwrap().nodes.len()
     }
 
+    pub fn slices(&self) -> Vec<desired::Slice> {
+        self.0.lock().unwrap().desired.values().cloned().collect()
+    }
+
     pub fn desired(&self) -> Vec<desired::Node> {
         self.0.lock().unwrap().desired.values().flat_map(|slice| slice.nodes.clone()).collect()
     }
@@ -162,6 +166,7 @@ fn fresh(desired: &desired::Node) -> observed::Node {
         disk: desired.disk,
         accounts_revision: 0,
         problem: None,
+        notices: Vec::new(),
         image: None,
         pull: None,
         program: testyard_guest_protocol::ProgramState::None,

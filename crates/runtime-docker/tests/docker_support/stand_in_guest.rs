@@ -6,7 +6,24 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+/// Takes memory until the kernel ends it.
+fn hog() {
+    let mut all = Vec::new();
+    loop {
+        all.push(vec![7_u8; 1 << 20]);
+    }
+}
+
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("hog") {
+        return hog();
+    }
+    // The image's ENV says what else is to be done.
+    let mut hog = std::env::var_os("HOG")
+        .map(|_| std::process::Command::new("/proc/self/exe").arg("hog").spawn().unwrap());
+    if let Some(hog) = &mut hog {
+        let _ = hog.wait();
+    }
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
     let value = format!(r#"{{"protocol":1,"version":"stand-in","boot":"{}"}}"#, boot.trim());
     let hello = format!(r#"{{"say":"hello","value":{value}}}"#);

@@ -153,3 +153,20 @@ pub(super) async fn a_node_starts_again_after_a_reboot(bench: Bench) {
     super::guests::hello(&mut listener).await;
     bench.remove(&key).await;
 }
+
+pub(super) async fn what_a_node_uses_is_told(bench: Bench) {
+    let key = bench.spec().await.key;
+    assert_eq!(bench.runtime.disk_used(&key).await.expect("a count"), None, "what is not there keeps nothing");
+    let key = bench.running().await;
+    let run = bench.runtime.start(&key).await.expect("start");
+    assert_eq!(bench.runtime.killed_for_memory(&run).await, Some(0));
+    let empty = bench.runtime.disk_used(&key).await.expect("a count").expect("it is there");
+    assert!(empty < 1 << 20, "an empty disk keeps {empty} bytes");
+    bench.harness.write_file(&key, &"x".repeat(3 << 20)).await;
+    let full = bench.runtime.disk_used(&key).await.expect("a count").expect("it is there");
+    assert!((3 << 20..5 << 20).contains(&full), "3 MiB count {full} bytes");
+    bench.runtime.stop(&key, Duration::ZERO).await.expect("stop");
+    assert_eq!(bench.runtime.killed_for_memory(&run).await, None, "the run is over");
+    bench.remove(&key).await;
+    assert_eq!(bench.runtime.disk_used(&key).await.expect("a count"), None);
+}

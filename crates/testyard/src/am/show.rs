@@ -50,6 +50,11 @@ pub(super) fn slivers(slivers: &Slivers) {
     for sliver in slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty()) {
         say!("{}: {}", name(sliver), sliver.error);
     }
+    for sliver in &slivers.slivers {
+        for notice in &sliver.notices {
+            say!("{}: note: {notice}", name(sliver));
+        }
+    }
     if slivers.slivers.iter().any(|sliver| !sliver.services.is_empty()) {
         say!();
         print::show(&services(slivers));

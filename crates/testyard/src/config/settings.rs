@@ -12,6 +12,7 @@ use testyard_model::image::ImageName;
 use testyard_model::name::SliverTypeName;
 use testyard_model::sliver_type::{Limits as NodeLimits, Port, Privileges, RuntimeKind, SliverType};
 use testyard_model::urn::Authority;
+use testyard_runtime_docker::RegistryLogin;
 use testyard_trust::CryptoPolicy;
 
 use super::reader::Section;
@@ -19,6 +20,9 @@ use super::value::{Cores, Ports, Size, Span};
 
 /// The image of nodes that name none; `testyard image build-default` makes it.
 pub const DEFAULT_IMAGE: &str = "testyard/debian:12";
+
+/// How many processes and threads a node may have, unless its type says otherwise.
+const PIDS: u32 = 4096;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +43,12 @@ pub struct Settings {
     pub network: Network,
     /// `[host]`
     pub host: Host,
+    /// `[[registry]]`
+    pub registries: Vec<RegistryLogin>,
     /// `[[sliver_type]]`, or the three that docker-am offers
     pub sliver_types: Vec<SliverType>,
+    /// `[pool]`
+    pub pool: Pool,
 }
 
 /// Who this testbed is and where it listens.
@@ -159,6 +167,19 @@ pub struct Host {
     pub docker: PathBuf,
 }
 
+/// Nodes that are kept ready before anybody wants them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How many; 0 is none.
+    pub size: u32,
+    /// Of which kind.
+    pub sliver_type: SliverType,
+    /// What they boot.
+    pub image: ImageName,
+    /// Whether they take their number from `host.capacity`.
+    pub counted: bool,
+}
+
 impl Settings {
     /// Settings that take effect only when Testyard is started again, among those that differ in `other`.
     #[must_use]
@@ -174,6 +195,7 @@ impl Settings {
             ("limits", self.limits.of_server() != other.limits.of_server()),
             ("network", self.network != other.network),
             ("host.docker", self.host.docker != other.host.docker),
+            ("registry", self.registries != other.registries),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -189,6 +211,7 @@ impl Settings {
         self.limits.users_per_node = other.limits.users_per_node;
         self.host = Host { docker: std::mem::take(&mut self.host.docker), ..other.host };
         self.sliver_types = other.sliver_types;
+        self.pool = other.pool;
     }
 }
 
@@ -218,9 +241,11 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let network = network(&root.section("network"));
     let host = host(&root.section("host"), testbed.as_ref());
     let default_image = images(&root.section("images"));
+    let registries = registries(root, folder);
     let sliver_types = sliver_types(root, &default_image);
+    let pool = pool(&root.section("pool"), &sliver_types, host.capacity);
     root.finish();
-    Some(Settings { testbed: testbed?, paths, tls, trust, leases, limits, network, host, sliver_types })
+    Some(Settings { testbed: testbed?, paths, tls, trust, leases, limits, network, host, registries, sliver_types, pool: pool? })
 }
 
 fn testbed(section: &Section<'_>) -> Option<Testbed> {
@@ -446,6 +471,23 @@ fn images(section: &Section<'_>) -> ImageName {
     default
 }
 
+fn registries(root: &Section<'_>, folder: &Path) -> Vec<RegistryLogin> {
+    let mut registries: Vec<RegistryLogin> = Vec::new();
+    for section in &root.sections("registry") {
+        let texts: [Option<String>; 3] = ["host", "user", "password_file"].map(|key| section.required(key));
+        section.finish();
+        let [Some(host), Some(user), Some(file)] = texts else { continue };
+        if host.is_empty() || host.contains("://") || host.contains('/') {
+            section.refuse("host", "write it as image names do, like \"registry.example.net:5000\" or \"docker.io\"");
+        }
+        if registries.iter().any(|other| other.host == host) {
+            section.refuse("host", format!("there are two logins for {host}"));
+        }
+        registries.push(RegistryLogin { host, user, password_file: folder.join(file) });
+    }
+    registries
+}
+
 fn sliver_types(root: &Section<'_>, default_image: &ImageName) -> Vec<SliverType> {
     let sections = root.sections("sliver_type");
     if sections.is_empty() {
@@ -485,7 +527,10 @@ fn sliver_type(section: &Section<'_>, default_image: &ImageName) -> Option<Slive
         limits: NodeLimits {
             memory: section.parsed::<Size>("memory").map(|size| size.0),
             millicores: section.get::<Cores>("cpus").map(|cores| cores.thousandths),
-            pids: section.get("pids"),
+            // Without a bound one node could take every process number that the machine has.
+            pids: section.get("pids").or(Some(PIDS)).filter(|pids| *pids > 0),
+            disk: section.parsed::<Size>("disk").map(|size| size.0),
+            read_only: section.get("read_only").unwrap_or(false),
         },
         privileges: Privileges {
             capabilities: section.list("capabilities").unwrap_or_default(),
@@ -502,6 +547,9 @@ fn sliver_type(section: &Section<'_>, default_image: &ImageName) -> Option<Slive
             }
         },
     };
+    if sliver_type.limits.disk.is_some_and(|disk| disk < 1 << 20) {
+        section.refuse("disk", "a node needs at least 1M to keep its accounts and logs");
+    }
     if sliver_type.limits.memory.is_some_and(|memory| memory < 6 << 20) {
         section.refuse("memory", "the engine needs at least 6M for a node");
     }
@@ -517,7 +565,7 @@ fn default_sliver_types(image: &ImageName) -> Vec<SliverType> {
         runtime: RuntimeKind::Docker,
         default_image: image.clone(),
         images: Vec::new(),
-        limits: NodeLimits { memory, millicores: None, pids: Some(4096) },
+        limits: NodeLimits { memory, pids: Some(PIDS), ..NodeLimits::default() },
         privileges,
         ports: Vec::new(),
         publish_exposed: false,
@@ -537,6 +585,31 @@ fn default_sliver_types(image: &ImageName) -> Vec<SliverType> {
         ),
         kind("docker-container-with-tunnel", "a container that can make TUN and TAP devices", None, tunnel),
     ]
+}
+
+/// `None` where there is no sliver type, which is a mistake of its own.
+fn pool(section: &Section<'_>, types: &[SliverType], capacity: u32) -> Option<Pool> {
+    let name: Option<SliverTypeName> = section.parsed("sliver_type");
+    let sliver_type = match &name {
+        None => types.first(),
+        Some(name) => types.iter().find(|sliver_type| sliver_type.name == *name),
+    };
+    if let Some(name) = name.filter(|_| sliver_type.is_none()) {
+        section.refuse("sliver_type", format!("there is no sliver type {name}"));
+    }
+    let sliver_type = sliver_type.or(types.first());
+    let pool = sliver_type.map(|sliver_type| Pool {
+        size: section.get("size").unwrap_or(0),
+        image: section.parsed("image").unwrap_or_else(|| sliver_type.default_image.clone()),
+        sliver_type: sliver_type.clone(),
+        counted: section.get("counted").unwrap_or(false),
+    });
+    if let Some(pool) = pool.as_ref().filter(|pool| pool.counted && pool.size >= capacity) {
+        let size = pool.size;
+        section.refuse("size", format!("{size} of a host.capacity of {capacity} leaves no room for slices"));
+    }
+    section.finish();
+    pool
 }
 
 /// Whether clients could reach a server under this name.
