@@ -13,12 +13,17 @@
 
 mod contract;
 pub mod desired;
+mod facts;
 mod guest;
 mod ledger;
 mod local;
 mod node;
 pub mod observed;
+mod pool;
+mod ration;
 
 pub use contract::{Host, HostError, HostFacts};
+pub use facts::{Fact, Facts, NoFact};
 pub use ledger::{Ledger, LedgerError};
 pub use local::{LocalHost, LocalHostConfig, StartError};
+pub use pool::PoolSettings;

@@ -17,10 +17,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::contract::{Host, HostError, HostFacts};
+use crate::facts::{Desk, Facts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::node::inside::InstallLimits;
 use crate::node::task::{Context, Found, NodeReport, Task, Wanted};
 use crate::node::wake::Wake;
+use crate::pool::{Pool, PoolSettings, keeper};
 use crate::{desired, observed};
 
 /// What a [`LocalHost`] is made of.
@@ -39,6 +41,10 @@ pub struct LocalHostConfig {
     pub stop_grace: Duration,
     /// The most bytes that an install may download and unpack.
     pub install_limits: (u64, u64),
+    /// What to keep ready before anybody wants it; without, nothing.
+    pub pool: Option<PoolSettings>,
+    /// Who answers what nodes ask about themselves; without, they are told only what came with the desired state.
+    pub facts: Option<Arc<dyn Facts>>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -118,6 +124,8 @@ impl LocalHost {
             domain: config.domain,
             name_servers,
             install_limits: InstallLimits { download, unpacked },
+            facts: config.facts.map(Desk::new),
+            pool: Pool::new(config.pool, &config.state),
             reports,
         });
         let state = Shared::default();
@@ -127,6 +135,11 @@ impl LocalHost {
             tokio::spawn(watch_fabric(Arc::clone(&context))),
         ];
         Ok(Arc::new(Self { context, state, background: Mutex::new(background) }))
+    }
+
+    /// What to keep in the pool from now on.
+    pub fn set_pool(&self, settings: Option<PoolSettings>) {
+        self.context.pool.set(settings);
     }
 
     /// Sets the desired state of one slice; `found` is what a list of the runtimes has just shown.
@@ -145,9 +158,11 @@ impl LocalHost {
                 node.wanted.send_replace(None);
             }
         }
+        let about = Arc::new(slice.about);
         for node in slice.nodes {
             let sliver = node.sliver;
-            let wanted = Some(Wanted { tag: slice.tag, slice_name: slice.name.clone(), node });
+            let about = Arc::clone(&about);
+            let wanted = Some(Wanted { tag: slice.tag, slice_name: slice.name.clone(), about, node });
             match entry.nodes.iter().find(|(id, _)| *id == sliver) {
                 Some((_, entry)) => {
                     entry.wanted.send_if_modified(|now| {
@@ -265,7 +280,13 @@ impl Host for LocalHost {
             for slice in slices {
                 self.set(&mut state, slice, &mut found);
             }
-            state.synced = true;
+            let first = !std::mem::replace(&mut state.synced, true);
+            drop(state);
+            if first {
+                // Not before the nodes that are wanted have been taken up.
+                let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+                background.push(tokio::spawn(keeper::keep(Arc::clone(&self.context))));
+            }
         }
         if let Err(error) = listed {
             tracing::warn!(error, "an engine does not answer; waiting for it");
@@ -413,6 +434,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
     let mut events = futures_util::stream::select_all(streams);
     while let Some((kind, event)) = events.next().await {
         match event {
+            RuntimeEvent::Changed(key) if key.is_spare() => context.pool.look(key),
             RuntimeEvent::Changed(key) => {
                 let orphan = {
                     let state = lock(&state);
@@ -439,6 +461,7 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
                         .collect()
                 };
                 wakes.iter().for_each(|wake| wake.look_after_absence());
+                context.pool.look_at_all();
                 // If it fails, another resync is on its way, or whoever asked for the sweep tries again.
                 sweep(&context, &state).await;
             }
@@ -460,11 +483,13 @@ async fn watch_fabric(context: Arc<Context>) {
     }
 }
 
+/// What the runtimes have, spares aside: those are the pool's.
 async fn list(context: &Context) -> Result<Vec<(RuntimeKind, NodeSeen)>, String> {
     let mut all = Vec::new();
     for runtime in context.runtimes.values() {
         let seen = runtime.list().await.map_err(|error| error.to_string())?;
-        all.extend(seen.into_iter().map(|seen| (runtime.kind(), seen)));
+        let nodes = seen.into_iter().filter(|seen| !seen.key.is_spare());
+        all.extend(nodes.map(|seen| (runtime.kind(), seen)));
     }
     Ok(all)
 }

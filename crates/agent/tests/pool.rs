@@ -15,9 +15,7 @@ use testyard_fabric::fake::FakeFabric;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
 use testyard_model::topology::Services;
-use testyard_runtime::fake::{
-    FakeImage, FakeNode, FakeRuntime, Fault, FaultKind, GuestScript, Latency, Op,
-};
+use testyard_runtime::fake::{FakeImage, FakeNode, FakeRuntime, Fault, FaultKind, GuestScript, Latency, Op};
 use testyard_runtime::{NodeKey, PowerSeen};
 use uuid::Uuid;
 
@@ -176,7 +174,10 @@ async fn a_node_takes_a_spare_and_the_pool_is_filled_again() {
     assert!(world.spares().iter().all(|spare| !before.contains(spare)), "none comes back");
     let seen = host.observe(world.slice.slice).await.unwrap().unwrap();
     let stages: Vec<_> = seen.nodes[0].timeline.iter().map(|milestone| milestone.stage).collect();
-    assert!(stages.contains(&observed::Stage::Started) && stages.contains(&observed::Stage::SshUp), "{stages:?}");
+    assert!(
+        stages.contains(&observed::Stage::Started) && stages.contains(&observed::Stage::SshUp),
+        "{stages:?}"
+    );
 
     world.change(&host, |slice| slice.nodes.clear()).await;
     world.assert_spares(2);

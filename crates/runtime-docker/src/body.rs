@@ -13,32 +13,47 @@ use testyard_runtime::NodeSpec;
 
 use crate::mark;
 
-/// The container of a node. `ipv6`: whether the host's kernel has it.
+/// The container of a node. `ipv6`: whether the host's kernel has it. `quota`: whether the engine's storage can bound
+/// what is written.
 pub(crate) fn of(
     spec: &NodeSpec,
     instance: &Instance,
     guest_folder: &Path,
     socket_folder: &Path,
     ipv6: bool,
+    quota: bool,
 ) -> ContainerCreateBody {
     ContainerCreateBody {
-        hostname: Some(spec.hostname.to_string()),
+        hostname: Some(if spec.key.is_spare() {
+            mark::SPARE_HOSTNAME.to_owned()
+        } else {
+            spec.hostname.to_string()
+        }),
         // By id: a name may mean another image by now.
         image: Some(spec.image.id.clone()),
         // The guest is process 1 and runs the image's program itself, as the image's USER in its WORKDIR.
         entrypoint: Some(vec![GUEST_PROGRAM.to_owned()]),
         cmd: Some(vec!["init".to_owned()]),
         user: Some("0".to_owned()),
+        // The guest goes to the image's WORKDIR itself, for the image's program; one that is a file must not keep the
+        // node from starting.
+        working_dir: Some("/".to_owned()),
         stop_signal: Some("SIGTERM".to_owned()),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         labels: Some(mark::labels(instance, &spec.key)),
-        host_config: Some(host_config(spec, guest_folder, socket_folder, ipv6)),
+        host_config: Some(host_config(spec, guest_folder, socket_folder, ipv6, quota)),
         ..ContainerCreateBody::default()
     }
 }
 
 // `no-new-privileges` stays unset: sudo in nodes needs it so.
-fn host_config(spec: &NodeSpec, guest_folder: &Path, socket_folder: &Path, ipv6: bool) -> HostConfig {
+fn host_config(
+    spec: &NodeSpec,
+    guest_folder: &Path,
+    socket_folder: &Path,
+    ipv6: bool,
+    quota: bool,
+) -> HostConfig {
     let memory = spec.limits.memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     HostConfig {
         memory,
@@ -60,6 +75,15 @@ fn host_config(spec: &NodeSpec, guest_folder: &Path, socket_folder: &Path, ipv6:
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
+        // Where the whole machine runs out of memory, nodes go before what keeps them.
+        oom_score_adj: Some(500),
+        readonly_rootfs: Some(spec.limits.read_only),
+        tmpfs: spec.limits.read_only.then(|| in_memory(spec.limits.memory)),
+        storage_opt: spec
+            .limits
+            .disk
+            .filter(|_| quota)
+            .map(|bytes| HashMap::from([("size".to_owned(), bytes.to_string())])),
         auto_remove: Some(false),
         init: Some(false),
         publish_all_ports: Some(false),
@@ -77,6 +101,15 @@ fn host_config(spec: &NodeSpec, guest_folder: &Path, socket_folder: &Path, ipv6:
         ]),
         ..HostConfig::default()
     }
+}
+
+/// What can be written on a read-only root. It counts as the node's memory, so it is a part of that at most.
+fn in_memory(memory: Option<u64>) -> HashMap<String, String> {
+    const MOST: u64 = 64 << 20;
+    let size = memory.map_or(MOST, |memory| (memory / 4).min(MOST));
+    [("/run", "0755"), ("/tmp", "1777")]
+        .map(|(path, mode)| (path.to_owned(), format!("rw,nosuid,nodev,exec,mode={mode},size={size}")))
+        .into()
 }
 
 fn device(path: &str) -> DeviceMapping {
@@ -118,7 +151,13 @@ mod tests {
                 digest: None,
                 config: ImageConfig::default(),
             },
-            limits: Limits { memory: Some(100 << 20), millicores: Some(1500), pids: Some(64) },
+            limits: Limits {
+                memory: Some(100 << 20),
+                millicores: Some(1500),
+                pids: Some(64),
+                disk: Some(1 << 30),
+                read_only: true,
+            },
             privileges: Privileges {
                 capabilities: vec!["NET_ADMIN".parse().unwrap()],
                 devices: vec!["/dev/net/tun".parse().unwrap()],
@@ -127,7 +166,7 @@ mod tests {
     }
 
     fn body() -> ContainerCreateBody {
-        of(&spec(), &"lab".parse().unwrap(), Path::new("/guest"), Path::new("/run/lab/nodes/x"), true)
+        of(&spec(), &"lab".parse().unwrap(), Path::new("/guest"), Path::new("/run/lab/nodes/x"), true, true)
     }
 
     #[test]
@@ -136,6 +175,16 @@ mod tests {
         assert_eq!((host.memory, host.memory_swap), (Some(104_857_600), Some(104_857_600)));
         assert_eq!((host.nano_cpus, host.pids_limit), (Some(1_500_000_000), Some(64)));
         assert_eq!(host.cap_add.unwrap(), ["NET_ADMIN"]);
+        assert_eq!(host.storage_opt.unwrap()["size"], "1073741824");
+    }
+
+    #[test]
+    fn a_read_only_root_has_bounded_places_to_write() {
+        let host = body().host_config.unwrap();
+        assert_eq!(host.readonly_rootfs, Some(true));
+        let tmpfs = host.tmpfs.unwrap();
+        assert!(tmpfs["/tmp"].contains("mode=1777") && tmpfs["/run"].contains("size=26214400"), "{tmpfs:?}");
+        assert!(in_memory(None)["/tmp"].contains("size=67108864"));
     }
 
     #[test]

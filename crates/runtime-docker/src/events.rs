@@ -27,6 +27,7 @@ use crate::mark;
 /// Events that wait for a slow reader; more become one [`RuntimeEvent::Resync`].
 const WAITING: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const AFTER_OOM: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The events of one testbed's nodes. The stream never ends; its work ends when it is dropped. To be called where tokio
@@ -98,6 +99,15 @@ async fn read(
             Some(Ok(message)) => message,
         };
         let Some(event) = event(instance, &message) else { continue };
+        if message.action.as_deref() == Some("oom") {
+            // It comes when memory has run out, before the kernel has chosen whom to end.
+            let (to, event) = (to.clone(), event.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(AFTER_OOM).await;
+                // What is full is emptied with a Resync.
+                let _ = to.try_send(event);
+            });
+        }
         match to.try_send(event) {
             Ok(()) => {}
             // What is lost while this waits lies before the Resync.
@@ -108,5 +118,8 @@ async fn read(
 }
 
 fn event(instance: &Instance, message: &EventMessage) -> Option<RuntimeEvent> {
-    mark::key(instance, message.actor.as_ref()?.attributes.as_ref()?).map(RuntimeEvent::Changed)
+    // The engine puts the container's name beside its labels.
+    let attributes = message.actor.as_ref()?.attributes.as_ref()?;
+    let name = attributes.get("name").map_or("", String::as_str);
+    mark::key(instance, attributes, name).map(RuntimeEvent::Changed)
 }

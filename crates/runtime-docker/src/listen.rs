@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -50,6 +50,29 @@ impl Sockets {
         Ok(folder)
     }
 
+    /// Whether a node's folder is there.
+    pub(crate) fn has(&self, key: &NodeKey) -> bool {
+        self.folder(key).is_dir()
+    }
+
+    /// Makes the folder of a spare that of the node which it has become. The engine mounts it under its first name, now
+    /// and at each later start, so the node's name leads there.
+    pub(crate) fn hand_over(&self, spare: &NodeKey, key: &NodeKey) -> io::Result<()> {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make(spare)?;
+        let (folder, target) = (self.folder(key), mark::folder_name(spare));
+        if fs::read_link(&folder).ok().as_deref() != Some(Path::new(&target)) {
+            remove(&folder)?;
+            symlink(&target, &folder)?;
+        }
+        if let Some(listener) = replaced.remove(spare)
+            && let Some(earlier) = replaced.insert(*key, listener)
+        {
+            earlier.cancel();
+        }
+        Ok(())
+    }
+
     /// Listens for a node's guest. `mapped`: root inside nodes is another user outside (user namespaces).
     pub(crate) fn listen(&self, key: &NodeKey, mapped: bool) -> io::Result<Box<dyn GuestListener>> {
         // Held throughout: two callers would take each other's new socket away.
@@ -73,18 +96,44 @@ impl Sockets {
         Ok(Box::new(SocketListener { listener, ended }))
     }
 
-    /// Removes a node's folder with all that is in it; gone already is fine.
+    /// Removes a node's folder with all that is in it; gone already is fine. So do the folders of its earlier disks: one
+    /// is left where the agent ended between the removal of its container and its own.
     pub(crate) fn remove(&self, key: &NodeKey) -> io::Result<()> {
         if let Some(earlier) = self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
             earlier.cancel();
         }
-        gone(fs::remove_dir_all(self.folder(key)))
+        // Folders of earlier disks; a spare has none.
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let sliver = format!("{}-", key.sliver);
+        for entry in entries {
+            let name = entry?.file_name();
+            let disk = name.to_str().and_then(|name| name.strip_prefix(&sliver)?.parse::<u32>().ok());
+            if disk.is_some_and(|disk| disk < key.disk) {
+                self.remove_folder(&self.root.join(name))?;
+            }
+        }
+        self.remove_folder(&self.folder(key))
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        if let Ok(target) = fs::read_link(folder) {
+            gone(fs::remove_dir_all(self.root.join(target)))?;
+        }
+        remove(folder)
     }
 
     /// Removes every node's folder.
     pub(crate) fn remove_all(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(&self.root))
     }
+}
+
+/// Removes a folder with all that is in it, or a link to one; gone already is fine.
+fn remove(folder: &Path) -> io::Result<()> {
+    if folder.is_symlink() { gone(fs::remove_file(folder)) } else { gone(fs::remove_dir_all(folder)) }
 }
 
 fn gone(result: io::Result<()>) -> io::Result<()> {
@@ -152,6 +201,40 @@ mod tests {
         assert_eq!(mode(&sockets.folder(&key()).join(SOCKET)), 0o600);
         let _listener = sockets.listen(&key(), true).unwrap();
         assert_eq!(mode(&sockets.folder(&key()).join(SOCKET)), 0o666);
+    }
+
+    #[tokio::test]
+    async fn a_spares_folder_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(folder.path());
+        let spare = NodeKey::spare(key().sliver);
+        let mut first = sockets.listen(&spare, false).unwrap();
+        sockets.hand_over(&spare, &key()).unwrap();
+        sockets.hand_over(&spare, &key()).unwrap();
+        let inside = sockets.folder(&spare).join(SOCKET);
+        let _client = UnixStream::connect(&inside).await.unwrap();
+        first.accept().await.unwrap();
+        let mut second = sockets.listen(&key(), false).unwrap();
+        assert_eq!(first.accept().await.err().unwrap().kind(), io::ErrorKind::ConnectionAborted);
+        let _client = UnixStream::connect(&inside).await.unwrap();
+        second.accept().await.unwrap();
+        sockets.remove(&key()).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("nodes")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn folders_of_earlier_disks_go_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(folder.path());
+        let disk = |disk| NodeKey { disk, ..key() };
+        for number in [2, 3, 10, 11] {
+            sockets.make(&disk(number)).unwrap();
+        }
+        sockets.remove(&disk(10)).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path().join("nodes")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].path(), sockets.folder(&disk(11)));
+        sockets.remove(&disk(10)).unwrap();
     }
 
     #[tokio::test]

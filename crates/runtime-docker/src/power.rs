@@ -1,6 +1,8 @@
 //! Making, starting, stopping and removing a node. Each may be called again at any time.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState};
@@ -14,9 +16,8 @@ use tokio::time::Instant;
 
 use crate::body;
 use crate::engine::{ANSWER, Fault};
-use crate::leftover;
-use crate::mark;
 use crate::runtime::{DockerRuntime, folder_error};
+use crate::{leftover, mark, seen, spare};
 
 /// How long to wait for another call of the engine, under way about the same container.
 const OTHER_CALL: Duration = Duration::from_secs(20);
@@ -37,19 +38,22 @@ pub(crate) async fn create(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(
     let folder = runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
     let name = runtime.container_name(key);
     let config = &runtime.config;
-    let body = body::of(spec, &config.instance, &config.guest_folder, &folder, runtime.ipv6);
+    let body = |quota| body::of(spec, &config.instance, &config.guest_folder, &folder, runtime.ipv6, quota);
     let deadline = Instant::now() + OTHER_CALL;
     let error = loop {
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let created = runtime
-            .engine
-            .call(async |docker| docker.create_container(Some(options), body.clone()).await)
-            .await;
+        let quota = runtime.quota.load(Ordering::Relaxed);
+        let body = body(quota);
+        let created =
+            runtime.engine.call(async |docker| docker.create_container(Some(options), body).await).await;
         match created {
             Ok(_) => return Ok(()),
             Err(fault) if fault.status() == Some(409) => {
                 match holder(runtime, &name).await.map_err(|f| f.at(key, ACTION))? {
-                    Some(Holder::Ours(there)) if there == *key => return Ok(()),
+                    Some(Holder::Ours(there)) if there == *key => {
+                        // It may have been a spare, whose folder is another one.
+                        return spare::settle(runtime, key, ACTION).await;
+                    }
                     Some(Holder::Ours(_) | Holder::Foreign) => {
                         let detail =
                             format!("a container {name} is there that is not this node: remove or rename it");
@@ -59,6 +63,14 @@ pub(crate) async fn create(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(
                     None if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
                     None => break fault.at(key, ACTION),
                 }
+            }
+            // Storage without quotas: what the node keeps is only counted.
+            Err(fault) if quota && fault.text().contains("--storage-opt") => {
+                tracing::info!(
+                    reason = fault.text(),
+                    "the engine's storage has no quotas; nodes' disks are counted"
+                );
+                runtime.quota.store(false, Ordering::Relaxed);
             }
             Err(fault) => break fault.at(key, ACTION),
         }
@@ -79,22 +91,30 @@ fn missing_device(path: &str) -> String {
 }
 
 /// Who has a container name.
-enum Holder {
+pub(crate) enum Holder {
     Ours(NodeKey),
     Foreign,
 }
 
-async fn holder(runtime: &DockerRuntime, name: &str) -> Result<Option<Holder>, Fault> {
-    let Some(container) = inspect(runtime, name).await? else { return Ok(None) };
-    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
-    Ok(Some(mark::key(&runtime.config.instance, &labels).map_or(Holder::Foreign, Holder::Ours)))
+pub(crate) async fn holder(runtime: &DockerRuntime, name: &str) -> Result<Option<Holder>, Fault> {
+    let container = inspect(runtime, name).await?;
+    Ok(container.map(|container| whose(runtime, &container).map_or(Holder::Foreign, Holder::Ours)))
+}
+
+/// The node that a container is, if it is of this testbed.
+pub(crate) fn whose(runtime: &DockerRuntime, container: &ContainerInspectResponse) -> Option<NodeKey> {
+    let name = container.name.as_deref().unwrap_or_default();
+    mark::key(&runtime.config.instance, labels(container)?, name)
+}
+
+pub(crate) fn labels(container: &ContainerInspectResponse) -> Option<&HashMap<String, String>> {
+    container.config.as_ref()?.labels.as_ref()
 }
 
 pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, RuntimeError> {
     const ACTION: &str = "starting it";
     let _permit = permit(&runtime.boots).await;
-    // A reboot has taken it away, and the engine mounts it.
-    runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
+    spare::folder(runtime, key, ACTION).await?;
     let name = runtime.container_name(key);
     let mut started = start_once(runtime, &name).await;
     let deadline = Instant::now() + OTHER_CALL;
@@ -139,11 +159,12 @@ async fn start_once(runtime: &DockerRuntime, name: &str) -> Result<(), Fault> {
 
 /// The id of a container that does not run, as far as the engine knows.
 async fn id_of_stopped(runtime: &DockerRuntime, name: &str) -> Result<Option<String>, Fault> {
-    let container = inspect(runtime, name).await?;
-    let stopped = container.filter(|container| {
-        container.state.as_ref().is_some_and(|state| !matches!(power(state), PowerSeen::Running(_)))
-    });
-    Ok(stopped.and_then(|container| container.id))
+    Ok(inspect(runtime, name).await?.and_then(|container| stopped(&container)))
+}
+
+fn stopped(container: &ContainerInspectResponse) -> Option<String> {
+    let runs = matches!(power(container.state.as_ref()?), PowerSeen::Running(_));
+    container.id.clone().filter(|_| !runs)
 }
 
 pub(crate) async fn stop(
@@ -170,8 +191,18 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
     let _permit = permit(&runtime.removals).await;
     let name = runtime.container_name(key);
     let deadline = Instant::now() + OTHER_CALL;
-    let stopped = id_of_stopped(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))?;
-    while let Some(Holder::Ours(_)) = holder(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
+    let mut lost = None;
+    while let Some(container) = inspect(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
+        if whose(runtime, &container).is_none() {
+            break;
+        }
+        // An agent that ended between the two has not led the node's folder to the spare's.
+        if let Some(spare) = labels(&container).and_then(mark::spare).filter(|spare| spare != key) {
+            runtime.sockets.hand_over(&spare, key).map_err(|error| folder_error(key, ACTION, &error))?;
+        }
+        if lost.is_none() {
+            lost = stopped(&container);
+        }
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed =
             runtime.engine.call(async |docker| docker.remove_container(&name, Some(options)).await).await;
@@ -185,8 +216,12 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
             Err(fault) => return Err(fault.at(key, ACTION)),
         }
     }
-    if let Some(id) = stopped {
+    if let Some(id) = lost {
         leftover::end(id).await;
+    }
+    // A spare that has been handed over lives on in its folder.
+    if key.is_spare() && seen::made_as(runtime, key).await?.is_some_and(|now| now != *key) {
+        return Ok(());
     }
     runtime.sockets.remove(key).map_err(|error| folder_error(key, ACTION, &error))
 }

@@ -3,14 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use testyard_model::image::ImageName;
+use testyard_model::name::Hostname;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{
-    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, Pull, PullProgress, Running, Runtime,
+    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, PowerSeen, Pull, PullProgress, Running, Runtime,
     RuntimeError, RuntimeEvent, RuntimeFacts,
 };
 use tokio::io::AsyncRead;
@@ -22,7 +24,9 @@ use crate::import::{self, ImportError};
 use crate::listen::Sockets;
 use crate::mark;
 use crate::pull::Pulls;
-use crate::{events, image, power, seen};
+use crate::spare::Claims;
+use crate::usage::{self, Counter};
+use crate::{events, image, power, seen, spare};
 
 /// Runs nodes as containers of the Docker Engine behind one socket.
 pub struct DockerRuntime {
@@ -32,10 +36,14 @@ pub struct DockerRuntime {
     pub(crate) pulls: Arc<Pulls>,
     /// Bounds how many containers are made and started at the same time.
     pub(crate) boots: Semaphore,
+    pub(crate) claims: Claims,
     /// Bounds how many are removed at the same time.
     pub(crate) removals: Semaphore,
     /// Whether the host's kernel has IPv6.
     pub(crate) ipv6: bool,
+    /// Whether the engine's storage can bound what a node writes, as far as known.
+    pub(crate) quota: AtomicBool,
+    pub(crate) counter: Counter,
     /// Whether root inside nodes is another user outside.
     mapped: OnceCell<bool>,
 }
@@ -66,8 +74,11 @@ impl DockerRuntime {
             sockets: Sockets::new(&config.run_folder),
             pulls: Arc::default(),
             boots: Semaphore::new(parallel),
+            claims: Claims::default(),
             removals: Semaphore::new(parallel),
             ipv6: Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6").exists(),
+            quota: AtomicBool::new(true),
+            counter: Counter::new(),
             mapped: OnceCell::new(),
             config,
         }
@@ -170,6 +181,7 @@ impl Runtime for DockerRuntime {
 
     async fn listen(&self, key: &NodeKey) -> Result<Box<dyn GuestListener>, RuntimeError> {
         let mapped = self.mapped().await?;
+        spare::folder(self, key, "listening").await?;
         self.sockets.listen(key, mapped).map_err(|error| folder_error(key, "listening", &error))
     }
 
@@ -181,12 +193,37 @@ impl Runtime for DockerRuntime {
         power::stop(self, key, grace).await
     }
 
+    async fn hand_over(&self, spare: &NodeKey, key: &NodeKey) -> Result<PowerSeen, RuntimeError> {
+        spare::hand_over(self, spare, key).await
+    }
+
+    async fn name(&self, key: &NodeKey, running: &Running, hostname: &Hostname) -> Result<(), RuntimeError> {
+        spare::name(key, running, hostname).await
+    }
+
+    fn guest(&self) -> String {
+        self.config.guest_folder.display().to_string()
+    }
+
     async fn remove(&self, key: &NodeKey) -> Result<(), RuntimeError> {
+        self.counter.forget(key);
         power::remove(self, key).await
     }
 
     async fn list(&self) -> Result<Vec<NodeSeen>, RuntimeError> {
         seen::list(self).await
+    }
+
+    async fn look(&self, key: &NodeKey) -> Result<Option<NodeSeen>, RuntimeError> {
+        seen::look(self, key).await
+    }
+
+    async fn killed_for_memory(&self, running: &Running) -> Option<u64> {
+        usage::killed_for_memory(&running.netns)
+    }
+
+    async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError> {
+        usage::disk(self, key).await
     }
 
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {

@@ -37,14 +37,39 @@ pub(crate) async fn list(runtime: &DockerRuntime) -> Result<Vec<NodeSeen>, Runti
         .map_err(Fault::anywhere)
 }
 
+/// One node, by one call: a list of all for each event of each would keep the engine from its work.
+pub(crate) async fn look(runtime: &DockerRuntime, key: &NodeKey) -> Result<Option<NodeSeen>, RuntimeError> {
+    let found = power::inspect(runtime, &runtime.container_name(key)).await.map_err(Fault::anywhere)?;
+    let Some(container) = found.filter(|container| power::whose(runtime, container) == Some(*key)) else {
+        return Ok(None);
+    };
+    Ok(container.state.map(|state| NodeSeen { key: *key, power: power::power(&state) }))
+}
+
 /// The nodes, without a look at how they are.
 pub(crate) async fn keys(runtime: &DockerRuntime) -> Result<Vec<NodeKey>, RuntimeError> {
     Ok(containers(runtime).await?.into_iter().map(|(key, _)| key).collect())
 }
 
+/// The node that was made as this spare, whatever it is now.
+pub(crate) async fn made_as(
+    runtime: &DockerRuntime,
+    spare: &NodeKey,
+) -> Result<Option<NodeKey>, RuntimeError> {
+    let label = format!("{}={}", mark::SPARE, spare.sliver);
+    Ok(marked(runtime, vec![mark::filter(&runtime.config.instance), label]).await?.pop().map(|(key, _)| key))
+}
+
 async fn containers(runtime: &DockerRuntime) -> Result<Vec<(NodeKey, ContainerSummary)>, RuntimeError> {
+    marked(runtime, vec![mark::filter(&runtime.config.instance)]).await
+}
+
+async fn marked(
+    runtime: &DockerRuntime,
+    labels: Vec<String>,
+) -> Result<Vec<(NodeKey, ContainerSummary)>, RuntimeError> {
     let instance = &runtime.config.instance;
-    let filters = HashMap::from([("label".to_owned(), vec![mark::filter(instance)])]);
+    let filters = HashMap::from([("label".to_owned(), labels)]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let listed = runtime
         .engine
@@ -54,7 +79,8 @@ async fn containers(runtime: &DockerRuntime) -> Result<Vec<(NodeKey, ContainerSu
     Ok(listed
         .into_iter()
         .filter_map(|summary| {
-            let key = mark::key(instance, summary.labels.as_ref()?);
+            let name = summary.names.as_ref().and_then(|names| names.first()).map_or("", String::as_str);
+            let key = mark::key(instance, summary.labels.as_ref()?, name);
             if key.is_none() {
                 tracing::warn!(container = ?summary.names, "carries this testbed's mark, but names no node");
             }

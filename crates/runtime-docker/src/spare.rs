@@ -45,13 +45,16 @@ pub(crate) async fn hand_over(
             let there = power::inspect(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))?;
             let was = there.as_ref().and_then(power::labels).and_then(mark::spare);
             if was != Some(*spare) {
-                return Err(match power::holder(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))? {
-                    Some(Holder::Ours(_) | Holder::Foreign) => {
-                        RuntimeError::Refused { key: *key, detail: "there is another node already".to_owned() }
-                    }
-                    None if missing => RuntimeError::Missing(*spare),
-                    None => fault.at(key, ACTION),
-                });
+                return Err(
+                    match power::holder(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))? {
+                        Some(Holder::Ours(_) | Holder::Foreign) => RuntimeError::Refused {
+                            key: *key,
+                            detail: "there is another node already".to_owned(),
+                        },
+                        None if missing => RuntimeError::Missing(*spare),
+                        None => fault.at(key, ACTION),
+                    },
+                );
             }
         }
         Err(fault) => return Err(fault.at(key, ACTION)),

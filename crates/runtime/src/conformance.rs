@@ -8,6 +8,7 @@ mod events;
 mod guests;
 mod images;
 mod nodes;
+mod spares;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -178,9 +179,14 @@ checks! {
     nodes::neighbours_do_not_see_each_other,
     nodes::nodes_outlive_the_runtime,
     nodes::a_node_starts_again_after_a_reboot,
+    nodes::what_a_node_uses_is_told,
     guests::the_guest_says_hello_at_each_boot,
     guests::a_later_listener_takes_over,
     guests::a_stream_ends_with_its_node,
+    spares::a_spare_becomes_a_node_as_it_is,
+    spares::a_spare_is_handed_over_once,
+    spares::a_spare_takes_nobodys_place,
+    spares::a_spare_is_a_node_like_any_other,
     events::what_happens_is_told,
     events::a_neighbours_events_are_not_told,
     events::an_engine_that_was_away_means_resync,

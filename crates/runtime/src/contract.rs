@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_model::image::ImageName;
+use testyard_model::name::Hostname;
 use testyard_model::sliver_type::RuntimeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -48,6 +49,19 @@ pub trait Runtime: Send + Sync + 'static {
     /// killed. One that is stopped already, or not there, is left alone.
     async fn stop(&self, key: &NodeKey, grace: std::time::Duration) -> Result<(), RuntimeError>;
 
+    /// Makes the spare the node of `key`, as it is: disk, run, stream to its guest. Gives how it is. At any instant
+    /// it is the one or the other, and of several calls for one spare one succeeds; the others are
+    /// [`RuntimeError::Missing`], as where there is no such spare. A call that has succeeded may be repeated. Refused if
+    /// there is another node of this key.
+    async fn hand_over(&self, spare: &NodeKey, key: &NodeKey) -> Result<PowerSeen, RuntimeError>;
+
+    /// Gives a run of a node its own name, if it was made as a spare and so without one. Called for each run, before
+    /// its guest is told to go on.
+    async fn name(&self, key: &NodeKey, running: &Running, hostname: &Hostname) -> Result<(), RuntimeError>;
+
+    /// What the guest is that nodes are made with from now on: another text when it is another guest.
+    fn guest(&self) -> String;
+
     /// Removes the node with its disk and everything that the runtime made for it; gone already is fine.
     async fn remove(&self, key: &NodeKey) -> Result<(), RuntimeError>;
 
@@ -58,6 +72,13 @@ pub trait Runtime: Send + Sync + 'static {
     async fn look(&self, key: &NodeKey) -> Result<Option<NodeSeen>, RuntimeError> {
         Ok(self.list().await?.into_iter().find(|seen| seen.key == *key))
     }
+
+    /// How many processes of a run the kernel has ended for want of memory; none if that cannot be told.
+    async fn killed_for_memory(&self, running: &Running) -> Option<u64>;
+
+    /// Bytes that the node keeps on disk beside its image; none if that cannot be told, or it is not there. May take
+    /// long.
+    async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError>;
 
     /// What happens to nodes from now on. The stream never ends; after a gap it says [`RuntimeEvent::Resync`].
     fn events(&self) -> BoxStream<'static, RuntimeEvent>;

@@ -136,6 +136,11 @@ impl FakeRuntime {
         self.world.lock().scripts.insert(hostname.clone(), script);
     }
 
+    /// From now on nodes are made with another guest.
+    pub fn upgrade_guest(&self, version: &str) {
+        version.clone_into(&mut self.world.lock().guest);
+    }
+
     /// Gives the host a device file, beside `/dev/null` and `/dev/net/tun`.
     pub fn add_device(&self, path: &str) {
         self.world.lock().devices.push(path.to_owned());
@@ -198,6 +203,26 @@ impl FakeRuntime {
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeKey> {
         self.world.lock().nodes.keys().copied().collect()
+    }
+
+    /// The kernel ends a process of a node that runs, for want of memory. Gives whether it runs.
+    pub fn kill_inside(&self, key: &NodeKey) -> bool {
+        let runs = self.world.lock().nodes.get_mut(key).is_some_and(|node| {
+            node.usage.killed += 1;
+            matches!(node.power, PowerSeen::Running(_))
+        });
+        if runs {
+            self.world.tell(RuntimeEvent::Changed(*key));
+        }
+        runs
+    }
+
+    /// A node keeps so many bytes on disk from now on. Gives whether there is such a node.
+    pub fn fill_disk(&self, key: &NodeKey, bytes: u64) -> bool {
+        self.world.lock().nodes.get_mut(key).is_some_and(|node| {
+            node.usage.disk = bytes;
+            true
+        })
     }
 
     /// Writes a file on a node's disk. Gives whether there is such a node.
@@ -268,6 +293,22 @@ impl Runtime for FakeRuntime {
         call.leave(()).await
     }
 
+    async fn hand_over(&self, spare: &NodeKey, key: &NodeKey) -> Result<PowerSeen, RuntimeError> {
+        let call = self.world.enter(Op::HandOver, Some(spare), Duration::ZERO).await?;
+        let power = self.world.lock().hand_over(spare, key)?;
+        call.leave(power).await
+    }
+
+    async fn name(&self, key: &NodeKey, running: &Running, hostname: &Hostname) -> Result<(), RuntimeError> {
+        let call = self.world.enter(Op::Name, Some(key), Duration::ZERO).await?;
+        self.world.lock().name(key, running, hostname);
+        call.leave(()).await
+    }
+
+    fn guest(&self) -> String {
+        self.world.lock().guest.clone()
+    }
+
     async fn remove(&self, key: &NodeKey) -> Result<(), RuntimeError> {
         let latency = self.world.lock().latency.remove;
         let call = self.world.enter(Op::Remove, Some(key), latency).await?;
@@ -286,6 +327,16 @@ impl Runtime for FakeRuntime {
             .map(|(key, node)| NodeSeen { key: *key, power: node.power.clone() })
             .collect();
         call.leave(nodes).await
+    }
+
+    async fn killed_for_memory(&self, running: &Running) -> Option<u64> {
+        self.world.lock().usage_of_run(running).map(|usage| usage.killed)
+    }
+
+    async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError> {
+        let call = self.world.enter(Op::DiskUsed, Some(key), Duration::ZERO).await?;
+        let used = self.world.lock().nodes.get(key).map(world::Node::disk_used);
+        call.leave(used).await
     }
 
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {

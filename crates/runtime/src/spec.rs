@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use testyard_model::id::{SliceId, SliverId};
 use testyard_model::name::Hostname;
 use testyard_model::sliver_type::{Limits, Privileges};
+use uuid::Uuid;
 
 use crate::image::Image;
 
@@ -20,8 +21,26 @@ pub struct NodeKey {
     pub disk: u32,
 }
 
+impl NodeKey {
+    /// The key of a spare: a node of no slice, made and booted ahead of time, until [`crate::Runtime::hand_over`] makes
+    /// it a slice's. `number` is one that nothing else has ever had.
+    #[must_use]
+    pub const fn spare(number: SliverId) -> Self {
+        Self { slice: SliceId::from_uuid(Uuid::nil()), sliver: number, disk: 0 }
+    }
+
+    /// Whether it is a spare's.
+    #[must_use]
+    pub const fn is_spare(&self) -> bool {
+        self.slice.uuid().is_nil()
+    }
+}
+
 impl fmt::Display for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_spare() {
+            return write!(f, "spare node {}", self.sliver);
+        }
         write!(f, "node {} (disk {})", self.sliver, self.disk)
     }
 }

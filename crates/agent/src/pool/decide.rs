@@ -87,9 +87,13 @@ mod tests {
 
     fn spare() -> impl Strategy<Value = Spare> {
         let power = prop_oneof![Just(Power::Stopped), Just(Power::Created), Just(Power::Running)];
-        (proptest::option::weighted(0.9, 0_u8..3), power, any::<bool>()).prop_map(|(image, power, attended)| {
-            Spare { make: image.map(make), power, attended: attended && power == Power::Running }
-        })
+        (proptest::option::weighted(0.9, 0_u8..3), power, any::<bool>()).prop_map(
+            |(image, power, attended)| Spare {
+                make: image.map(make),
+                power,
+                attended: attended && power == Power::Running,
+            },
+        )
     }
 
     /// What happens between two steps of the keeper.

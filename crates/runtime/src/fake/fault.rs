@@ -21,10 +21,16 @@ pub enum Op {
     Start,
     /// [`crate::Runtime::stop`].
     Stop,
+    /// [`crate::Runtime::hand_over`].
+    HandOver,
+    /// [`crate::Runtime::name`].
+    Name,
     /// [`crate::Runtime::remove`].
     Remove,
     /// [`crate::Runtime::list`].
     List,
+    /// [`crate::Runtime::disk_used`].
+    DiskUsed,
 }
 
 /// How a call fails.

@@ -19,7 +19,7 @@ use super::world::{Disk, World};
 use crate::spec::NodeKey;
 
 pub(super) struct Guest {
-    pub(super) key: NodeKey,
+    pub(super) key: Arc<Mutex<NodeKey>>,
     pub(super) since: Timestamp,
     pub(super) script: GuestScript,
     pub(super) door: Door,
@@ -69,7 +69,8 @@ pub(super) async fn live(mut guest: Guest) {
         match said {
             Ok(Stopped) => {
                 if let Some(world) = guest.world.upgrade() {
-                    world.end(&guest.key, Some(guest.since), 0, false);
+                    let key = *guest.key.lock().unwrap_or_else(PoisonError::into_inner);
+                    world.end(&key, Some(guest.since), 0, false);
                 }
                 return;
             }
@@ -142,6 +143,8 @@ async fn speak(script: &GuestScript, inside: &Inside, stream: DuplexStream) -> R
                 }
                 ToGuest::Stop { .. } if script.ignores_stop => {}
                 ToGuest::Stop { .. } => return Ok(Stopped),
+                // It asks nothing.
+                ToGuest::Told(_) => {}
             }
         }
     };
@@ -156,9 +159,10 @@ fn verbose(report: Report) -> Report {
         id: ServiceId::Execute(u32::MAX),
         state: ServiceState::Running,
         detail: "\u{1b}[31mlies\u{7}".repeat(20),
+        folder: "/nowhere".repeat(1000),
     };
     let mut services = report.services;
-    services.extend(vec![service; 5000]);
+    services.extend(vec![service; 1500]);
     Report { failure: report.failure.map(|text| text.repeat(10_000)), services, ..report }
 }
 
@@ -170,6 +174,8 @@ fn nothing() -> Report {
         stage: Stage::Booted,
         failure: None,
         ssh: false,
+        ssh_server: None,
+        notice: None,
         program: ProgramState::None,
         services: Vec::new(),
     }
@@ -225,7 +231,7 @@ fn planned(desired: &Desired, done: &[ServiceReport]) -> Vec<ServiceReport> {
     let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     let installs = (0..desired.installs.len()).map(|index| ServiceId::Install(number(index)));
     let executes = (0..desired.executes.len()).map(|index| ServiceId::Execute(number(index)));
-    let waiting = |id| ServiceReport { id, state: ServiceState::Waiting, detail: String::new() };
+    let waiting = |id| ServiceReport { id, state: ServiceState::Waiting, detail: String::new(), folder: String::new() };
     let find = |id| done.iter().find(|service| service.id == id).cloned();
     installs.chain(executes).map(|id| find(id).unwrap_or_else(|| waiting(id))).collect()
 }

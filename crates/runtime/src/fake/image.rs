@@ -40,6 +40,8 @@ impl FakeImage {
     fn image(&self) -> Image {
         let mut hasher = DefaultHasher::new();
         self.name.pinned().hash(&mut hasher);
+        // Other content under one name is another image.
+        format!("{:?}", self.config).hash(&mut hasher);
         let id = format!("sha256:{:064x}", hasher.finish());
         Image { name: self.name.clone(), digest: Some(id.clone()), id, config: self.config.clone() }
     }

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) calls: HashMap<Op, usize>,
     pub(super) away: bool,
+    /// What nodes are made with.
+    pub(super) guest: String,
     /// Device files that the host has.
     pub(super) devices: Vec<String>,
     runs: u32,
@@ -47,13 +49,27 @@ pub(super) struct State {
 
 pub(super) struct Node {
     spec: NodeSpec,
+    /// The key by which its guest knows it, who has no other word for its own end.
+    own: Arc<Mutex<NodeKey>>,
+    /// The spare that it was.
+    was: Option<NodeKey>,
     pub(super) power: PowerSeen,
+    pub(super) usage: Usage,
     boots: u32,
     disk: Arc<Mutex<Disk>>,
     /// Present while it runs.
     life: Option<Life>,
     /// What was last said in the last boot.
     inside: Option<Arc<Inside>>,
+}
+
+/// What a node has used up.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Usage {
+    /// Processes of the present run that were ended for want of memory.
+    pub(super) killed: u64,
+    /// Bytes on disk.
+    pub(super) disk: u64,
 }
 
 /// What outlives a boot.
@@ -137,6 +153,7 @@ impl World {
         }
         state.runs += 1;
         node.boots += 1;
+        node.usage.killed = 0;
         let running = Running {
             netns: PathBuf::from(format!("/fake/{}-{}/{}/net", key.sliver, key.disk, state.runs)),
             since: self.now(state.runs),
@@ -144,7 +161,7 @@ impl World {
         let inside = Arc::new(Inside::new(format!("boot-{}", state.runs)));
         let script = state.scripts.get(&node.spec.hostname).unwrap_or(&state.script).clone();
         let guest = Guest {
-            key: *key,
+            key: Arc::clone(&node.own),
             since: running.since,
             script,
             door: state.sockets.entry(*key).or_insert_with(Socket::new).door(),
@@ -210,6 +227,41 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn hand_over(&mut self, spare: &NodeKey, key: &NodeKey) -> Result<PowerSeen, RuntimeError> {
+        if let Some(there) = self.nodes.get(key) {
+            if there.was == Some(*spare) {
+                return Ok(there.power.clone());
+            }
+            return Err(RuntimeError::Refused {
+                key: *key,
+                detail: "there is another node already".to_owned(),
+            });
+        }
+        let mut node = self.nodes.remove(spare).ok_or(RuntimeError::Missing(*spare))?;
+        (node.spec.key, node.was) = (*key, Some(*spare));
+        *node.own.lock().unwrap_or_else(PoisonError::into_inner) = *key;
+        let power = node.power.clone();
+        self.nodes.insert(*key, node);
+        if let Some(socket) = self.sockets.remove(spare) {
+            self.sockets.insert(*key, socket);
+        }
+        Ok(power)
+    }
+
+    pub(super) fn name(&mut self, key: &NodeKey, run: &Running, hostname: &Hostname) {
+        if let Some(node) = self.nodes.get_mut(key)
+            && node.was.is_some()
+            && node.power == PowerSeen::Running(run.clone())
+        {
+            node.spec.hostname = hostname.clone();
+        }
+    }
+
+    pub(super) fn usage_of_run(&self, running: &Running) -> Option<Usage> {
+        let runs = |node: &&Node| matches!(&node.power, PowerSeen::Running(run) if run == running);
+        self.nodes.values().find(runs).map(|node| node.usage)
+    }
+
     pub(super) fn listen(&mut self, key: &NodeKey) -> Listener {
         self.sockets.entry(*key).or_insert_with(Socket::new).listen()
     }
@@ -223,13 +275,29 @@ impl State {
 
 impl Node {
     pub(super) fn new(spec: NodeSpec) -> Self {
-        Self { spec, power: PowerSeen::Created, boots: 0, disk: Arc::default(), life: None, inside: None }
+        let own = Arc::new(Mutex::new(spec.key));
+        Self {
+            spec,
+            own,
+            was: None,
+            power: PowerSeen::Created,
+            usage: Usage::default(),
+            boots: 0,
+            disk: Arc::default(),
+            life: None,
+            inside: None,
+        }
     }
 
     fn stop(&mut self, exit: i64, out_of_memory: bool) {
         self.life = None;
         self.power = PowerSeen::Stopped { exit: Some(exit), out_of_memory };
         guest::interrupt(&mut self.disk().services);
+    }
+
+    pub(super) fn disk_used(&self) -> u64 {
+        let files: usize = self.disk().files.values().map(String::len).sum();
+        self.usage.disk + files as u64
     }
 
     pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {

@@ -10,6 +10,7 @@
 //! SIGHUP reads the configuration again; certificates and trusted roots are looked at by themselves. SIGTERM and SIGINT
 //! end the server: running calls are finished, nodes run on, and the next start finds them.
 
+mod facts;
 mod lock;
 mod log;
 mod notify;
@@ -23,7 +24,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::Args;
 use jiff::Timestamp;
-use testyard_agent::{Host, LocalHost, LocalHostConfig};
+use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig};
 use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
 use testyard_fabric::{Fabric, LinuxFabric, fake::FakeFabric};
@@ -85,14 +86,16 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let trust = Trust::open(&settings.paths.trusted, settings.trust.clone()).context("trusted roots")?;
     let trust = Arc::new(trust);
 
-    let host = open_host(&settings).await?;
+    let am_settings = Arc::new(ArcSwap::from_pointee(translate::am(&settings)?));
+    let facts = facts::NodeFacts::new(Arc::clone(&am_settings));
+    let host = open_host(&settings, Arc::clone(&facts) as _).await?;
     let database = settings.paths.state.join("testyard.sqlite");
     let store = Store::open(&database).with_context(|| database.display().to_string())?;
     let hosts: Vec<(_, Arc<dyn Host>)> = vec![(translate::host_name(), Arc::clone(&host) as _)];
     let controller =
         Controller::open(store, translate::controller(&settings)?, hosts, Arc::new(SystemClock)).await?;
+    facts.ask(&controller);
 
-    let am_settings = Arc::new(ArcSwap::from_pointee(translate::am(&settings)?));
     let testbed: Arc<dyn Testbed> = Arc::clone(&controller) as _;
     let service = AmService::new(testbed, Arc::clone(&trust), Arc::clone(&am_settings));
     let shutdown = CancellationToken::new();
@@ -106,7 +109,7 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     notify::ready();
 
     let mut reload =
-        Reload { path, settings, controller: &controller, am: &am_settings, trust: &trust, tls: &tls };
+        Reload { path, settings, host: &host, controller: &controller, am: &am_settings, trust: &trust, tls: &tls };
     loop {
         tokio::select! {
             _ = hangup.recv() => reload.run().await,
@@ -142,7 +145,7 @@ async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// This machine as a host: its runtimes and its fabric.
-async fn open_host(settings: &Settings) -> anyhow::Result<Arc<LocalHost>> {
+async fn open_host(settings: &Settings, facts: Arc<dyn Facts>) -> anyhow::Result<Arc<LocalHost>> {
     // The configuration sees to it that nodes are either all real or all pretended.
     let pretends = settings.sliver_types.iter().all(|kind| kind.runtime == RuntimeKind::Fake);
     let (runtime, fabric): (Arc<dyn Runtime>, Arc<dyn Fabric>) = if pretends {
@@ -161,6 +164,8 @@ async fn open_host(settings: &Settings) -> anyhow::Result<Arc<LocalHost>> {
         name_servers: settings.network.name_servers.clone(),
         stop_grace: STOP_GRACE,
         install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
+        facts: Some(facts),
+        pool: translate::pool(settings),
         now: Timestamp::now,
     };
     Ok(LocalHost::start(config).await?)
@@ -186,6 +191,7 @@ async fn watch_roots(trust: Arc<Trust>) {
 struct Reload<'a> {
     path: PathBuf,
     settings: Settings,
+    host: &'a LocalHost,
     controller: &'a Controller,
     am: &'a ArcSwap<AmSettings>,
     trust: &'a Trust,
@@ -211,6 +217,7 @@ impl Reload<'_> {
         }
         let am = translate::am(&settings)?;
         self.controller.reconfigure(translate::controller(&settings)?).await?;
+        self.host.set_pool(translate::pool(&settings));
         self.am.store(Arc::new(am));
         self.tls.reload_logged();
         self.trust.refresh()?;

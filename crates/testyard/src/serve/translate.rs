@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
+use testyard_agent::PoolSettings;
 use testyard_am::{AmSettings, ServerLimits};
 use testyard_controller::api::Location;
 use testyard_controller::lease::{Lease, LeasePolicy};
@@ -21,8 +22,9 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
     let ports =
         PortRange::new(*settings.host.ports.start(), *settings.host.ports.end()).context("host.ports")?;
     let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
-    let resources =
-        HostResources::new(host_name(), settings.host.capacity, ports, ipv4, ipv6, None).context("host")?;
+    let spares = if settings.pool.counted { settings.pool.size } else { 0 };
+    let capacity = settings.host.capacity.saturating_sub(spares);
+    let resources = HostResources::new(host_name(), capacity, ports, ipv4, ipv6, None).context("host")?;
     let host = HostSettings {
         resources,
         public_name: settings.host.public_name.clone(),
@@ -45,6 +47,18 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
         users_per_node: settings.limits.users_per_node,
     };
     Ok(controller)
+}
+
+/// What this machine keeps ready before anybody wants it.
+pub(super) fn pool(settings: &Settings) -> Option<PoolSettings> {
+    let pool = &settings.pool;
+    (pool.size > 0).then(|| PoolSettings {
+        size: pool.size,
+        runtime: pool.sliver_type.runtime,
+        image: pool.image.clone(),
+        limits: pool.sliver_type.limits,
+        privileges: pool.sliver_type.privileges.clone(),
+    })
 }
 
 fn lease(default: std::time::Duration, longest: std::time::Duration) -> anyhow::Result<Lease> {
@@ -87,6 +101,22 @@ pub(super) fn domain(settings: &Settings) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    #[test]
+    fn a_pool_is_off_unless_asked_for_and_takes_room_only_if_told_so() {
+        let settings = |pool: &str| {
+            let text = format!("[testbed]\nname = \"am.example.net\"\n[host]\ncapacity = 10\n[pool]\n{pool}");
+            crate::config::parse(Path::new("testyard.toml"), &text).unwrap()
+        };
+        assert_eq!(super::pool(&settings("")), None);
+        let one = settings("size = 3\nsliver_type = \"docker-container_100M\"\nimage = \"debian:12\"\n");
+        let pool = super::pool(&one).unwrap();
+        assert_eq!((pool.size, pool.limits.memory), (3, Some(100 << 20)));
+        assert_eq!(pool.image.as_str(), "debian:12");
+        let room = |pool: &str| super::controller(&settings(pool)).unwrap().hosts()[0].resources.capacity();
+        assert_eq!(room("size = 3\n"), 10);
+        assert_eq!(room("size = 3\ncounted = true\n"), 7);
+    }
 
     #[test]
     fn texts_about_the_testbed_reach_the_am_api() {
