@@ -79,7 +79,7 @@ impl Default for Limits {
             grace_seconds: 60,
             attempts: 10,
             refusal_milliseconds: 100,
-            channels: 512,
+            channels: 256,
             keepalive_seconds: 60,
             rekey_bytes: 1 << 30,
         }

@@ -2,7 +2,7 @@
 
 /// Why a command line needs a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WordsError {
+pub(crate) enum WordsError {
     /// A quote that is not closed, or a backslash at the end.
     #[error("a quote is not closed")]
     Unclosed,
@@ -16,7 +16,7 @@ pub enum WordsError {
 ///
 /// # Errors
 /// Where a shell would do more than start one program.
-pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
+pub(crate) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
     let mut words = Vec::new();
     // `None` between words: '' is a word, nothing is none.
     let mut word: Option<Vec<u8>> = None;
@@ -65,7 +65,7 @@ pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
 
 /// `word` so that a shell, and [`split`], read it as one word.
 #[must_use]
-pub fn quote(word: &[u8]) -> Vec<u8> {
+pub(crate) fn quote(word: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for byte in word {
         match byte {

@@ -17,16 +17,16 @@ const LINE: usize = 16 << 10;
 
 /// A key and what it may do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key.
-    pub key: PublicKey,
+    pub(crate) key: PublicKey,
     /// What it may do.
-    pub options: Options,
+    pub(crate) options: Options,
 }
 
 /// What a key may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Run instead of whatever is asked for.
     pub(crate) command: Option<String>,
     pub(crate) from: Option<Sources>,
@@ -41,7 +41,7 @@ pub struct Options {
 
 /// What a line is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
+pub(crate) enum Line {
     /// Blank, or a comment.
     Nothing,
     /// A key.
@@ -52,7 +52,7 @@ pub enum Line {
 
 /// Why a line does not count. Never holds the line itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Not a line of keys.
     #[error("not a public key")]
     NoKey,
@@ -83,13 +83,13 @@ impl Default for Options {
 }
 
 /// The lines of a file.
-pub fn parse(text: &[u8]) -> impl Iterator<Item = Line> + '_ {
+pub(crate) fn parse(text: &[u8]) -> impl Iterator<Item = Line> + '_ {
     text.split(|byte| *byte == b'\n').take(LINES).map(parse_line)
 }
 
 /// One line.
 #[must_use]
-pub fn parse_line(line: &[u8]) -> Line {
+pub(crate) fn parse_line(line: &[u8]) -> Line {
     if line.len() > LINE {
         return Line::Refused(Refusal::TooLong);
     }
@@ -101,6 +101,9 @@ pub fn parse_line(line: &[u8]) -> Line {
     // A line that is a key without the options: a type is never the name of an option.
     if let Some(key) = key(line) {
         return Line::Key(Box::new(Entry { key, options: Options::default() }));
+    }
+    if ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| line.starts_with(kind)) {
+        return Line::Refused(Refusal::NoKey);
     }
     let (options, rest) = match options(line) {
         Ok(parsed) => parsed,

@@ -55,7 +55,7 @@ fn a_key_with_an_option_that_is_not_kept_does_not_count() {
 
 #[test]
 fn what_is_no_key_is_refused() {
-    for line in ["ssh-ed25519", "ssh-ed25519 AAAA", "hello", "no-pty", "no-pty,", ",", "\u{e9}t\u{e9}"] {
+    for line in ["ssh-ed25519", "ssh-ed25519 AAAA", "no-pty", "no-pty,", ",", "\u{e9}t\u{e9}"] {
         assert_eq!(refusal(line), Refusal::NoKey, "{line}");
     }
     assert_eq!(refusal(&KEY.replacen("ssh-ed25519", "ssh-rsa", 1)), Refusal::NoKey);

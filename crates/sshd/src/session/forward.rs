@@ -36,6 +36,8 @@ pub(super) struct Forward {
 pub(super) struct Link {
     pub(super) handle: Handle,
     pub(super) inboxes: Arc<Inboxes>,
+    /// Channels of the connection; what comes in beyond them is closed.
+    pub(super) most: usize,
 }
 
 // === impl Forward ===
@@ -75,6 +77,9 @@ impl Forward {
                         tokio::time::sleep(BACK_OFF).await;
                         continue;
                     };
+                    if link.inboxes.count() >= link.most {
+                        continue;
+                    }
                     let (link, address) = (link.clone(), address.clone());
                     tokio::spawn(async move {
                         let opening = link.handle.channel_open_forwarded_tcpip(address, port.into(), peer.ip().to_string(), peer.port().into());
@@ -116,6 +121,9 @@ impl Forward {
                     tokio::time::sleep(BACK_OFF).await;
                     continue;
                 };
+                if link.inboxes.count() >= link.most {
+                    continue;
+                }
                 let opening = open(link.handle.clone());
                 let link = link.clone();
                 tokio::spawn(async move {
@@ -162,7 +170,7 @@ impl Link {
         // Closed already?
         let Some(inbox) = self.inboxes.get(id) else { return };
         let port = Port { write: half, inbox, handle: self.handle.clone() };
-        let up = async {
+        let read_all = async {
             let mut buffer = BytesMut::new();
             loop {
                 buffer.reserve(CHUNK);
@@ -173,6 +181,13 @@ impl Link {
             }
             let _ = port.write.eof().await;
         };
+        // A client that closes takes nothing more, but what it has sent is still on its way to the other side.
+        let up = async {
+            tokio::select! {
+                () = read_all => {}
+                () = port.inbox.closed() => {}
+            }
+        };
         let down = async {
             while let Some(data) = port.inbox.next().await {
                 if write.write_all(&data).await.is_err() {
@@ -181,10 +196,7 @@ impl Link {
             }
             let _ = write.shutdown().await;
         };
-        tokio::select! {
-            () = async { tokio::join!(up, down); } => {}
-            () = port.inbox.closed() => {}
-        }
+        tokio::join!(up, down);
         let _ = port.write.close().await;
         self.inboxes.remove(id);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
@@ -56,7 +56,7 @@ struct Seat {
 
 struct Running {
     group: Option<i32>,
-    terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+    terminal: Weak<AsyncFd<OwnedFd>>,
 }
 
 /// The client's agent, as a socket in a folder of its own.
@@ -103,7 +103,7 @@ impl Connection {
     }
 
     fn link(&self, session: &Session) -> Link {
-        Link { handle: session.handle(), inboxes: Arc::clone(&self.inboxes) }
+        Link { handle: session.handle(), inboxes: Arc::clone(&self.inboxes), most: self.settings.limits.channels }
     }
 
     fn is_full(&self) -> bool {
@@ -154,7 +154,7 @@ impl Connection {
         };
         let environment = environment::compose(&self.settings, &user.account, &sent, &user.options.environment, facts);
         let motd = self.settings.motd.clone().filter(|_| wanted == Wanted::Shell && terminal.is_some());
-        let started = match shell::plan(&wanted, shell.as_ref(), &self.settings.path, &Image) {
+        let started = match shell::plan(&wanted, shell.as_ref(), &Image) {
             Ok(launch) => Program::start(&launch, &environment, terminal).map_err(|error| {
                 let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
                 (format!("{}: {error}", launch.name.display()), code)
@@ -405,9 +405,9 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         let size = terminal::size(columns, rows, width, height);
-        let running = self.running.get(&channel).and_then(|running| running.terminal.as_deref());
+        let running = self.running.get(&channel).and_then(|running| running.terminal.upgrade());
         let waiting = self.seats.get(&channel).and_then(|seat| seat.terminal.as_ref()).map(|terminal| &terminal.master);
-        match running.or(waiting) {
+        match running.as_deref().or(waiting) {
             Some(master) => {
                 terminal::resize(master, &size);
                 session.channel_success(channel)

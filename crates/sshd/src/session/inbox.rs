@@ -80,7 +80,7 @@ impl Inboxes {
         lock(&self.all).get(&channel).cloned()
     }
 
-    /// Forgets a channel and what waits for it.
+    /// Forgets a channel that is gone.
     pub(super) fn remove(&self, channel: ChannelId) {
         if let Some(inbox) = lock(&self.all).remove(&channel) {
             inbox.close();
@@ -130,10 +130,12 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// The channel is gone, in both directions.
+    /// The channel is gone, in both directions. What was sent before is still taken.
     pub(super) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.deafen();
+        {
+            let mut state = lock(&self.state);
+            (state.closed, state.ended) = (true, true);
+        }
         self.filled.notify_one();
         self.closed.notify_one();
     }

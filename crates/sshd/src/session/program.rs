@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use nix::fcntl::OFlag;
@@ -83,11 +83,11 @@ impl Program {
         self.child.id().and_then(|pid| i32::try_from(pid).ok())
     }
 
-    /// The terminal, for the client's changes of its size.
-    pub(super) fn terminal(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
+    /// The terminal, for the client's changes of its size; it ends with the program, whoever still knows of it.
+    pub(super) fn terminal(&self) -> Weak<AsyncFd<OwnedFd>> {
         match &self.io {
-            Io::Terminal(master) => Some(Arc::clone(master)),
-            Io::Pipes { .. } => None,
+            Io::Terminal(master) => Arc::downgrade(master),
+            Io::Pipes { .. } => Weak::new(),
         }
     }
 
@@ -99,8 +99,10 @@ impl Program {
             Io::Pipes { input, output, error } => {
                 let inbox = Arc::clone(&port.inbox);
                 let feeding = tokio::spawn(feed(input, inbox));
-                on_pipes(child, output, error, port).await;
-                feeding.abort();
+                // A client that closes the channel has sent what it has sent; a program that has ended takes nothing more.
+                if on_pipes(child, output, error, port).await {
+                    feeding.abort();
+                }
             }
             Io::Terminal(master) => {
                 let (typist, inbox) = (Arc::clone(&master), Arc::clone(&port.inbox));
@@ -126,7 +128,8 @@ async fn feed(mut input: pipe::Sender, inbox: Arc<Inbox>) {
     }
 }
 
-async fn on_pipes(mut child: Child, output: pipe::Receiver, error: pipe::Receiver, port: &Port) {
+/// True if the program has ended, false if the client has closed the channel before.
+async fn on_pipes(mut child: Child, output: pipe::Receiver, error: pipe::Receiver, port: &Port) -> bool {
     let (mut output, mut error) = (Some(output), Some(error));
     let mut running = true;
     let mut open = true;
@@ -145,6 +148,7 @@ async fn on_pipes(mut child: Child, output: pipe::Receiver, error: pipe::Receive
             () = port.inbox.closed() => open = false,
         }
     }
+    open
 }
 
 async fn on_terminal(mut child: Child, master: &AsyncFd<OwnedFd>, port: &Port) {

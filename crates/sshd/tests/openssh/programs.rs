@@ -153,7 +153,7 @@ fn a_hundred_channels_at_once() {
     let children: Vec<_> = (0..100)
         .map(|number| server.command("ssh", &["-o", &socket, "ann@127.0.0.1", &format!("echo {number}; until [ -e go ]; do sleep 0.2; done; exit {}", number % 50)]).stdout(Stdio::piped()).spawn().unwrap())
         .collect();
-    let count = || text(&server.ssh(&["-o", &socket], "pgrep -u $(id -u) -fc 'until [ ]-e go'").stdout).trim().parse::<usize>().unwrap_or(0);
+    let count = || text(&server.ssh(&["-o", &socket], "pgrep -u $(id -u) -fc 'unti[l] . -e go'").stdout).trim().parse::<usize>().unwrap_or(0);
     wait_for(|| count() >= 100);
     std::fs::write(server.home().join("go"), "").unwrap();
     for (number, child) in children.into_iter().enumerate() {
@@ -173,7 +173,7 @@ fn a_terminal_has_its_size_its_kind_and_its_owner() {
     let run = |command: &str| {
         let line = format!("stty rows 33 cols 101; exec ssh {} -tt ann@127.0.0.1 '{command}'", server.options().join(" "));
         let output = std::process::Command::new("script").args(["-qec", &line, "/dev/null"]).env("TERM", "vt220").env("SHELL", "/bin/sh").output().unwrap();
-        text(&output.stdout).replace('\r', "")
+        text(&output.stdout).replace(['\r', '\0'], "").replace("^@", "")
     };
     let said = run("stty size; tty; echo $TERM $SSH_TTY; ps -o tty= -p $$; stat -c %u $(tty); test -t 2 && echo err");
     let lines: Vec<_> = said.lines().collect();
@@ -234,6 +234,26 @@ fn a_login_shell_is_one() {
     let output = fed(server.command("ssh", &["-tt", "ann@127.0.0.1"]), b"exit 6\n".to_vec());
     assert!(text(&output.stdout).starts_with("welcome\r\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(6));
+}
+
+#[test]
+fn a_node_with_nothing_in_it_is_served() {
+    let server = Server::bare();
+    let echo = server.home().join("echo");
+    std::fs::copy("/bin/echo", &echo).unwrap();
+    let output = server.ssh(&[], "./echo 'a  b' \"c\" $HOME *");
+    assert_eq!(text(&output.stdout), "a  b c $HOME *\n", "{output:?}");
+    for (command, said) in [("ls | wc", "needs a shell"), ("none -x", "none: "), ("", "this node has no shell")] {
+        let output = server.ssh(&[], command);
+        assert_eq!(output.status.code(), Some(127), "{output:?}");
+        assert!(text(&output.stderr).contains(said), "{output:?}");
+    }
+    std::fs::write(server.path("file"), "copied").unwrap();
+    for (way, name) in [("-s", "new"), ("-O", "old")] {
+        let output = server.command("scp", &[way, "-q", &server.path("file").display().to_string(), &format!("ann@127.0.0.1:{name}")]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(std::fs::read(server.home().join(name)).unwrap(), b"copied");
+    }
 }
 
 #[test]

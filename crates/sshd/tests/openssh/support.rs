@@ -29,8 +29,21 @@ impl Server {
 
     /// Starts one whose settings `change` has been at.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::launch(change, Command::new(env!("CARGO_BIN_EXE_testyard-sshd")))
+    }
+
+    /// One that sees an image without programs and without users: neither shell nor scp, and a read-only root.
+    pub(crate) fn bare() -> Self {
+        let mut command = Command::new("unshare");
+        let script = "folder=${4%/*}; mount --bind $folder $folder && mount --bind /dev/null /etc/passwd && mount --bind /dev/null /etc/group && mount -t tmpfs -o ro none /usr/sbin \
+                      && mount -o bind,remount,ro / && mount -t tmpfs -o ro none /usr/bin && exec \"$@\"";
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script, "bare", env!("CARGO_BIN_EXE_testyard-sshd")]);
+        Self::launch(|settings| settings.accounts[0].shell = None, command)
+    }
+
+    fn launch(change: impl FnOnce(&mut Settings), mut program: Command) -> Self {
         needs::root();
-        needs::program("ssh", "openssh-client");
+        let _ = needs::program("ssh", "openssh-client");
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let home = folder.path().join("home");
@@ -53,7 +66,7 @@ impl Server {
         change(&mut settings);
         write(&folder.path().join("settings"), &settings);
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_testyard-sshd"))
+        let mut process = program
             .args(["listen", "127.0.0.1:0"])
             .arg(folder.path().join("settings"))
             .stdin(Stdio::piped())
@@ -95,8 +108,8 @@ impl Server {
             "BatchMode=yes",
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
-            "LogLevel=ERROR",
             &port,
+            "LogLevel=ERROR",
         ] {
             options.extend(["-o".to_owned(), option.to_owned()]);
         }
@@ -106,7 +119,13 @@ impl Server {
     /// `program` with those options and `arguments`; nothing as input.
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(self.options()).args(arguments).stdin(Stdio::null());
+        let mut options = self.options();
+        // The first that is said counts.
+        if arguments.iter().any(|word| word.starts_with("LogLevel=")) {
+            options.retain(|word| !word.starts_with("LogLevel="));
+            options.remove(options.iter().rposition(|word| word == "-o").unwrap());
+        }
+        command.args(options).args(arguments).stdin(Stdio::null());
         command.env("LC_ALL", "C").env_remove("SSH_AUTH_SOCK");
         command
     }

@@ -56,6 +56,9 @@ fn ansible_runs_and_copies() {
                 .env("ANSIBLE_SSH_ARGS", format!("-o ControlMaster=auto -o ControlPersist=20s {arguments}"))
                 .env("ANSIBLE_SSH_TRANSFER_METHOD", transfer)
                 .env("ANSIBLE_LOCAL_TEMP", server.path("ansible"))
+                .env("ANSIBLE_REMOTE_TEMP", server.home().join("tmp"))
+                // OpenSSH's scp speaks SFTP by itself, and takes the quotes that Ansible sends for a part of the name.
+                .env("ANSIBLE_SCP_EXTRA_ARGS", "-O")
                 .env("ANSIBLE_HOME", server.path("ansible"))
                 .env("ANSIBLE_HOST_KEY_CHECKING", "False")
                 .env("LC_ALL", "C.UTF-8")
@@ -79,7 +82,8 @@ fn an_editor_installs_and_reaches_its_server() {
     let server = Server::start();
     let script = b"uname -m\necho 'exitCode==0=='; echo \"listeningOn==127.0.0.1:1==\"\nexit 9\n".to_vec();
     for command in ["bash", "bash -s", "sh", "bash --login -s"] {
-        let words = ["-T", "-D", "0", "-o", "ConnectTimeout=15", "-o", "ControlMaster=no", "ann@127.0.0.1", command];
+        let port = crate::forwards::free_port().to_string();
+        let words = ["-T", "-D", &port, "-o", "ConnectTimeout=15", "-o", "ControlMaster=no", "ann@127.0.0.1", command];
         let output = fed(server.command("ssh", &words), script.clone());
         assert!(text(&output.stdout).contains("exitCode==0=="), "{command}: {output:?}");
         assert_eq!(output.status.code(), Some(9));
