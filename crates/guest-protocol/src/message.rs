@@ -298,7 +298,6 @@ impl Report {
         };
         self.failure.as_mut().map(&mut cut);
         self.notice.as_mut().map(&mut cut);
-        self.notice.as_mut().map(&mut cut);
         self.services.truncate(Self::MAX_SERVICES);
         self.services.iter_mut().for_each(|service| {
             cut(&mut service.detail);

@@ -159,10 +159,10 @@ fn verbose(report: Report) -> Report {
         id: ServiceId::Execute(u32::MAX),
         state: ServiceState::Running,
         detail: "\u{1b}[31mlies\u{7}".repeat(20),
-        folder: "/nowhere".repeat(1000),
+        folder: "/nowhere".repeat(20),
     };
     let mut services = report.services;
-    services.extend(vec![service; 1500]);
+    services.extend(vec![service; 1200]);
     Report { failure: report.failure.map(|text| text.repeat(10_000)), services, ..report }
 }
 
