@@ -254,3 +254,84 @@ impl Sessions {
         self.refused.len() >= limits.logged_refusals
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A listener in a thread, with the connections that it hands out.
+    fn start(limits: Limits) -> (SocketAddr, mpsc::Receiver<Connection>, io::PipeWriter) {
+        let (listener, refused) = Listener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], limits).unwrap();
+        assert!(refused.is_empty());
+        let address = listener.addresses()[0];
+        let (stop, end) = io::pipe().unwrap();
+        let (sender, connections) = mpsc::channel();
+        std::thread::spawn(move || listener.run(&stop, |connection| sender.send(connection).map_err(io::Error::other)));
+        (address, connections, end)
+    }
+
+    fn closed(mut stream: TcpStream) -> bool {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_))
+    }
+
+    #[test]
+    fn the_unauthenticated_are_bounded_and_the_authenticated_make_room() {
+        let limits = Limits { unauthenticated: 2, unauthenticated_per_source: 2, ..Limits::default() };
+        let (address, connections, _end) = start(limits);
+        let connect = || TcpStream::connect(address).unwrap();
+        let (_one, _two) = (connect(), connect());
+        let (first, second) = (connections.recv().unwrap(), connections.recv().unwrap());
+        assert!(closed(connect()));
+        // One logs in, one ends: room for two. The listener hears of it before it accepts what comes later.
+        std::fs::File::from(first.life.try_clone().unwrap()).write_all(b"a").unwrap();
+        drop(second);
+        let _again = (0..100).find_map(|_| {
+            let stream = connect();
+            connections.recv_timeout(Duration::from_millis(200)).ok().map(|connection| (stream, connection))
+        });
+        assert!(_again.is_some());
+    }
+
+    #[test]
+    fn all_sessions_are_bounded() {
+        let (address, connections, _end) = start(Limits { sessions: 1, ..Limits::default() });
+        let _one = TcpStream::connect(address).unwrap();
+        let _first = connections.recv().unwrap();
+        assert!(closed(TcpStream::connect(address).unwrap()));
+    }
+
+    #[test]
+    fn it_ends_when_it_is_told_to_and_connections_live_on() {
+        let (address, connections, end) = start(Limits::default());
+        let mut client = TcpStream::connect(address).unwrap();
+        let mut held = connections.recv().unwrap();
+        drop(end);
+        // The channel ends with the listener's thread.
+        assert!(connections.recv().is_err());
+        client.write_all(b"x").unwrap();
+        held.stream.read_exact(&mut [0; 1]).unwrap();
+    }
+
+    #[test]
+    fn one_address_that_is_taken_does_not_stop_the_other() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addresses = [taken.local_addr().unwrap(), (Ipv4Addr::LOCALHOST, 0).into()];
+        let (listener, refused) = Listener::bind(&addresses, Limits::default()).unwrap();
+        assert_eq!((listener.addresses().len(), refused.len(), refused[0].0), (1, 1, addresses[0]));
+        assert!(Listener::bind(&addresses[..1], Limits::default()).is_err());
+        assert!(Listener::bind(&[], Limits::default()).is_err());
+    }
+
+    #[test]
+    fn a_host_counts_once_whatever_addresses_it_takes() {
+        let of = |text: &str| source(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.2"), of("10.0.0.1"));
+    }
+}
