@@ -289,6 +289,37 @@ fn limits() {
 }
 
 #[test]
+fn checksums_and_timeouts() {
+    let services = |install: &str, execute: &str| {
+        node(&format!(
+            "<services xmlns:ty=\"http://testyard.dev/rspec/ext/testyard/1\"><install url=\"http://a.net/x\" \
+             install_path=\"/x\" {install}/><execute shell=\"sh\" command=\"id\" {execute}/></services>"
+        ))
+    };
+    let digits = "0A".repeat(32);
+    let text = services(&format!("ty:checksum=\" SHA256:{digits} \""), "ty:timeout=\"90\"");
+    let request = parse_request(&text, &context()).unwrap();
+    let read = &request.topology.nodes[0].services;
+    let checksum = read.installs[0].checksum.as_ref().unwrap().to_string();
+    assert_eq!(checksum, format!("sha256:{}", digits.to_lowercase()));
+    assert_eq!(read.executes[0].timeout.unwrap().get(), 90);
+    for (install, execute, expected) in [
+        ("ty:checksum=\"md5:00\"", "", "install has checksum \"md5:00\", which does not begin with sha256:"),
+        ("ty:checksum=\"sha256:00\"", "", "which needs 64 hex digits"),
+        ("ty:checksum=\"\"", "", "install has checksum \"\""),
+        // What is not understood must not be left out in silence.
+        ("checksum=\"sha256:00\"", "", "checksum is no attribute of RSpec v3 and would have no effect"),
+        ("", "ty:timeout=\"0\"", "execute has timeout \"0\""),
+        ("", "ty:timeout=\"1m\"", "execute has timeout \"1m\""),
+        ("", "ty:timeout=\"31536001\"", "execute has timeout"),
+        ("", "timeout=\"5\"", "timeout is no attribute of RSpec v3"),
+    ] {
+        let error = parse_request(&services(install, execute), &context()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn unbound_nodes_by_configuration() {
     let mut context = context();
     let mixed = request(&format!("{}<node client_id=\"b\"/>", bound("a", "")));

@@ -43,11 +43,14 @@ fn command() -> impl Strategy<Value = String> {
 }
 
 fn wish(number: usize) -> impl Strategy<Value = Wish> {
-    let execute = (any::<bool>(), command())
-        .prop_map(|(bash, command)| Execute { shell: if bash { Shell::Bash } else { Shell::Sh }, command });
+    let execute = (any::<bool>(), command()).prop_map(|(bash, command)| Execute {
+        shell: if bash { Shell::Bash } else { Shell::Sh },
+        command,
+        timeout: None,
+    });
     let install =
         ("https?://[a-z]{1,5}\\.net/[a-zA-Z0-9._~:?#@!$&'()*+,;=%-]{0,20}", "/[a-z /\"'<&$]{0,10}x")
-            .prop_map(|(url, path)| Install { url, path });
+            .prop_map(|(url, path)| Install { url, path, checksum: None });
     let port = (1..=u16::MAX, any::<bool>()).prop_map(|(number, udp)| Port {
         protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
         number: number.try_into().unwrap(),

@@ -76,6 +76,14 @@ impl Children {
             let _ = sys::kill(process.pid, signal);
         }
     }
+
+    /// Sends a signal to a child and all of its process group, unless the child has ended.
+    pub(crate) fn signal_group(&self, process: &Process, signal: i32) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.contains_key(&process.pid) {
+            let _ = sys::kill(-process.pid, signal);
+        }
+    }
 }
 
 // === impl Process ===

@@ -5,6 +5,7 @@ use std::io::{Cursor, Read as _};
 use crate::archive::{ArchiveError, Budget, EntryPath, Sink, tar, zip};
 use crate::fetch::dns::{self, Kind};
 use crate::fetch::http::{Body, Framing, read_head};
+use crate::fetch::resume::Part;
 use crate::fetch::url::Url;
 
 /// Takes entries and checks that no path leaves the folder.
@@ -74,6 +75,17 @@ pub fn dns(data: &[u8]) {
 pub fn http(data: &[u8]) {
     let mut stream = data;
     if let Ok(head) = read_head(&mut stream) {
+        if let Some(part) = Part::of(&head, 5) {
+            assert_eq!(
+                part.headers().matches(char::is_control).count(),
+                4,
+                "two lines: {:?}",
+                part.headers()
+            );
+            if let Ok(Some(whole)) = part.continues(&head) {
+                assert!(whole > part.length);
+            }
+        }
         if let Ok(framing) = Framing::of(&head) {
             let mut body = Vec::new();
             let _ = Body::new(stream, framing).read_to_end(&mut body);
@@ -105,7 +117,7 @@ pub fn accounts(data: &[u8]) {
     assert_eq!(Table::parse(&table.bytes()), table);
     let mut databases =
         Databases { passwd: table.clone(), group: table.clone(), shadow: Some(table), gshadow: None };
-    let shells = ShellPaths { login: "/bin/sh".into(), nologin: "/bin/false".into() };
+    let shells = ShellPaths { login: "/bin/sh".into(), nologin: "/bin/false".into(), homes: "/home".into() };
     let login = String::from_utf8_lossy(data).chars().take(20).collect();
     let wanted = [login, "ann".to_owned()].map(|login| testyard_guest_protocol::Account {
         login,

@@ -100,9 +100,10 @@ impl PublicKey {
         if !blob_is_of_kind(blob, kind) {
             return Err(KeyError::Data(kind.to_owned()));
         }
-        let comment: String =
-            words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(200).collect();
-        Ok(Self { kind: kind.to_owned(), blob: blob.to_owned(), comment })
+        // A word of control characters alone leaves nothing, not a blank: what is written reads the same again.
+        let words = words.map(|word| word.replace(char::is_control, "")).filter(|word| !word.is_empty());
+        let comment: String = words.collect::<Vec<_>>().join(" ").chars().take(200).collect();
+        Ok(Self { kind: kind.to_owned(), blob: blob.to_owned(), comment: comment.trim_end().to_owned() })
     }
 
     /// The key without its comment: what makes it this key.

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use crate::account::PublicKey;
+use crate::checksum::Checksum;
 use crate::image::ImageName;
 use crate::name::{ClientId, Hostname, Login, SliverTypeName};
 use crate::urn::{Authority, SliceUrn, SliverUrn, Urn, UserUrn};
@@ -15,7 +16,8 @@ use crate::urn::{Authority, SliceUrn, SliverUrn, Urn, UserUrn};
 /// If it is not: that is what is looked for.
 pub fn words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let one_word = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\'));
+    let one_word =
+        |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\'));
     for shown in [
         again::<Urn>(&text),
         again::<SliceUrn>(&text),
@@ -26,6 +28,7 @@ pub fn words(data: &[u8]) {
         again::<Hostname>(&text),
         again::<Login>(&text),
         again::<SliverTypeName>(&text),
+        again::<Checksum>(&text),
     ] {
         assert!(shown.is_none_or(|shown| one_word(&shown)), "{text:?}");
     }

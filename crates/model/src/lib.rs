@@ -15,6 +15,7 @@
 //! | [`sliver_type`] | a kind of node with its limits and capabilities |
 //! | [`account`] | users of a node and their SSH keys |
 //! | [`state`] | allocation and operational states, and actions |
+//! | [`checksum`] | what a download must have |
 //! | [`diagnostic`] | what a parser or planner has to say about an input |
 //! | [`fuzzing`] | what the fuzz targets call |
 //! | [`suggest`] | "did you mean" |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod checksum;
 pub mod diagnostic;
 pub mod fuzzing;
 pub mod id;

@@ -2,9 +2,11 @@
 //! here.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::Checksum;
 use crate::image::ImageName;
 use crate::name::{ClientId, SliverTypeName};
 use crate::sliver_type::Port;
@@ -83,6 +85,9 @@ pub struct Install {
     pub url: String,
     /// The absolute folder in the node that it is unpacked in; made if it is not there.
     pub path: String,
+    /// What the download must have; none if the request says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
 }
 
 /// A command to run.
@@ -92,6 +97,9 @@ pub struct Execute {
     pub shell: Shell,
     /// The text that the shell reads; it is the user's own node that it runs in, and nowhere else.
     pub command: String,
+    /// The most seconds that it may run; as long as it likes if the request says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<NonZeroU32>,
 }
 
 /// What reads a command inside a node.

@@ -39,7 +39,10 @@ fn check(text: &str, document: &Document<'_>, limits: &Limits) {
         assert!(text_of(node).len() <= text.len());
         if node.is_element() {
             let source = &text[node.range()];
-            assert!(source.starts_with(&format!("<{}{}", prefix_of(node), node.tag_name().name())), "{source:?}");
+            assert!(
+                source.starts_with(&format!("<{}{}", prefix_of(node), node.tag_name().name())),
+                "{source:?}"
+            );
         }
         if let Some(instruction) = node.pi() {
             assert!(!instruction.target.eq_ignore_ascii_case("xml"));

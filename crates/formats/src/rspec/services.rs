@@ -1,16 +1,21 @@
 //! Reading what to install and run.
 
+use std::num::NonZeroU32;
+
+use testyard_model::checksum::Checksum;
 use testyard_model::topology::{Execute, Install, Services, Shell};
 use testyard_xml::Node as Xml;
 
 use super::context::RequestLimits;
 use super::element::{core_children, is_core, short, word};
 use super::findings::Findings;
-use super::namespace::RSPEC;
+use super::namespace::{RSPEC, TESTYARD};
 use super::request::unknown;
 
 const MAX_URL: usize = 2048;
 const MAX_PATH: usize = 1024;
+/// A year: more is a slip of the pen.
+const MAX_TIMEOUT: u32 = 31_536_000;
 const SHELLS: &[&str] = &["sh", "bash", "/bin/sh", "/bin/bash"];
 
 /// Where, in a node, the output of its `number`th command is, from 1: docker-am's name, which clients know.
@@ -63,7 +68,26 @@ fn install(element: Xml<'_, '_>, findings: &mut Findings<'_>) -> Option<Install>
             .error(element, format!("install {problem}"))
             .suggest("like url=\"https://example.net/tool.tar.gz\" install_path=\"/opt/tool\"");
     }
-    Some(Install { url: url.ok()?.to_owned(), path: path.ok()?.to_owned() })
+    let given = own_attribute(element, "checksum", findings);
+    let checksum = given.map(str::parse::<Checksum>);
+    if let (Some(given), Some(Err(problem))) = (given, &checksum) {
+        findings
+            .error(element, format!("install has checksum {:?}, {problem}", short(given)))
+            .suggest("sha256: and what sha256sum prints of the file");
+        return None;
+    }
+    let checksum = checksum.and_then(Result::ok);
+    Some(Install { url: url.ok()?.to_owned(), path: path.ok()?.to_owned(), checksum })
+}
+
+/// An attribute of Testyard's extension. Without the namespace it would have no effect, which is worse than a refusal.
+fn own_attribute<'a>(element: Xml<'a, '_>, name: &str, findings: &mut Findings<'_>) -> Option<&'a str> {
+    if element.attribute(name).is_some() {
+        findings
+            .error(element, format!("{name} is no attribute of RSpec v3 and would have no effect"))
+            .suggest(format!("testyard:{name} with xmlns:testyard=\"{TESTYARD}\""));
+    }
+    element.attribute((TESTYARD, name)).map(str::trim)
 }
 
 fn check_url(url: &str) -> Result<(), String> {
@@ -130,5 +154,17 @@ fn execute(element: Xml<'_, '_>, limits: &RequestLimits, findings: &mut Findings
             None
         }
     };
-    Some(Execute { shell: shell?, command: command? })
+    let timeout = match own_attribute(element, "timeout", findings) {
+        None => None,
+        Some(text) => {
+            let seconds = text.parse::<NonZeroU32>().ok().filter(|seconds| seconds.get() <= MAX_TIMEOUT);
+            if seconds.is_none() {
+                let message = format!("execute has timeout {:?}", short(text));
+                findings.error(element, message).suggest(format!("seconds, from 1 to {MAX_TIMEOUT}"));
+                return None;
+            }
+            seconds
+        }
+    };
+    Some(Execute { shell: shell?, command: command?, timeout })
 }

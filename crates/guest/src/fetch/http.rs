@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::resume::Part;
 use super::url::Url;
 
 /// The longest head in bytes.
@@ -27,6 +28,8 @@ pub(crate) enum HttpError {
     Location,
     #[error("one of its chunks has no length")]
     Chunk,
+    #[error("it is not the part that was asked for")]
+    Range,
 }
 
 /// Why no head was read.
@@ -53,15 +56,16 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// The request for a URL. All its parts are free of control characters and spaces.
-pub(crate) fn request(url: &Url) -> String {
+/// The request for a URL, or for what is missing of it. All parts of a URL are free of control characters and spaces.
+pub(crate) fn request(url: &Url, there: Option<&Part>) -> String {
     let authorization = match &url.user {
         Some(user) => format!("Authorization: Basic {}\r\n", base64(user.as_bytes())),
         None => String::new(),
     };
+    let range = there.map(Part::headers).unwrap_or_default();
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: testyard-guest/{}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
-         {authorization}Connection: close\r\n\r\n",
+         {range}{authorization}Connection: close\r\n\r\n",
         url.target,
         url.authority(),
         env!("CARGO_PKG_VERSION"),
@@ -171,6 +175,11 @@ impl<R: BufRead> Body<R> {
     pub(crate) fn new(stream: R, framing: Framing) -> Self {
         let left = if let Framing::Length(length) = framing { length } else { 0 };
         Self { stream, framing, left, begun: false, done: framing == Framing::Length(0) }
+    }
+
+    /// How many bytes it has, if that was said in front of it.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        matches!(self.framing, Framing::Length(_)).then_some(self.left)
     }
 
     fn line(&mut self) -> io::Result<String> {

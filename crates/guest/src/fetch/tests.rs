@@ -92,6 +92,89 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
     server.join().unwrap();
 }
 
+/// The head of an answer with these headers, and a body that may be shorter than it says.
+fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\n{headers}\r\n{body}").into_bytes()
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on() {
+    let (port, server) = serve(vec![
+        answer("200 OK", "ETag: \"1\"\r\nContent-Length: 9\r\n", "half"),
+        answer("503 Busy", "", ""),
+        answer("206 Part", "ETag: \"1\"\r\nContent-Range: bytes 4-8/9\r\nContent-Length: 5\r\n", "wa"),
+        answer("302 Moved", "Location: /other\r\n", ""),
+        answer(
+            "206 Part",
+            "Content-Range: bytes 6-8/9\r\nTransfer-Encoding: chunked\r\n",
+            "3\r\ny !\r\n0\r\n\r\n",
+        ),
+    ]);
+    let (result, bytes, notes) = fetch(&format!("http://127.0.0.1:{port}/x"), 9);
+    assert_eq!((result.unwrap(), bytes.as_slice()), (9, &b"halfway !"[..]));
+    assert!(
+        notes[0].ends_with("going on after 4 bytes") && notes[2].ends_with("going on after 6 bytes"),
+        "{notes:?}"
+    );
+    let asked = server.join().unwrap();
+    assert!(!asked[0].contains("Range"));
+    for (request, range) in [(1, "4-"), (2, "4-"), (3, "6-"), (4, "6-")] {
+        let expected = format!("\r\nRange: bytes={range}\r\nIf-Range: \"1\"\r\n");
+        assert!(asked[request].contains(&expected), "{}", asked[request]);
+    }
+}
+
+#[test]
+fn a_download_that_has_changed_begins_anew() {
+    let half = |headers: &str| answer("200 OK", &format!("{headers}Content-Length: 9\r\n"), "half");
+    let whole = || answer("200 OK", "Content-Length: 3\r\n", "new");
+    let tagged = "ETag: \"1\"\r\n";
+    let dated = "Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT\r\nDate: Sun, 02 Jan 2000 00:00:00 GMT\r\n";
+    for answers in [
+        // The server says so; the answer is another part, of another thing, or less than the rest; there is no such part.
+        vec![half(tagged), whole()],
+        vec![half(tagged), answer("206 Part", "Content-Range: bytes 0-8/9\r\n", "half full"), whole()],
+        vec![
+            half(tagged),
+            answer("206 Part", "ETag: \"2\"\r\nContent-Range: bytes 4-8/9\r\n", "empty"),
+            whole(),
+        ],
+        vec![half(tagged), answer("206 Part", "Content-Range: bytes 4-8/9\r\n", "less"), whole()],
+        vec![half(tagged), answer("416 No", "", ""), whole()],
+        vec![half(dated), whole()],
+    ] {
+        let (port, server) = serve(answers);
+        let (result, bytes, _) = fetch(&format!("http://127.0.0.1:{port}/x"), 20);
+        assert_eq!((result.unwrap(), bytes.as_slice()), (3, &b"new"[..]));
+        let asked = server.join().unwrap();
+        assert!(asked[1].contains("Range: bytes=4-\r\n"), "{}", asked[1]);
+        assert!(asked.get(2).is_none_or(|third| !third.contains("Range")), "{asked:?}");
+    }
+    // Without a word that would change with the contents nothing is kept.
+    for headers in ["", "ETag: W/\"1\"\r\n", "ETag: \"1\rX-Evil: 1\"\r\n"] {
+        let (port, server) = serve(vec![half(headers), whole()]);
+        let (result, bytes, _) = fetch(&format!("http://127.0.0.1:{port}/x"), 20);
+        assert_eq!((result.unwrap(), bytes.as_slice()), (3, &b"new"[..]));
+        let asked = server.join().unwrap();
+        assert!(!asked[1].contains("Range") && !asked[1].contains("Evil"), "{}", asked[1]);
+    }
+}
+
+#[test]
+fn parts_keep_to_the_limit() {
+    let (port, server) = serve(vec![
+        answer("200 OK", "ETag: \"1\"\r\nContent-Length: 9\r\n", "half"),
+        answer("206 Part", "Content-Range: bytes 4-99/100\r\nContent-Length: 96\r\n", "more"),
+    ]);
+    assert!(matches!(fetch(&format!("http://127.0.0.1:{port}/x"), 9).0, Err(FetchError::TooLarge(9))));
+    server.join().unwrap();
+    // A part that nobody asked for is no answer.
+    let (port, server) = serve(vec![answer("206 Part", "Content-Range: bytes 0-2/3\r\n", "abc")]);
+    let (result, ..) = fetch(&format!("http://127.0.0.1:{port}/x"), 9);
+    assert!(matches!(result, Err(FetchError::Status { status: 206, .. })), "{result:?}");
+    server.join().unwrap();
+}
+
 #[test]
 fn limits_hold() {
     let redirect = b"HTTP/1.1 301 M\r\nLocation: /\r\n\r\n".to_vec();

@@ -1,23 +1,29 @@
 //! One command: its text in a file, read by the shell that was asked for, as root, in a session of its own.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use testyard_guest_protocol::{Desired, Execute, ServiceState};
 
 use super::DETAIL;
+use super::kept::{Kept, Sizes};
 use super::log::Files;
+use super::reason::reason;
+use crate::children::Process;
 use crate::node::Node;
 use crate::output::Output;
 use crate::program::{PATH, environment, find};
 use crate::sys::{self, End};
 use crate::text;
 
-/// The most bytes of a command's output that are kept.
-const MAX_OUTPUT: u64 = 64 << 20;
+/// How long a command that has run for too long may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A limit of more than this is none.
+const MAX_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A command that is ready to begin.
 pub(super) struct Ready {
@@ -26,27 +32,25 @@ pub(super) struct Ready {
     shell: PathBuf,
     name: String,
     env: Vec<(String, String)>,
-    output: File,
+    output: Kept,
+    limit: Option<Duration>,
 }
 
-/// Writes the script and finds the shell.
+/// Writes the script and finds the shell. Where it cannot: the reason, and the folder of its files if not /tmp.
 pub(super) fn prepare(
     node: &Node,
     desired: &Desired,
     index: u32,
     execute: &Execute,
-) -> Result<Ready, String> {
+) -> Result<Ready, (String, &'static str)> {
     let number = index + 1;
-    let failed = |what: &str, error: &dyn std::error::Error| {
-        format!("execute {number} cannot be started: {what}: {}", text::chain(error))
-    };
-    let files =
-        Files::new(&node.root, format!("startup-{number}")).map_err(|error| failed("no /tmp", &error))?;
+    let files = Files::new(&node.root, format!("startup-{number}"))
+        .map_err(|error| (format!("execute {number} cannot be started: {}", text::chain(&error)), ""))?;
     let refuse = |reason: String| {
         // The log is for people in the node; the reason is in the report in any case.
         let _ = files.log(&reason);
         let _ = files.status(127);
-        format!("execute {number} cannot be started: {reason}")
+        (format!("execute {number} cannot be started: {reason}"), files.elsewhere())
     };
     let name = match execute.shell.as_str() {
         "sh" | "/bin/sh" => "sh",
@@ -59,18 +63,27 @@ pub(super) fn prepare(
     let Some(shell) =
         find(root, root, "/bin:/usr/bin:/usr/local/bin", name).or_else(|| find(root, root, path, name))
     else {
-        return Err(refuse(format!("the image has no {name}; install it in the image or use another shell")));
+        let other = if name == "bash" { "sh" } else { "bash" };
+        let there =
+            find(root, root, "/bin:/usr/bin:/usr/local/bin", other).or_else(|| find(root, root, path, other));
+        let remedy = match there {
+            Some(_) => format!("install it in the image or use {other}, which is there"),
+            None => "nor any other shell that is known here: install one in the image".to_owned(),
+        };
+        return Err(refuse(format!("the image has no {name}; {remedy}")));
     };
     let script = script(&execute.command);
-    let write = || -> std::io::Result<File> {
+    let write = || -> std::io::Result<Kept> {
         files.remove("status")?;
         files.create("sh", 0o755)?.write_all(script.as_bytes())?;
-        files.create("txt", 0o644)
+        Kept::new(files.clone(), Sizes::EXECUTE)
     };
-    let output = write().map_err(|error| failed("its files in /tmp cannot be written", &error))?;
-    let script = format!("/tmp/startup-{number}.sh");
+    let output = write().map_err(|error| {
+        refuse(format!("{} and what belongs to it cannot be written: {error}", files.path("sh")))
+    })?;
     let env = overridden(env, &[("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")]);
-    Ok(Ready { files, script, shell, name: name.to_owned(), env, output })
+    let limit = execute.max_seconds.map(Duration::from_secs).filter(|limit| *limit <= MAX_LIMIT);
+    Ok(Ready { files, script, shell, name: name.to_owned(), env, output, limit })
 }
 
 /// Line ends as shells want them: a script that was written on Windows means the same.
@@ -89,16 +102,22 @@ fn overridden(mut env: Vec<(String, String)>, values: &[(&str, &str)]) -> Vec<(S
 }
 
 impl Ready {
+    /// The folder of its files, if it is not /tmp; else empty.
+    pub(super) fn folder(&self) -> &'static str {
+        self.files.elsewhere()
+    }
+
     /// Runs it to its end; how it ended and the end of its output.
     pub(super) fn run(self, node: &Node) -> (ServiceState, String) {
-        let Self { files, script, shell, name, env, output } = self;
+        let Self { files, script, shell, name, env, output, limit } = self;
+        let file = files.path("sh");
         let start = || -> std::io::Result<_> {
             let (reader, writer) = std::io::pipe()?;
             let mut command = Command::new(shell);
-            command.arg0(&name).arg(&script).env_clear().envs(env).current_dir("/");
+            command.arg0(&name).arg(&file).env_clear().envs(env).current_dir("/");
             command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
             sys::detach(&mut command, None);
-            let output = Output::follow(reader, output, MAX_OUTPUT)?;
+            let output = Output::follow(reader, output)?;
             Ok((node.children.spawn(&mut command)?, output))
         };
         let (process, output) = match start() {
@@ -106,11 +125,11 @@ impl Ready {
             Err(error) => {
                 let reason = format!("{name} cannot be started: {error}");
                 let _ = files.log(&reason);
+                let _ = files.status(127);
                 return (ServiceState::Failed, reason);
             }
         };
-        let end = process.wait();
-        let detail = text::tail(&output.tail(), DETAIL);
+        let (end, late) = wait(node, &process, limit);
         // A shell reports a signal as 128 and its number; scripts that read the file expect that.
         let (state, status, told) = match end {
             End::Exited(status) => (ServiceState::Exited(status), status, format!("exit status {status}")),
@@ -118,14 +137,41 @@ impl Ready {
                 (ServiceState::Signalled(signal), 128 + signal, format!("ended by signal {signal}"))
             }
         };
+        let mut detail = text::tail(&output.tail(), DETAIL);
+        let remarks = [
+            late.map(|limit| format!("it was ended after {} seconds, its timeout", limit.as_secs())),
+            reason(&node.root, &name, &script, status),
+            output.trouble().map(|error| format!("some of its output could not be written: {error}")),
+            (!files.elsewhere().is_empty())
+                .then(|| format!("/tmp cannot be written, its output is in {}", files.path("txt"))),
+        ];
+        for remark in remarks.into_iter().flatten() {
+            let gap = if detail.is_empty() { "" } else { "\n" };
+            detail = format!("{detail}{gap}[testyard: {remark}]");
+        }
         if !node.stopping()
             && let Err(error) =
-                files.status(status).and_then(|()| files.log(&format!("{name} {script}: {told}")))
+                files.status(status).and_then(|()| files.log(&format!("{name} {file}: {told}")))
         {
-            text::log(&format!("cannot write the status of {script}: {error}"));
+            text::log(&format!("cannot write the status of {file}: {error}"));
         }
         (state, detail)
     }
+}
+
+/// Waits for the end of a command, and brings it about once it has run for too long; then the limit is given back.
+fn wait(node: &Node, process: &Process, limit: Option<Duration>) -> (End, Option<Duration>) {
+    let Some(limit) = limit else { return (process.wait(), None) };
+    if let Some(end) = process.wait_for(limit) {
+        return (end, None);
+    }
+    // What has left its process group has left the command, as with timeout(1).
+    node.children.signal_group(process, libc::SIGTERM);
+    if let Some(end) = process.wait_for(GRACE) {
+        return (end, Some(limit));
+    }
+    node.children.signal_group(process, libc::SIGKILL);
+    (process.wait(), Some(limit))
 }
 
 #[cfg(test)]

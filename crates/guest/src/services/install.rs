@@ -6,7 +6,9 @@ use std::path::Path;
 
 use testyard_guest_protocol::{Desired, Install};
 
-use super::log::Files;
+use super::checksum;
+use super::log::{Files, NoFolder};
+use super::registry::state_folder;
 use crate::archive::{self, Budget, Kind, Place};
 use crate::fetch::url::Url;
 use crate::fetch::{self, Network};
@@ -14,28 +16,49 @@ use crate::node::Node;
 use crate::walk::{Folder, names};
 use crate::{files, names as node_names, sys, text};
 
-/// Runs it. What was done, or why it was not: both for people.
-pub(super) fn run(node: &Node, desired: &Desired, index: u32, install: &Install) -> Result<String, String> {
-    let number = index + 1;
-    let shown = Url::parse(&install.url)
-        .map_or_else(|_| text::printable(install.url.as_bytes(), 200), |url| url.to_string());
-    let named = |reason: String| format!("install {number} ({shown} into {}): {reason}", install.path);
-    let files =
-        Files::new(&node.root, format!("install-{number}")).map_err(|error| named(text::chain(&error)))?;
-    let mut log = files
-        .remove("status")
-        .and_then(|()| files.create("txt", 0o644))
-        .map_err(|error| named(format!("its log in /tmp cannot be written: {error}")))?;
-    let mut note = |line: &str| {
-        // The log is a service to people in the node; what counts is in the report.
-        let _ = writeln!(log, "{line}");
-    };
-    note(&format!("fetching {shown}"));
-    let result = fetch_and_place(node, desired, install, &mut note);
-    note(result.as_ref().map_or_else(String::as_str, String::as_str));
-    let _ = files.status(i32::from(result.is_err()));
-    sys::return_memory();
-    result.map_err(named)
+/// An install that can begin, if it has files to write to.
+pub(super) struct Run<'a> {
+    node: &'a Node,
+    desired: &'a Desired,
+    number: u32,
+    install: &'a Install,
+    files: Result<Files, NoFolder>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(node: &'a Node, desired: &'a Desired, index: u32, install: &'a Install) -> Self {
+        let number = index + 1;
+        let files = Files::new(&node.root, format!("install-{number}"));
+        Self { node, desired, number, install, files }
+    }
+
+    /// The folder of its files, if it is not /tmp; else empty.
+    pub(super) fn folder(&self) -> &'static str {
+        self.files.as_ref().map_or("", Files::elsewhere)
+    }
+
+    /// Runs it. What was done, or why it was not: both for people.
+    pub(super) fn run(self) -> Result<String, String> {
+        let Self { node, desired, number, install, files } = self;
+        let shown = Url::parse(&install.url)
+            .map_or_else(|_| text::printable(install.url.as_bytes(), 200), |url| url.to_string());
+        let named = |reason: String| format!("install {number} ({shown} into {}): {reason}", install.path);
+        let files = files.map_err(|error| named(text::chain(&error)))?;
+        let mut log = files
+            .remove("status")
+            .and_then(|()| files.create("txt", 0o644))
+            .map_err(|error| named(format!("its log {} cannot be written: {error}", files.path("txt"))))?;
+        let mut note = |line: &str| {
+            // The log is a service to people in the node; what counts is in the report.
+            let _ = writeln!(log, "{line}");
+        };
+        note(&format!("fetching {shown}"));
+        let result = fetch_and_place(node, desired, install, &mut note);
+        note(result.as_ref().map_or_else(String::as_str, String::as_str));
+        let _ = files.status(i32::from(result.is_err()));
+        sys::return_memory();
+        result.map_err(named)
+    }
 }
 
 fn fetch_and_place(
@@ -53,6 +76,10 @@ fn fetch_and_place(
     let length = fetch::download(&install.url, install.max_download, &network, &mut download, &mut *note)
         .map_err(|error| text::chain(&error))?;
     note(&format!("{length} bytes"));
+    if let Some(wanted) = &install.checksum {
+        checksum::verify(&mut download, wanted)?;
+        note(&format!("its checksum is {wanted}"));
+    }
 
     let name =
         Url::parse(&install.url).ok().and_then(|url| url.file_name()).unwrap_or_else(|| "download".into());
@@ -84,7 +111,7 @@ fn fetch_and_place(
 
 /// A file without a name for the download: whatever ends us, nothing stays behind.
 fn draft(root: &Path) -> io::Result<File> {
-    let folder = root.join("var/lib/testyard");
+    let folder = state_folder(root);
     std::fs::create_dir_all(&folder)?;
     let folder = File::open(folder)?;
     let name = std::ffi::OsStr::new("download");

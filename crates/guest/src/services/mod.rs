@@ -5,21 +5,31 @@
 //!                          └──► failed                    tried again at the next boot; no execute is begun
 //! execute   waiting ──► running ──► exited / signalled
 //!              │           └──► interrupted               by the end of the boot; never begun again
-//!              └──► failed                                it could not be begun
+//!              └──► failed                                it could not be begun; tried again at the next boot
 //! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`install`], [`execute`] | one of them |
+//! | [`registry`] | what was done on this disk, what is being done in this boot |
+//! | [`log`], [`kept`] | their files; an output that is too long for one |
+//! | [`checksum`], [`reason`] | whether a download is the right one; why a script was not run |
 
+mod checksum;
 mod execute;
 mod install;
+mod kept;
 mod log;
+mod reason;
 mod registry;
 
 use std::sync::{Mutex, PoisonError};
 
-use testyard_guest_protocol::{Desired, ServiceId, ServiceReport, ServiceState};
+use testyard_guest_protocol::{Desired, ServiceReport, ServiceState};
 
 use crate::node::{Newest, Node, thread};
 use crate::{sys, text};
-use registry::Registry;
+use registry::{Now, Registry};
 
 /// The services of the node.
 pub(crate) struct Services {
@@ -54,6 +64,10 @@ impl Services {
     pub(crate) fn reports(&self, desired: &Desired) -> Vec<ServiceReport> {
         let mut registry = self.lock();
         registry.set_disk(&desired.disk);
+        Self::all(&registry, desired)
+    }
+
+    fn all(registry: &Registry, desired: &Desired) -> Vec<ServiceReport> {
         let installs =
             desired.installs.iter().enumerate().map(|(i, install)| registry.install(index(i), install));
         let executes =
@@ -63,6 +77,11 @@ impl Services {
 
     /// Works on the services of this state, unless it does so already.
     pub(crate) fn run(&'static self, desired: &Desired) {
+        {
+            // What has changed since [`Self::reports`] was told to somebody who did not know of it yet.
+            let registry = self.lock();
+            Self::all(&registry, desired).into_iter().for_each(|report| self.node.board.set_service(report));
+        }
         let list = List {
             desired: Desired {
                 resolver: desired.resolver.clone(),
@@ -97,29 +116,30 @@ impl Services {
     fn work(&self, desired: &Desired) {
         let node = self.node;
         node.board.set_services_trouble(None);
+        self.lock().forget_tries();
         for (i, install) in desired.installs.iter().enumerate() {
             if node.stopping() {
                 return;
             }
-            let (index, id) = (index(i), ServiceId::Install(index(i)));
+            let index = index(i);
             if self.lock().install(index, install).state == ServiceState::Exited(0) {
                 continue;
             }
-            node.board.set_service(id, ServiceState::Running, String::new());
-            match install::run(node, desired, index, install) {
+            let set = |now: Now| self.set(|registry| registry.set_install(index, install, now));
+            let run = install::Run::new(node, desired, index, install);
+            let folder = run.folder();
+            set(Now { folder, ..Now::new(ServiceState::Running) });
+            match run.run() {
                 Ok(detail) => {
-                    let state = ServiceState::Exited(0);
-                    if let Err(error) =
-                        self.record(|registry| registry.set_install(index, install, detail.clone()))
-                    {
+                    set(Now { state: ServiceState::Exited(0), detail, folder });
+                    if let Err(error) = self.save() {
                         // It will be done once more at the next boot, which does no harm.
                         text::log(&error);
                     }
-                    node.board.set_service(id, state, detail);
                 }
                 Err(reason) => {
                     text::log(&reason);
-                    node.board.set_service(id, ServiceState::Failed, reason.clone());
+                    set(Now { state: ServiceState::Failed, detail: reason.clone(), folder });
                     node.board.set_services_trouble(Some(reason));
                     return;
                 }
@@ -138,49 +158,43 @@ impl Services {
 
     fn execute(&self, desired: &Desired, index: u32, execute: &testyard_guest_protocol::Execute) {
         let node = self.node;
-        let id = ServiceId::Execute(index);
-        let begun = match execute::prepare(node, desired, index, execute) {
-            Ok(begun) => begun,
-            Err(reason) => {
-                text::log(&reason);
-                node.board.set_service(id, ServiceState::Failed, reason);
-                return;
-            }
+        let set = |now: Now| self.set(|registry| registry.set_execute(index, execute, now));
+        let fail = |detail: String, folder| {
+            text::log(&detail);
+            set(Now { state: ServiceState::Failed, detail, folder });
         };
+        let ready = match execute::prepare(node, desired, index, execute) {
+            Ok(ready) => ready,
+            Err((reason, folder)) => return fail(reason, folder),
+        };
+        let folder = ready.folder();
         // On the disk before it begins: whatever happens now, it does not begin twice.
-        if let Err(error) =
-            self.record(|registry| registry.set_execute(index, execute, ServiceState::Running, ""))
-        {
-            node.board.set_service(id, ServiceState::Failed, error);
-            return;
+        set(Now { folder, ..Now::new(ServiceState::Running) });
+        if let Err(error) = self.save() {
+            return fail(format!("execute {} cannot be started: {error}", index + 1), folder);
         }
-        node.board.set_service(id, ServiceState::Running, String::new());
-        let (mut state, detail) = begun.run(node);
+        let (mut state, detail) = ready.run(node);
         if node.stopping() {
             state = ServiceState::Interrupted;
         }
-        let recorded = self.record(|registry| {
-            // A command that never began may be tried again at the next boot.
-            if state == ServiceState::Failed {
-                registry.forget_execute(index);
-            } else {
-                registry.set_execute(index, execute, state, &detail);
-            }
-        });
-        if let Err(error) = recorded {
+        set(Now { state, detail, folder });
+        if let Err(error) = self.save() {
             text::log(&error);
         }
-        node.board.set_service(id, state, detail);
+    }
+
+    /// Changes what is known of a service, and tells it. Both under one lock, so that nobody tells what was before.
+    fn set(&self, change: impl FnOnce(&mut Registry) -> ServiceReport) {
+        let mut registry = self.lock();
+        self.node.board.set_service(change(&mut registry));
+    }
+
+    fn save(&self) -> Result<(), String> {
+        self.lock().save(&self.node.root).map_err(|error| text::chain(&error))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn record(&self, change: impl FnOnce(&mut Registry)) -> Result<(), String> {
-        let mut registry = self.lock();
-        change(&mut registry);
-        registry.save(&self.node.root).map_err(|error| text::chain(&error))
     }
 }
 
