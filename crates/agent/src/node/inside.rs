@@ -69,6 +69,7 @@ pub(crate) fn inside(
                 path: install.path.clone(),
                 max_download: limits.download,
                 max_unpacked: limits.unpacked,
+                checksum: install.checksum.as_ref().map(ToString::to_string),
             })
             .collect(),
         executes: node
@@ -78,6 +79,7 @@ pub(crate) fn inside(
             .map(|execute| guest::Execute {
                 shell: execute.shell.as_str().to_owned(),
                 command: execute.command.clone(),
+                max_seconds: execute.timeout.map(|seconds| u64::from(seconds.get())),
             })
             .collect(),
     }

@@ -6,7 +6,9 @@
     reason = "a test may panic, its helpers too"
 )]
 
+mod facts;
 mod node;
+mod services;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -44,7 +46,7 @@ fn account(login: &str, keys: &[&Key], sudo: bool) -> Account {
 }
 
 fn shell(command: &str) -> Execute {
-    Execute { shell: "sh".into(), command: command.into() }
+    Execute { shell: "sh".into(), command: command.into(), max_seconds: None }
 }
 
 fn state(report: &Report, id: ServiceId) -> ServiceState {
@@ -275,6 +277,7 @@ fn services_run_in_order_once_in_the_life_of_a_disk() {
         path: path.into(),
         max_download: 1 << 20,
         max_unpacked: 1 << 20,
+        checksum: None,
     };
     let mut node = disk.boot();
     let port = serve(node.pid(), vec![archive, b"notes".to_vec()], &requests);
@@ -284,8 +287,9 @@ fn services_run_in_order_once_in_the_life_of_a_disk() {
         Execute {
             shell: "bash".into(),
             command: "echo second >> /count; [[ $HOME == /root && $USER == root ]] && id -u".into(),
+            max_seconds: None,
         },
-        Execute { shell: "zsh".into(), command: "true".into() },
+        Execute { shell: "zsh".into(), command: "true".into(), max_seconds: None },
         shell("echo third; kill -9 $$"),
         shell("echo last >> /count; exec sleep 1000"),
     ];
@@ -344,6 +348,7 @@ fn a_failed_install_leaves_ssh_open_and_is_tried_again_at_the_next_boot() {
             path: "/srv".into(),
             max_download: 1 << 20,
             max_unpacked: 1 << 20,
+            checksum: None,
         }];
         node.want(&wanted);
         if good {
