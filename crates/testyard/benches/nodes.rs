@@ -4,13 +4,14 @@
 //! N nodes through the AM API, from the first byte of Allocate to the last node's `ready`; and N containers of the same
 //! image, created and started through the engine's own API, eight at a time, without network.
 
+mod common;
+
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use common::{at, engine, median, since_start, timeline};
 use serde_json::{Value, json};
 use testyard_testkit::testbed::Testbed;
 use testyard_testkit::{leaks, needs};
@@ -85,23 +86,6 @@ fn raw_engine() -> f64 {
     took.as_secs_f64() * 1000.0
 }
 
-/// One call of the engine's API.
-fn engine(method: &str, path: &str, body: Option<&Value>) -> Value {
-    let mut stream = UnixStream::connect("/var/run/docker.sock").expect("the engine listens");
-    let body = body.map(Value::to_string).unwrap_or_default();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("the engine reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the engine answers");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    assert!(head.contains(" 2"), "{method} {path}: {answer}");
-    serde_json::from_str(body).unwrap_or_default()
-}
-
 /// Milliseconds to ready, milliseconds of the Provision call, and each node's timeline.
 fn through_the_api(testbed: &Testbed, round: usize) -> (f64, f64, Vec<Vec<(String, f64)>>) {
     let slice = format!("bench{round}");
@@ -142,31 +126,4 @@ fn through_the_api(testbed: &Testbed, round: usize) -> (f64, f64, Vec<Vec<(Strin
     let timelines: Vec<Vec<(String, f64)>> = slivers.iter().map(timeline).collect();
     let last = timelines.iter().filter_map(|timeline| at(timeline, "ready")).fold(0.0, f64::max);
     (last - began, answer.as_secs_f64() * 1000.0, timelines)
-}
-
-fn timeline(sliver: &Value) -> Vec<(String, f64)> {
-    sliver["timeline"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let at: jiff::Timestamp = entry["at"].as_str()?.parse().ok()?;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century fit")]
-            let at = at.as_microsecond() as f64 / 1000.0;
-            Some((entry["what"].as_str()?.to_owned(), at))
-        })
-        .collect()
-}
-
-fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
-    timeline.iter().rev().find(|(name, _)| name == what).map(|(_, at)| *at)
-}
-
-fn since_start(timeline: &[(String, f64)], stage: &str) -> Option<f64> {
-    Some(at(timeline, &format!("host: {stage}"))? - at(timeline, "host: started")?)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
