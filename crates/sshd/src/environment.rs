@@ -31,10 +31,20 @@ impl Sent {
 fn is_harmless(name: &str) -> bool {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     // Some of GIT_ name programs that git starts.
-    let git = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_PROTOCOL"];
+    let git =
+        ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_PROTOCOL"];
     plain
-        && (["LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "NO_COLOR"]
-            .contains(&name)
+        && ([
+            "LANG",
+            "LANGUAGE",
+            "TZ",
+            "TERM",
+            "COLORTERM",
+            "TERM_PROGRAM",
+            "TERM_PROGRAM_VERSION",
+            "NO_COLOR",
+        ]
+        .contains(&name)
             || name.starts_with("LC_")
             || git.contains(&name))
 }
@@ -82,7 +92,8 @@ pub(crate) fn compose(
     ];
     let path = [("PATH".to_owned(), settings.path.clone())];
     let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-    let all = image.chain(path).chain(sent.variables.iter().cloned()).chain(of_key.iter().cloned()).chain(own);
+    let all =
+        image.chain(path).chain(sent.variables.iter().cloned()).chain(of_key.iter().cloned()).chain(own);
     let mut variables = Vec::<(String, String)>::new();
     for (name, value) in all {
         match variables.iter_mut().find(|(own, _)| *own == name) {
@@ -103,7 +114,19 @@ mod tests {
         for name in ["LANG", "LC_ALL", "TERM", "COLORTERM", "GIT_AUTHOR_NAME", "GIT_PROTOCOL"] {
             assert!(sent.accept(name, "x"), "{name}");
         }
-        for name in ["LD_PRELOAD", "PATH", "HOME", "BASH_ENV", "ENV", "IFS", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "LC_=", "LC_A B", ""] {
+        for name in [
+            "LD_PRELOAD",
+            "PATH",
+            "HOME",
+            "BASH_ENV",
+            "ENV",
+            "IFS",
+            "GIT_SSH_COMMAND",
+            "GIT_EXTERNAL_DIFF",
+            "LC_=",
+            "LC_A B",
+            "",
+        ] {
             assert!(!sent.accept(name, "x"), "{name}");
         }
         assert!(!sent.accept("LANG", "a\0b"));
@@ -119,7 +142,13 @@ mod tests {
         let settings = Settings {
             host_keys: Vec::new(),
             accounts: Vec::new(),
-            environment: vec!["HOME=/root".to_owned(), "LANG=C".to_owned(), "A=b=c".to_owned(), "=x".to_owned(), "none".to_owned()],
+            environment: vec![
+                "HOME=/root".to_owned(),
+                "LANG=C".to_owned(),
+                "A=b=c".to_owned(),
+                "=x".to_owned(),
+                "none".to_owned(),
+            ],
             path: "/bin".to_owned(),
             banner: None,
             motd: None,

@@ -24,7 +24,9 @@ pub(crate) fn become_user(account: &Account) -> io::Result<()> {
     }
     let now = nix::unistd::getresuid()?;
     let kept = [now.real, now.effective, now.saved].iter().all(|id| *id == uid);
-    let back = !uid.is_root() && (setresuid(Uid::from_raw(u32::MAX), Uid::from_raw(0), Uid::from_raw(u32::MAX)).is_ok() || setgroups(&[]).is_ok());
+    let back = !uid.is_root()
+        && (setresuid(Uid::from_raw(u32::MAX), Uid::from_raw(0), Uid::from_raw(u32::MAX)).is_ok()
+            || setgroups(&[]).is_ok());
     if !kept || back {
         return Err(io::Error::other("the user's identity did not take hold"));
     }
@@ -35,7 +37,8 @@ pub(crate) fn become_user(account: &Account) -> io::Result<()> {
 
 fn groups(account: &Account) -> Vec<Gid> {
     let mut groups = vec![Gid::from_raw(account.gid)];
-    groups.extend(account.groups.iter().copied().map(Gid::from_raw).filter(|gid| gid.as_raw() != account.gid));
+    groups
+        .extend(account.groups.iter().copied().map(Gid::from_raw).filter(|gid| gid.as_raw() != account.gid));
     groups
 }
 

@@ -13,7 +13,9 @@ use tokio::io::unix::AsyncFd;
 /// Undoes what process 1 has done with signals, for this process and so for what it starts. A broken pipe stays an
 /// error instead of an end.
 pub(crate) fn plain_signals() {
-    for kind in Signal::iterator().filter(|kind| !matches!(kind, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE)) {
+    for kind in
+        Signal::iterator().filter(|kind| !matches!(kind, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE))
+    {
         // SAFETY: the default action runs no code of this program.
         let _ = unsafe { signal(kind, SigHandler::SigDfl) };
     }
@@ -37,7 +39,8 @@ pub(crate) fn own_session(command: &mut Command, terminal: bool) {
 /// Sets the size of a terminal; its foreground processes are told by the kernel.
 pub(crate) fn resize(terminal: &impl AsFd, size: &libc::winsize) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the kernel only reads the structure.
-    let done = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) };
+    let done =
+        unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) };
     nix::errno::Errno::result(done).map(drop).map_err(io::Error::from)
 }
 

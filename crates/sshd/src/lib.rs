@@ -60,7 +60,7 @@ mod shell;
 mod terminal;
 mod words;
 
-pub use listener::{Connection, Listener, Limits as ListenerLimits};
+pub use listener::{Connection, Limits as ListenerLimits, Listener};
 pub use settings::{Account, Limits, Settings, SettingsError};
 
 /// The first word of the arguments of every process that this crate starts from the program it is part of.

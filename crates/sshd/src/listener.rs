@@ -101,7 +101,10 @@ impl Listener {
     ///
     /// # Errors
     /// The last refusal, if there is no address left to listen on.
-    pub fn bind(addresses: &[SocketAddr], limits: Limits) -> io::Result<(Self, Vec<(SocketAddr, io::Error)>)> {
+    pub fn bind(
+        addresses: &[SocketAddr],
+        limits: Limits,
+    ) -> io::Result<(Self, Vec<(SocketAddr, io::Error)>)> {
         let mut sockets = Vec::new();
         let mut refused = Vec::new();
         for address in addresses {
@@ -134,8 +137,14 @@ impl Listener {
             let listening = if pause.is_some() { 0 } else { self.sockets.len() };
             let ready = {
                 let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-                polled.extend(self.sockets[..listening].iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-                polled.extend(sessions.live.iter().map(|live| PollFd::new(live.life.as_fd(), PollFlags::POLLIN)));
+                polled.extend(
+                    self.sockets[..listening]
+                        .iter()
+                        .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+                );
+                polled.extend(
+                    sessions.live.iter().map(|live| PollFd::new(live.life.as_fd(), PollFlags::POLLIN)),
+                );
                 let timeout = pause.map_or(PollTimeout::NONE, |pause: Duration| {
                     PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
                 });
@@ -175,7 +184,11 @@ fn accept(
     let (stream, peer) = match socket.accept() {
         Ok(accepted) => accepted,
         // The client has gone already, or another event came first.
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock) => return Ok(()),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     let source = source(peer.ip());
@@ -191,7 +204,8 @@ fn accept(
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let fd =
+        socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
         socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
@@ -269,7 +283,9 @@ mod tests {
         let address = listener.addresses()[0];
         let (stop, end) = io::pipe().unwrap();
         let (sender, connections) = mpsc::channel();
-        std::thread::spawn(move || listener.run(&stop, |connection| sender.send(connection).map_err(io::Error::other)));
+        std::thread::spawn(move || {
+            listener.run(&stop, |connection| sender.send(connection).map_err(io::Error::other))
+        });
         (address, connections, end)
     }
 

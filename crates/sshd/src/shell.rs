@@ -38,7 +38,9 @@ pub(crate) struct Launch {
 /// A request that cannot be served: a line for the client.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoProgram {
-    #[error("this node has no shell: 'ssh NODE PROGRAM ARGUMENTS' starts a program, and sftp and scp copy files")]
+    #[error(
+        "this node has no shell: 'ssh NODE PROGRAM ARGUMENTS' starts a program, and sftp and scp copy files"
+    )]
     NoShell,
     #[error("{0}")]
     Words(#[from] words::WordsError),
@@ -75,7 +77,11 @@ pub(crate) fn shell(account: &Account, files: &impl Files) -> Option<(PathBuf, S
 }
 
 /// The program for `wanted`.
-pub(crate) fn plan(wanted: &Wanted, shell: Option<&(PathBuf, String)>, files: &impl Files) -> Result<Launch, NoProgram> {
+pub(crate) fn plan(
+    wanted: &Wanted,
+    shell: Option<&(PathBuf, String)>,
+    files: &impl Files,
+) -> Result<Launch, NoProgram> {
     match (wanted, shell) {
         (Wanted::Sftp, _) => Ok(applet("sftp", [])),
         (Wanted::Shell, Some((program, name))) => {
@@ -86,7 +92,12 @@ pub(crate) fn plan(wanted: &Wanted, shell: Option<&(PathBuf, String)>, files: &i
             if is_scp(command) {
                 // The shell expands what the client meant it to, then starts this program.
                 if let Some(own) = files.own_path() {
-                    line = [words::quote(own.as_os_str().as_bytes()).as_slice(), crate::COMMAND.as_bytes(), command].join(&b' ');
+                    line = [
+                        words::quote(own.as_os_str().as_bytes()).as_slice(),
+                        crate::COMMAND.as_bytes(),
+                        command,
+                    ]
+                    .join(&b' ');
                 }
             }
             let arguments = vec!["-c".into(), OsString::from_vec(line)];
@@ -118,7 +129,8 @@ fn applet(name: &str, arguments: impl IntoIterator<Item = OsString>) -> Launch {
 /// OpenSSH's refuses users that /etc/passwd does not know.
 fn is_scp(command: &[u8]) -> bool {
     let mut words = command.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    words.next() == Some(b"scp") && words.take_while(|word| word.starts_with(b"-")).any(|word| matches!(word, b"-t" | b"-f"))
+    words.next() == Some(b"scp")
+        && words.take_while(|word| word.starts_with(b"-")).any(|word| matches!(word, b"-t" | b"-f"))
 }
 
 #[cfg(test)]
@@ -153,7 +165,11 @@ mod tests {
         let shell = shell(&account(None), files);
         let text = |text: &OsStr| text.to_string_lossy().into_owned();
         plan(wanted, shell.as_ref(), files).map(|launch| {
-            (text(launch.program.as_os_str()), text(&launch.name), launch.arguments.iter().map(|word| text(word)).collect())
+            (
+                text(launch.program.as_os_str()),
+                text(&launch.name),
+                launch.arguments.iter().map(|word| text(word)).collect(),
+            )
         })
     }
 
@@ -162,7 +178,10 @@ mod tests {
         let both = Fake(&["/bin/sh", "/bin/bash", "/opt/fish"]);
         assert_eq!(shell(&account(Some("/opt/fish")), &both), Some(("/opt/fish".into(), "fish".into())));
         assert_eq!(shell(&account(Some("/bin/zsh")), &both), Some(("/bin/bash".into(), "bash".into())));
-        assert_eq!(shell(&account(None), &Fake(&["/bin/busybox"])), Some(("/bin/busybox".into(), "sh".into())));
+        assert_eq!(
+            shell(&account(None), &Fake(&["/bin/busybox"])),
+            Some(("/bin/busybox".into(), "sh".into()))
+        );
         assert_eq!(shell(&account(None), &Fake(&[])), None);
     }
 
@@ -189,7 +208,14 @@ mod tests {
     fn scp_is_served_here() {
         let command = Wanted::Command(b"scp -r -t /tmp/x*".to_vec());
         let made = planned(&command, &Fake(&[])).unwrap();
-        assert_eq!(made, ("/proc/self/exe".into(), "ssh-session".into(), ["ssh-session", "scp", "-r", "-t", "/tmp/x*"].map(String::from).to_vec()));
+        assert_eq!(
+            made,
+            (
+                "/proc/self/exe".into(),
+                "ssh-session".into(),
+                ["ssh-session", "scp", "-r", "-t", "/tmp/x*"].map(String::from).to_vec()
+            )
+        );
         let made = planned(&command, &Fake(&["/bin/sh"])).unwrap();
         assert_eq!(made.2, ["-c", "'/own tools/guest' ssh-session scp -r -t /tmp/x*"]);
         let other = planned(&Wanted::Command(b"scp a b".to_vec()), &Fake(&["/bin/sh"])).unwrap();

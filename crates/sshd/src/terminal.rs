@@ -6,7 +6,10 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc::{self, winsize};
-use nix::sys::termios::{ControlFlags, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices as Char, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    ControlFlags, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices as Char, Termios,
+    tcgetattr, tcsetattr,
+};
 use russh::Pty;
 use tokio::io::unix::AsyncFd;
 
@@ -33,7 +36,9 @@ impl Terminal {
         let mut settings = tcgetattr(&made.slave)?;
         apply(&mut settings, modes);
         tcsetattr(&made.slave, SetArg::TCSANOW, &settings)?;
-        let path = nix::unistd::ttyname(&made.slave).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        let path = nix::unistd::ttyname(&made.slave)
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let kind = if kind.len() <= 64 && !kind.contains('\0') { kind.to_owned() } else { String::new() };
         Ok(Self { master: crate::kernel::watch(made.master)?, slave: made.slave, path, kind })
     }
@@ -81,7 +86,11 @@ fn apply(settings: &mut Termios, modes: &[(Pty, u32)]) {
             settings.output_flags.set(flag, on);
         } else if matches!(mode, Pty::CS7 | Pty::CS8) && on {
             settings.control_flags.remove(ControlFlags::CSIZE);
-            settings.control_flags.insert(if *mode == Pty::CS7 { ControlFlags::CS7 } else { ControlFlags::CS8 });
+            settings.control_flags.insert(if *mode == Pty::CS7 {
+                ControlFlags::CS7
+            } else {
+                ControlFlags::CS8
+            });
         } else if *mode == Pty::PARENB {
             settings.control_flags.set(ControlFlags::PARENB, on);
         } else if *mode == Pty::PARODD {

@@ -26,7 +26,9 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
             b' ' | b'\t' => words.extend(word.take()),
             b'\n' if words.is_empty() && word.is_none() => {}
             b'\n' if bytes.clone().all(|byte| byte.is_ascii_whitespace()) => break,
-            b'\n' | b'|' | b'&' | b';' | b'<' | b'>' | b'(' | b')' | b'`' => return Err(WordsError::Operator(byte)),
+            b'\n' | b'|' | b'&' | b';' | b'<' | b'>' | b'(' | b')' | b'`' => {
+                return Err(WordsError::Operator(byte));
+            }
             b'#' if word.is_none() => return Err(WordsError::Operator(byte)),
             b'\\' => match bytes.next().ok_or(WordsError::Unclosed)? {
                 // A continued line.
@@ -100,7 +102,14 @@ mod tests {
 
     #[test]
     fn what_needs_a_shell_is_not_taken_for_words() {
-        for (line, byte) in [("a | b", b'|'), ("a; b", b';'), ("a > f", b'>'), ("a `b`", b'`'), ("a\nb", b'\n'), ("# a", b'#')] {
+        for (line, byte) in [
+            ("a | b", b'|'),
+            ("a; b", b';'),
+            ("a > f", b'>'),
+            ("a `b`", b'`'),
+            ("a\nb", b'\n'),
+            ("# a", b'#'),
+        ] {
             assert_eq!(split(line.as_bytes()), Err(WordsError::Operator(byte)), "{line}");
         }
         for line in ["'a", "\"a", "a\\", "\"a\\"] {

@@ -138,7 +138,8 @@ fn options(line: &str) -> Result<(Options, &str), Refusal> {
     let mut options = Options::default();
     let mut rest = line;
     loop {
-        let end = rest.find(|byte: char| !(byte.is_ascii_alphanumeric() || byte == '-')).unwrap_or(rest.len());
+        let end =
+            rest.find(|byte: char| !(byte.is_ascii_alphanumeric() || byte == '-')).unwrap_or(rest.len());
         let name = rest[..end].to_ascii_lowercase();
         rest = &rest[end..];
         let value = match rest.strip_prefix('=') {

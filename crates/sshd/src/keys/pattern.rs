@@ -125,7 +125,8 @@ impl Place {
 
     /// Whether `host` and `port` are this place.
     pub(crate) fn is(&self, host: &str, port: u32) -> bool {
-        self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host)) && self.port.is_none_or(|own| u32::from(own) == port)
+        self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host))
+            && self.port.is_none_or(|own| u32::from(own) == port)
     }
 }
 

@@ -28,7 +28,8 @@ fn a_plain_key_may_do_everything() {
 
 #[test]
 fn options_are_kept() {
-    let options = entry(&format!(r#"command="echo \"a, b\"",no-pty,from="10.0.0.0/8,!10.0.0.1" {KEY} c"#)).options;
+    let options =
+        entry(&format!(r#"command="echo \"a, b\"",no-pty,from="10.0.0.0/8,!10.0.0.1" {KEY} c"#)).options;
     assert_eq!(options.command.as_deref(), Some("echo \"a, b\""));
     assert!(!options.terminal && options.forwarding);
     let from = options.from.unwrap();
@@ -37,19 +38,38 @@ fn options_are_kept() {
     let options = entry(&format!("restrict,pty {KEY}")).options;
     assert!(options.terminal && !options.forwarding && !options.agent);
 
-    let options = entry(&format!(r#"environment="A=b c",permitopen="h:80",No-Agent-Forwarding {KEY}"#)).options;
+    let options =
+        entry(&format!(r#"environment="A=b c",permitopen="h:80",No-Agent-Forwarding {KEY}"#)).options;
     assert_eq!(options.environment, [("A".to_owned(), "b c".to_owned())]);
     assert!(options.open[0].is("h", 80) && !options.agent);
 }
 
 #[test]
 fn a_key_with_an_option_that_is_not_kept_does_not_count() {
-    for name in ["cert-authority", "verify-required", "tunnel=\"1\"", "principals=\"a\"", "expiry-time=\"20300101\"", "new-thing"] {
+    for name in [
+        "cert-authority",
+        "verify-required",
+        "tunnel=\"1\"",
+        "principals=\"a\"",
+        "expiry-time=\"20300101\"",
+        "new-thing",
+    ] {
         let plain = name.split('=').next().unwrap().to_owned();
         assert_eq!(refusal(&format!("{name} {KEY}")), Refusal::Unknown(plain), "{name}");
     }
-    for text in ["from=\"10.0.0.0/99\"", "environment=\"=x\"", "environment=\"A\"", "permitopen=\"x\"", "command=ls", "command=\"ls"] {
-        assert_eq!(refusal(&format!("{text} {KEY}")), Refusal::Malformed(text.split('=').next().unwrap().to_owned()), "{text}");
+    for text in [
+        "from=\"10.0.0.0/99\"",
+        "environment=\"=x\"",
+        "environment=\"A\"",
+        "permitopen=\"x\"",
+        "command=ls",
+        "command=\"ls",
+    ] {
+        assert_eq!(
+            refusal(&format!("{text} {KEY}")),
+            Refusal::Malformed(text.split('=').next().unwrap().to_owned()),
+            "{text}"
+        );
     }
 }
 
@@ -65,7 +85,8 @@ fn what_is_no_key_is_refused() {
 
 #[test]
 fn a_key_that_stands_twice_is_good_for_what_one_of_them_allows() {
-    let entries = [entry(&format!("from=\"10.0.0.1\",no-pty {KEY}")), entry(&format!("from=\"10.0.0.2\" {KEY}"))];
+    let entries =
+        [entry(&format!("from=\"10.0.0.1\",no-pty {KEY}")), entry(&format!("from=\"10.0.0.2\" {KEY}"))];
     let key = &entries[0].key;
     assert!(!find(&entries, key, "10.0.0.1".parse().unwrap()).unwrap().terminal);
     assert!(find(&entries, key, "10.0.0.2".parse().unwrap()).unwrap().terminal);

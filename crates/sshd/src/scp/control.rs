@@ -40,7 +40,11 @@ pub(super) fn parse(line: &[u8]) -> Option<Control> {
                 return None;
             }
             let name = OsString::from_vec(name.to_vec());
-            Some(if *kind == b'C' { Control::File { mode, size, name } } else { Control::Folder { mode, name } })
+            Some(if *kind == b'C' {
+                Control::File { mode, size, name }
+            } else {
+                Control::Folder { mode, name }
+            })
         }
         b'E' if rest.is_empty() => Some(Control::End),
         b'T' => {
@@ -77,7 +81,23 @@ mod tests {
 
     #[test]
     fn what_leads_elsewhere_is_refused() {
-        for line in ["C0644 1 ../x", "C0644 1 ..", "D0755 0 .", "D0755 0 a/b", "C0644 1 ", "C0644 1 a\0", "C99999 1 a", "C0644 -1 a", "C0644 +1 a", "C0644 1", "", "X", "Ex", "T1 0 2", "T1 0 2 0 5"] {
+        for line in [
+            "C0644 1 ../x",
+            "C0644 1 ..",
+            "D0755 0 .",
+            "D0755 0 a/b",
+            "C0644 1 ",
+            "C0644 1 a\0",
+            "C99999 1 a",
+            "C0644 -1 a",
+            "C0644 +1 a",
+            "C0644 1",
+            "",
+            "X",
+            "Ex",
+            "T1 0 2",
+            "T1 0 2 0 5",
+        ] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
     }

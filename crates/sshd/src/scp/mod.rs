@@ -58,7 +58,8 @@ struct Wire<R, W> {
 
 /// Serves standard input and output.
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let served = options(arguments).and_then(|options| serve(&options, io::stdin().lock(), io::stdout().lock()));
+    let served =
+        options(arguments).and_then(|options| serve(&options, io::stdin().lock(), io::stdout().lock()));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,7 +93,8 @@ fn options(arguments: impl Iterator<Item = OsString>) -> Result<Options, ScpErro
             _ => options.paths.push(argument.into()),
         }
     }
-    if options.sink == options.source || options.paths.is_empty() || (options.sink && options.paths.len() > 1) {
+    if options.sink == options.source || options.paths.is_empty() || (options.sink && options.paths.len() > 1)
+    {
         return Err(ScpError::Usage);
     }
     Ok(options)
@@ -100,7 +102,8 @@ fn options(arguments: impl Iterator<Item = OsString>) -> Result<Options, ScpErro
 
 fn serve(options: &Options, input: impl Read, output: impl Write) -> Result<(), ScpError> {
     let mut wire = Wire { input, output, failed: false };
-    let served = if options.sink { sink::serve(options, &mut wire) } else { source::serve(options, &mut wire) };
+    let served =
+        if options.sink { sink::serve(options, &mut wire) } else { source::serve(options, &mut wire) };
     if let Err(error) = served {
         if !matches!(error, ScpError::Io(_)) {
             let _ = wire.say(&[b"\x02scp: ", error.to_string().as_bytes(), b"\n"].concat());

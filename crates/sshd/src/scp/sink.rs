@@ -117,7 +117,11 @@ fn file<R: Read, W: Write>(
 }
 
 /// Takes all of the data, also if it cannot be written, so that both sides stay in step.
-fn receive<R: Read, W: Write>(wire: &mut Wire<R, W>, file: &mut File, size: u64) -> Result<Option<io::Error>, ScpError> {
+fn receive<R: Read, W: Write>(
+    wire: &mut Wire<R, W>,
+    file: &mut File,
+    size: u64,
+) -> Result<Option<io::Error>, ScpError> {
     let mut buffer = vec![0; CHUNK];
     let mut left = size;
     let mut failure = None;

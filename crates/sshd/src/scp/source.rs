@@ -18,7 +18,12 @@ pub(super) fn serve<R: Read, W: Write>(options: &Options, wire: &mut Wire<R, W>)
     Ok(())
 }
 
-fn give<R: Read, W: Write>(options: &Options, wire: &mut Wire<R, W>, path: &Path, depth: usize) -> Result<(), ScpError> {
+fn give<R: Read, W: Write>(
+    options: &Options,
+    wire: &mut Wire<R, W>,
+    path: &Path,
+    depth: usize,
+) -> Result<(), ScpError> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) => return wire.warn(path, &error),
@@ -73,7 +78,12 @@ fn folder<R: Read, W: Write>(
     wire.agreed().map(drop)
 }
 
-fn file<R: Read, W: Write>(options: &Options, wire: &mut Wire<R, W>, path: &Path, name: &[u8]) -> Result<(), ScpError> {
+fn file<R: Read, W: Write>(
+    options: &Options,
+    wire: &mut Wire<R, W>,
+    path: &Path,
+    name: &[u8],
+) -> Result<(), ScpError> {
     let opened = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     let (mut file, found) = match opened.and_then(|file| file.metadata().map(|found| (file, found))) {
         Ok(opened) => opened,
@@ -94,7 +104,11 @@ fn file<R: Read, W: Write>(options: &Options, wire: &mut Wire<R, W>, path: &Path
 }
 
 /// Sends as many bytes as were announced, zeros where the file has become shorter.
-fn send<R: Read, W: Write>(wire: &mut Wire<R, W>, file: &mut File, size: u64) -> Result<Option<io::Error>, ScpError> {
+fn send<R: Read, W: Write>(
+    wire: &mut Wire<R, W>,
+    file: &mut File,
+    size: u64,
+) -> Result<Option<io::Error>, ScpError> {
     let mut buffer = vec![0; CHUNK];
     let mut left = size;
     let mut failure = None;
@@ -105,7 +119,8 @@ fn send<R: Read, W: Write>(wire: &mut Wire<R, W>, file: &mut File, size: u64) ->
             None => match file.read(&mut buffer[..most]) {
                 Ok(read) if read > 0 => read,
                 ended => {
-                    failure = Some(ended.err().unwrap_or_else(|| io::Error::other("the file became shorter")));
+                    failure =
+                        Some(ended.err().unwrap_or_else(|| io::Error::other("the file became shorter")));
                     buffer.fill(0);
                     most
                 }
@@ -117,7 +132,11 @@ fn send<R: Read, W: Write>(wire: &mut Wire<R, W>, file: &mut File, size: u64) ->
     Ok(failure)
 }
 
-fn times<R: Read, W: Write>(options: &Options, wire: &mut Wire<R, W>, found: &Metadata) -> Result<bool, ScpError> {
+fn times<R: Read, W: Write>(
+    options: &Options,
+    wire: &mut Wire<R, W>,
+    found: &Metadata,
+) -> Result<bool, ScpError> {
     if !options.preserve {
         return Ok(true);
     }

@@ -72,8 +72,16 @@ fn what_is_given_can_be_taken() {
 
 #[test]
 fn only_the_far_side_is_served() {
-    for words in [vec!["a", "b"], vec!["-t"], vec!["-t", "-f", "a"], vec!["-t", "a", "b"], vec!["-t", "-S", "a"]] {
-        assert!(matches!(options(words.iter().map(|word| (*word).into())), Err(ScpError::Usage)), "{words:?}");
+    for words in
+        [vec!["a", "b"], vec!["-t"], vec!["-t", "-f", "a"], vec!["-t", "a", "b"], vec!["-t", "-S", "a"]]
+    {
+        assert!(
+            matches!(options(words.iter().map(|word| (*word).into())), Err(ScpError::Usage)),
+            "{words:?}"
+        );
     }
-    assert_eq!(options(["-rpt", "--", "-a"].map(OsString::from).into_iter()).unwrap().paths, [PathBuf::from("-a")]);
+    assert_eq!(
+        options(["-rpt", "--", "-a"].map(OsString::from).into_iter()).unwrap().paths,
+        [PathBuf::from("-a")]
+    );
 }

@@ -82,7 +82,12 @@ impl Forward {
                     }
                     let (link, address) = (link.clone(), address.clone());
                     tokio::spawn(async move {
-                        let opening = link.handle.channel_open_forwarded_tcpip(address, port.into(), peer.ip().to_string(), peer.port().into());
+                        let opening = link.handle.channel_open_forwarded_tcpip(
+                            address,
+                            port.into(),
+                            peer.ip().to_string(),
+                            peer.port().into(),
+                        );
                         if let Ok(channel) = opening.await {
                             link.tcp(channel, stream).await;
                         }
@@ -106,7 +111,9 @@ impl Forward {
     /// Listens for programs that look for the client's agent, on a socket at `path`.
     pub(super) fn agent(link: &Link, path: &Path) -> io::Result<Self> {
         let listener = private(path)?;
-        Ok(Self::accept(link, listener, path.to_owned(), |handle| async move { handle.channel_open_agent().await }))
+        Ok(Self::accept(link, listener, path.to_owned(), |handle| async move {
+            handle.channel_open_agent().await
+        }))
     }
 
     fn accept<O, F>(link: &Link, listener: UnixListener, path: PathBuf, open: O) -> Self

@@ -1,206 +1,18 @@
-//! One connection: what the client asks for, as `russh` calls it.
+//! What a client asks for, as `russh` calls it.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Weak};
 
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Error, Pty, Sig};
-use tokio::io::unix::AsyncFd;
+use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty, Sig};
 
-use super::Resolver;
-use super::forward::{self, Forward, Link};
-use super::inbox::Inboxes;
-use super::login::{Login, User};
-use super::program::{self, Port, Program};
-use crate::environment::{self, Facts, Sent};
-use crate::settings::Settings;
-use crate::shell::{self, Image, Wanted};
+use super::connection::{Connection, FORWARDS, Seat};
+use super::forward::{self, Forward};
+use super::program;
+use crate::environment::Sent;
+use crate::shell::Wanted;
 use crate::terminal::{self, Terminal};
-
-/// Ports and sockets that one connection may listen on.
-const FORWARDS: usize = 64;
-/// Folders for the agent's socket, the first that can be written.
-const TEMPORARY: [&str; 4] = ["/tmp", "/dev/shm", "/var/tmp", "/run"];
-
-/// The state of one connection.
-pub(super) struct Connection {
-    settings: Arc<Settings>,
-    login: Login,
-    user: Option<User>,
-    peer: SocketAddr,
-    local: SocketAddr,
-    resolve: Resolver,
-    quiet: bool,
-    inboxes: Arc<Inboxes>,
-    /// Session channels whose program has not been asked for.
-    seats: HashMap<ChannelId, Seat>,
-    /// Those whose program runs.
-    running: HashMap<ChannelId, Running>,
-    listening: HashMap<(String, u32), Forward>,
-    sockets: HashMap<String, Forward>,
-    agent: Option<Agent>,
-}
-
-/// A session channel before its program.
-struct Seat {
-    write: ChannelWriteHalf<Msg>,
-    terminal: Option<Terminal>,
-    sent: Sent,
-    agent: bool,
-}
-
-struct Running {
-    group: Option<i32>,
-    terminal: Weak<AsyncFd<OwnedFd>>,
-}
-
-/// The client's agent, as a socket in a folder of its own.
-struct Agent {
-    socket: String,
-    folder: std::path::PathBuf,
-    _forward: Forward,
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.socket);
-        let _ = std::fs::remove_dir(&self.folder);
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(line) = self.login.epitaph().filter(|_| !self.quiet) {
-            super::say(&line);
-        }
-    }
-}
-
-// === impl Connection ===
-
-impl Connection {
-    pub(super) fn new(settings: Arc<Settings>, login: Login, peer: SocketAddr, local: SocketAddr, resolve: Resolver, quiet: bool) -> Self {
-        Self {
-            settings,
-            login,
-            user: None,
-            peer,
-            local,
-            resolve,
-            quiet,
-            inboxes: Arc::default(),
-            seats: HashMap::new(),
-            running: HashMap::new(),
-            listening: HashMap::new(),
-            sockets: HashMap::new(),
-            agent: None,
-        }
-    }
-
-    fn link(&self, session: &Session) -> Link {
-        Link { handle: session.handle(), inboxes: Arc::clone(&self.inboxes), most: self.settings.limits.channels }
-    }
-
-    fn is_full(&self) -> bool {
-        self.inboxes.count() >= self.settings.limits.channels
-    }
-
-    /// Whether a connection to `host` and `port` may be opened for the client.
-    fn may_open(&self, host: &str, port: u32) -> bool {
-        self.user.as_ref().is_some_and(|User { options, .. }| {
-            options.forwarding && (options.open.is_empty() || options.open.iter().any(|place| place.is(host, port)))
-        })
-    }
-
-    fn may_listen(&self, host: &str, port: u32) -> bool {
-        self.listening.len() + self.sockets.len() < FORWARDS
-            && self.user.as_ref().is_some_and(|User { options, .. }| {
-                options.forwarding && (options.listen.is_empty() || options.listen.iter().any(|place| place.is(host, port)))
-            })
-    }
-
-    /// Whether sockets of the node may be used; a key that is good for some ports only is not good for them.
-    fn may_use_sockets(&self) -> bool {
-        self.user.as_ref().is_some_and(|User { options, .. }| options.forwarding && options.open.is_empty() && options.listen.is_empty())
-    }
-
-    /// Starts what a channel's client wants.
-    fn launch(&mut self, id: ChannelId, wanted: Wanted, session: &mut Session) -> Result<(), Error> {
-        let (Some(user), Some(seat)) = (&self.user, self.seats.remove(&id)) else { return session.channel_failure(id) };
-        let Seat { write, terminal, sent, agent } = seat;
-        let (wanted, original) = match (&user.options.command, wanted) {
-            (Some(forced), Wanted::Shell) => (Wanted::Command(forced.clone().into_bytes()), None),
-            (Some(forced), Wanted::Command(asked)) => {
-                let asked = String::from_utf8_lossy(&asked).replace('\0', "");
-                (Wanted::Command(forced.clone().into_bytes()), Some(asked))
-            }
-            (Some(forced), Wanted::Sftp) => (Wanted::Command(forced.clone().into_bytes()), Some("sftp".to_owned())),
-            (None, wanted) => (wanted, None),
-        };
-        let shell = shell::shell(&user.account, &Image);
-        let (peer, local) = (self.peer, self.local);
-        let facts = Facts {
-            shell: shell.as_ref().and_then(|(path, _)| path.to_str()).unwrap_or_default(),
-            connection: format!("{} {} {} {}", peer.ip(), peer.port(), local.ip(), local.port()),
-            client: format!("{} {} {}", peer.ip(), peer.port(), local.port()),
-            terminal: terminal.as_ref().map(|terminal| (terminal.path.clone(), terminal.kind.as_str())),
-            agent: self.agent.as_ref().filter(|_| agent).map(|agent| agent.socket.as_str()),
-            original,
-        };
-        let environment = environment::compose(&self.settings, &user.account, &sent, &user.options.environment, facts);
-        let motd = self.settings.motd.clone().filter(|_| wanted == Wanted::Shell && terminal.is_some());
-        let started = match shell::plan(&wanted, shell.as_ref(), &Image) {
-            Ok(launch) => Program::start(&launch, &environment, terminal).map_err(|error| {
-                let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-                (format!("{}: {error}", launch.name.display()), code)
-            }),
-            Err(reason) => Err((reason.to_string(), 127)),
-        };
-        session.channel_success(id)?;
-        let port = Port { write, inbox: self.inboxes.of(id), handle: session.handle() };
-        if let Ok(program) = &started {
-            self.running.insert(id, Running { group: program.group(), terminal: program.terminal() });
-        }
-        let inboxes = Arc::clone(&self.inboxes);
-        tokio::spawn(async move {
-            match started {
-                Ok(program) => {
-                    if let Some(text) = motd {
-                        port.send(None, text.replace('\n', "\r\n").into()).await;
-                    }
-                    program.serve(&port).await;
-                }
-                Err((line, code)) => {
-                    port.complain(&line).await;
-                    port.exit(code).await;
-                }
-            }
-            port.close().await;
-            inboxes.remove(id);
-        });
-        Ok(())
-    }
-
-    /// Makes the socket of the client's agent; once for a connection.
-    fn open_agent(&mut self, session: &Session) -> std::io::Result<()> {
-        if self.agent.is_some() {
-            return Ok(());
-        }
-        let home = self.user.as_ref().map(|user| user.account.home.clone());
-        let folders = TEMPORARY.iter().map(Path::new).chain(home.as_deref());
-        let made = folders.map(|folder| nix::unistd::mkdtemp(&folder.join("ssh-XXXXXXXXXX"))).find_map(Result::ok);
-        let folder = made.ok_or_else(|| std::io::Error::other("no folder for the agent's socket"))?;
-        let socket = folder.join("agent");
-        let forward = Forward::agent(&self.link(session), &socket)?;
-        self.agent = Some(Agent { socket: socket.to_string_lossy().into_owned(), folder, _forward: forward });
-        Ok(())
-    }
-}
 
 impl Handler for Connection {
     type Error = Error;
@@ -257,13 +69,24 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn channel_open_confirmation(&mut self, id: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), Error> {
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), Error> {
         // Before any data of it can come; whoever opened it takes the inbox from here.
         self.inboxes.of(id);
         Ok(())
     }
 
-    async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), Error> {
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
         if self.is_full() {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
@@ -356,7 +179,8 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         let allowed = self.user.as_ref().is_some_and(|user| user.options.terminal);
-        let Some(seat) = self.seats.get_mut(&channel).filter(|seat| allowed && seat.terminal.is_none()) else {
+        let Some(seat) = self.seats.get_mut(&channel).filter(|seat| allowed && seat.terminal.is_none())
+        else {
             return session.channel_failure(channel);
         };
         match Terminal::open(term, terminal::size(columns, rows, width, height), modes) {
@@ -371,11 +195,25 @@ impl Handler for Connection {
         }
     }
 
-    async fn x11_request(&mut self, channel: ChannelId, _: bool, _: &str, _: &str, _: u32, session: &mut Session) -> Result<(), Error> {
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
         session.channel_failure(channel)
     }
 
-    async fn env_request(&mut self, channel: ChannelId, name: &str, value: &str, session: &mut Session) -> Result<(), Error> {
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
         let taken = self.seats.get_mut(&channel).is_some_and(|seat| seat.sent.accept(name, value));
         if taken { session.channel_success(channel) } else { session.channel_failure(channel) }
     }
@@ -384,11 +222,21 @@ impl Handler for Connection {
         self.launch(channel, Wanted::Shell, session)
     }
 
-    async fn exec_request(&mut self, channel: ChannelId, command: &[u8], session: &mut Session) -> Result<(), Error> {
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Error> {
         self.launch(channel, Wanted::Command(command.to_vec()), session)
     }
 
-    async fn subsystem_request(&mut self, channel: ChannelId, name: &str, session: &mut Session) -> Result<(), Error> {
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
         if name == "sftp" {
             return self.launch(channel, Wanted::Sftp, session);
         }
@@ -406,7 +254,8 @@ impl Handler for Connection {
     ) -> Result<(), Error> {
         let size = terminal::size(columns, rows, width, height);
         let running = self.running.get(&channel).and_then(|running| running.terminal.upgrade());
-        let waiting = self.seats.get(&channel).and_then(|seat| seat.terminal.as_ref()).map(|terminal| &terminal.master);
+        let waiting =
+            self.seats.get(&channel).and_then(|seat| seat.terminal.as_ref()).map(|terminal| &terminal.master);
         match running.as_deref().or(waiting) {
             Some(master) => {
                 terminal::resize(master, &size);
@@ -419,7 +268,11 @@ impl Handler for Connection {
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Error> {
         // A forced command is not the client's to signal.
         let free = self.user.as_ref().is_some_and(|user| user.options.command.is_none());
-        let group = self.running.get(&channel).filter(|_| free && self.inboxes.get(channel).is_some()).and_then(|running| running.group);
+        let group = self
+            .running
+            .get(&channel)
+            .filter(|_| free && self.inboxes.get(channel).is_some())
+            .and_then(|running| running.group);
         if let (Some(group), Some(signal)) = (group, program::signal_of(&signal)) {
             let _ = killpg(Pid::from_raw(group), signal);
         }
@@ -437,7 +290,12 @@ impl Handler for Connection {
         Ok(true)
     }
 
-    async fn tcpip_forward(&mut self, address: &str, port: &mut u32, session: &mut Session) -> Result<bool, Error> {
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
         let Ok(number) = u16::try_from(*port) else { return Ok(false) };
         if !self.may_listen(address, *port) {
             return Ok(false);
@@ -452,7 +310,12 @@ impl Handler for Connection {
         }
     }
 
-    async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Error> {
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut Session,
+    ) -> Result<bool, Error> {
         Ok(self.listening.remove(&(address.to_owned(), port)).is_some())
     }
 

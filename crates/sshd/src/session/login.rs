@@ -43,7 +43,12 @@ impl Login {
 
     /// What `key` may do as `login`, if it may log in at all. The same work is done, and the same time passes in
     /// `russh`, whether there is such a login or not.
-    pub(super) fn judge(&mut self, login: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<(&Account, &Options)> {
+    pub(super) fn judge(
+        &mut self,
+        login: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Option<(&Account, &Options)> {
         if self.tried.0 != login {
             self.tried.0 = login.to_owned();
         }
@@ -51,7 +56,8 @@ impl Login {
             return None;
         }
         if self.known.as_ref().is_none_or(|(known, _)| known != login) {
-            self.known = Some((login.to_owned(), self.settings.account(login).map(all_keys).unwrap_or_default()));
+            self.known =
+                Some((login.to_owned(), self.settings.account(login).map(all_keys).unwrap_or_default()));
         }
         let entries = &self.known.as_ref()?.1;
         let options = keys::find(entries, key, self.peer.ip())?;
@@ -66,14 +72,24 @@ impl Login {
     ///
     /// # Errors
     /// If the identity does not take hold; the connection must end then.
-    pub(super) fn enter(&mut self, login: &str, key: &PublicKey, algorithm: &Algorithm) -> io::Result<Option<User>> {
+    pub(super) fn enter(
+        &mut self,
+        login: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> io::Result<Option<User>> {
         let Some((account, options)) = self.judge(login, key, algorithm) else { return Ok(None) };
         let user = User { account: account.clone(), options: options.clone() };
         identity::become_user(&user.account)?;
         self.done.store(true, Ordering::Relaxed);
         let _ = self.life.write_all(b"a");
         let print = key.fingerprint(HashAlg::Sha256);
-        super::say(&format!("ssh: {} logged in from {} with {} {print}", visible(login), self.peer, key.algorithm()));
+        super::say(&format!(
+            "ssh: {} logged in from {} with {} {print}",
+            visible(login),
+            self.peer,
+            key.algorithm()
+        ));
         // What is not needed any more is not kept in the user's process.
         self.known = None;
         Ok(Some(user))
@@ -83,7 +99,9 @@ impl Login {
     pub(super) fn epitaph(&self) -> Option<String> {
         let (login, refused) = &self.tried;
         let tried = !login.is_empty() && !self.done.load(Ordering::Relaxed);
-        tried.then(|| format!("ssh: refused {} from {}: {refused} keys did not open it", visible(login), self.peer))
+        tried.then(|| {
+            format!("ssh: refused {} from {}: {refused} keys did not open it", visible(login), self.peer)
+        })
     }
 }
 
@@ -111,8 +129,9 @@ fn all_keys(account: &Account) -> Vec<Entry> {
 
 /// SHA-1 and short RSA keys are not accepted from anybody.
 fn is_strong(key: &PublicKey, algorithm: &Algorithm) -> bool {
-    let long = key.key_data().rsa().is_none_or(|rsa| {
-        rsa.n().as_positive_bytes().is_some_and(|bytes| bytes.len() * 8 >= RSA_BITS)
-    });
+    let long = key
+        .key_data()
+        .rsa()
+        .is_none_or(|rsa| rsa.n().as_positive_bytes().is_some_and(|bytes| bytes.len() * 8 >= RSA_BITS));
     long && !matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa)
 }

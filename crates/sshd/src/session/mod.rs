@@ -1,5 +1,6 @@
 //! The process that serves one connection, and the programs that it starts from itself.
 
+mod connection;
 mod forward;
 mod handler;
 mod inbox;
@@ -21,7 +22,7 @@ use nix::sys::stat::{Mode, umask};
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, compression, server};
 
-use self::handler::Connection;
+use self::connection::Connection;
 use crate::settings::{Settings, SettingsError};
 use crate::{kernel, scp, sftp};
 
@@ -57,7 +58,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, resolve: Resolver) ->
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             say(&format!("ssh: {error}{cause}"));
             ExitCode::FAILURE
         }
@@ -79,7 +81,8 @@ fn serve(mut arguments: impl Iterator<Item = OsString>, resolve: Resolver) -> Re
     let stream = TcpStream::from(socket);
     let (peer, local) = endpoints(&stream).map_err(ServeError::Socket)?;
     let config = Arc::new(configuration(&settings)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Socket)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Socket)?;
     let done = Arc::new(AtomicBool::new(false));
     let login = login::Login::new(Arc::clone(&settings), peer, life, Arc::clone(&done));
     let grace = Duration::from_secs(settings.limits.grace_seconds);
@@ -156,7 +159,8 @@ fn configuration(settings: &Settings) -> Result<server::Config, ServeError> {
         },
         max_auth_attempts: limits.attempts,
         inactivity_timeout: None,
-        keepalive_interval: (limits.keepalive_seconds > 0).then(|| Duration::from_secs(limits.keepalive_seconds)),
+        keepalive_interval: (limits.keepalive_seconds > 0)
+            .then(|| Duration::from_secs(limits.keepalive_seconds)),
         keepalive_max: 3,
         nodelay: true,
         ..server::Config::default()

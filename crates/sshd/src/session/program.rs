@@ -48,7 +48,11 @@ enum Io {
 
 impl Program {
     /// Starts `launch` in a session of its own, on `terminal` or on three pipes.
-    pub(super) fn start(launch: &Launch, environment: &[(String, String)], terminal: Option<Terminal>) -> io::Result<Self> {
+    pub(super) fn start(
+        launch: &Launch,
+        environment: &[(String, String)],
+        terminal: Option<Terminal>,
+    ) -> io::Result<Self> {
         let mut command = Command::new(&launch.program);
         command.arg0(&launch.name).args(&launch.arguments).env_clear();
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -243,7 +247,13 @@ impl Port {
             (Some(code), _) => self.write.exit_status(code.unsigned_abs()).await.is_ok(),
             (None, signal) => {
                 let name = signal_name(signal.unwrap_or_default());
-                let told = self.handle.exit_signal_request(self.write.id(), name, status.core_dumped(), String::new(), String::new());
+                let told = self.handle.exit_signal_request(
+                    self.write.id(),
+                    name,
+                    status.core_dumped(),
+                    String::new(),
+                    String::new(),
+                );
                 told.await.is_ok()
             }
         };

@@ -5,7 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -95,7 +97,9 @@ impl Files {
                 self.open.remove(&handle).ok_or(Refusal::NoHandle)?;
                 return Ok(false);
             }
-            Request::Read { handle, offset, length } => read(self.file(handle)?, id, offset, length, answers)?,
+            Request::Read { handle, offset, length } => {
+                read(self.file(handle)?, id, offset, length, answers)?
+            }
             Request::Write { handle, offset, data } => {
                 self.file(handle)?.write_all_at(data, offset)?;
                 return Ok(false);
@@ -105,7 +109,8 @@ impl Files {
                 _ => return Err(Refusal::NoHandle),
             },
             Request::Stat { path: name, follow } => {
-                let found = if follow { fs::metadata(path(name))? } else { fs::symlink_metadata(path(name))? };
+                let found =
+                    if follow { fs::metadata(path(name))? } else { fs::symlink_metadata(path(name))? };
                 answers.begin(105, id).attributes(&attributes_of(&found));
             }
             Request::HandleStat(handle) => {
@@ -147,7 +152,9 @@ impl Files {
             Request::RemoveDir(name) => fs::remove_dir(path(name))?,
             Request::Rename { from, to, replace: true } => fs::rename(path(from), path(to))?,
             Request::Rename { from, to, replace: false } => rename_new(path(from), path(to))?,
-            Request::SymLink { target, link } => std::os::unix::fs::symlink(OsStr::from_bytes(target), path(link))?,
+            Request::SymLink { target, link } => {
+                std::os::unix::fs::symlink(OsStr::from_bytes(target), path(link))?
+            }
             Request::HardLink { target, link } => fs::hard_link(path(target), path(link))?,
             Request::Sync(handle) => self.file(handle)?.sync_all()?,
             _ => return Err(Refusal::Unsupported),
@@ -204,7 +211,8 @@ fn open(path: &Path, flags: u32, attributes: &Attributes) -> io::Result<File> {
     options.read(flag(1)).write(flag(2)).append(append);
     // What the standard library would refuse (creating a file to read only) the kernel allows.
     let mut custom = 0;
-    for (on, bit) in [(create, libc::O_CREAT), (create && exclusive, libc::O_EXCL), (truncate, libc::O_TRUNC)] {
+    for (on, bit) in [(create, libc::O_CREAT), (create && exclusive, libc::O_EXCL), (truncate, libc::O_TRUNC)]
+    {
         custom |= if on { bit } else { 0 };
     }
     options.custom_flags(custom | libc::O_NOCTTY).mode(attributes.mode.unwrap_or(0o666) & 0o7777);
@@ -214,10 +222,12 @@ fn open(path: &Path, flags: u32, attributes: &Attributes) -> io::Result<File> {
 fn read(file: &File, id: u32, offset: u64, length: u32, answers: &mut Answers) -> Done {
     let length = length.min(wire::CHUNK) as usize;
     let mut answer = answers.begin(103, id);
-    let read = answer.data(length, |buffer| loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => break done,
+    let read = answer.data(length, |buffer| {
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
         }
     });
     match read {
@@ -236,7 +246,8 @@ fn read(file: &File, id: u32, offset: u64, length: u32, answers: &mut Answers) -
 /// As many entries as fit well into one packet.
 fn list(folder: &Path, entries: &mut fs::ReadDir, id: u32, answers: &mut Answers) -> Done {
     const FULL: usize = 32 << 10;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().try_into().unwrap_or(0));
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().try_into().unwrap_or(0));
     let mut found = Vec::new();
     let mut weight = 0;
     // The folder itself and the one above, which the standard library leaves out, are not missed by clients.
@@ -274,7 +285,8 @@ fn name_answer(id: u32, path: PathBuf, answers: &mut Answers) {
 
 fn space(id: u32, found: &Statvfs, answers: &mut Answers) {
     let flags = found.flags();
-    let told = u64::from(flags.contains(FsFlags::ST_RDONLY)) | u64::from(flags.contains(FsFlags::ST_NOSUID)) << 1;
+    let told =
+        u64::from(flags.contains(FsFlags::ST_RDONLY)) | u64::from(flags.contains(FsFlags::ST_NOSUID)) << 1;
     let mut answer = answers.begin(201, id);
     for number in [
         found.block_size(),
@@ -392,4 +404,3 @@ fn code(error: &io::Error) -> u32 {
         _ => wire::FAILURE,
     }
 }
-

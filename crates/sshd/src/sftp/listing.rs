@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The line for `name`; `now` in seconds since 1970 decides whether a time is shown with its year. Numbers instead of
 /// names for owners: the image may have no list of users, and times are UTC.

@@ -27,24 +27,59 @@ pub(super) struct Attributes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     Init,
-    Open { path: &'a [u8], flags: u32, attributes: Attributes },
+    Open {
+        path: &'a [u8],
+        flags: u32,
+        attributes: Attributes,
+    },
     Close(u32),
-    Read { handle: u32, offset: u64, length: u32 },
-    Write { handle: u32, offset: u64, data: &'a [u8] },
-    Stat { path: &'a [u8], follow: bool },
+    Read {
+        handle: u32,
+        offset: u64,
+        length: u32,
+    },
+    Write {
+        handle: u32,
+        offset: u64,
+        data: &'a [u8],
+    },
+    Stat {
+        path: &'a [u8],
+        follow: bool,
+    },
     HandleStat(u32),
-    SetStat { path: &'a [u8], attributes: Attributes, follow: bool },
-    HandleSetStat { handle: u32, attributes: Attributes },
+    SetStat {
+        path: &'a [u8],
+        attributes: Attributes,
+        follow: bool,
+    },
+    HandleSetStat {
+        handle: u32,
+        attributes: Attributes,
+    },
     OpenDir(&'a [u8]),
     ReadDir(u32),
     Remove(&'a [u8]),
-    MakeDir { path: &'a [u8], attributes: Attributes },
+    MakeDir {
+        path: &'a [u8],
+        attributes: Attributes,
+    },
     RemoveDir(&'a [u8]),
     RealPath(&'a [u8]),
-    Rename { from: &'a [u8], to: &'a [u8], replace: bool },
+    Rename {
+        from: &'a [u8],
+        to: &'a [u8],
+        replace: bool,
+    },
     ReadLink(&'a [u8]),
-    SymLink { target: &'a [u8], link: &'a [u8] },
-    HardLink { target: &'a [u8], link: &'a [u8] },
+    SymLink {
+        target: &'a [u8],
+        link: &'a [u8],
+    },
+    HardLink {
+        target: &'a [u8],
+        link: &'a [u8],
+    },
     Space(&'a [u8]),
     HandleSpace(u32),
     Sync(u32),
@@ -82,12 +117,16 @@ pub(super) fn parse(packet: &[u8]) -> Option<(u32, Request<'_>)> {
         // All servers have these two the other way round than the draft, because OpenSSH has.
         20 => Request::SymLink { target: rest.text()?, link: rest.text()? },
         200 => match rest.text()? {
-            b"posix-rename@openssh.com" => Request::Rename { from: rest.text()?, to: rest.text()?, replace: true },
+            b"posix-rename@openssh.com" => {
+                Request::Rename { from: rest.text()?, to: rest.text()?, replace: true }
+            }
             b"statvfs@openssh.com" => Request::Space(rest.text()?),
             b"fstatvfs@openssh.com" => Request::HandleSpace(rest.handle()?),
             b"hardlink@openssh.com" => Request::HardLink { target: rest.text()?, link: rest.text()? },
             b"fsync@openssh.com" => Request::Sync(rest.handle()?),
-            b"lsetstat@openssh.com" => Request::SetStat { path: rest.text()?, attributes: rest.attributes()?, follow: false },
+            b"lsetstat@openssh.com" => {
+                Request::SetStat { path: rest.text()?, attributes: rest.attributes()?, follow: false }
+            }
             b"limits@openssh.com" => Request::Limits,
             b"expand-path@openssh.com" => Request::ExpandPath(rest.text()?),
             _ => Request::Unknown,
@@ -198,7 +237,12 @@ impl Answer<'_> {
     pub(super) fn attributes(&mut self, attributes: &Attributes) {
         let Attributes { size, owner, mode, times } = *attributes;
         let flag = |bit: u32, said: bool| if said { bit } else { 0 };
-        self.u32(flag(1, size.is_some()) | flag(2, owner.is_some()) | flag(4, mode.is_some()) | flag(8, times.is_some()));
+        self.u32(
+            flag(1, size.is_some())
+                | flag(2, owner.is_some())
+                | flag(4, mode.is_some())
+                | flag(8, times.is_some()),
+        );
         if let Some(size) = size {
             self.u64(size);
         }
@@ -216,7 +260,11 @@ impl Answer<'_> {
     }
 
     /// Room for `length` bytes of data, to be filled by `fill`, which says how many there are.
-    pub(super) fn data<E>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+    pub(super) fn data<E>(
+        &mut self,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
         let at = self.bytes.len();
         self.bytes.resize(at + 4 + length, 0);
         let read = fill(&mut self.bytes[at + 4..])?;
@@ -265,8 +313,15 @@ mod tests {
 
     #[test]
     fn attributes_are_written_as_they_are_read() {
-        let attributes = Attributes { size: Some(1 << 40), owner: Some((1, 2)), mode: Some(0o100_644), times: Some((3, 4)) };
-        for attributes in [attributes, Attributes { mode: Some(1), ..Attributes::default() }, Attributes::default()] {
+        let attributes = Attributes {
+            size: Some(1 << 40),
+            owner: Some((1, 2)),
+            mode: Some(0o100_644),
+            times: Some((3, 4)),
+        };
+        for attributes in
+            [attributes, Attributes { mode: Some(1), ..Attributes::default() }, Attributes::default()]
+        {
             let mut answers = Answers::default();
             answers.begin(105, 1).attributes(&attributes);
             let length = u32::from_be_bytes(answers.0[..4].try_into().unwrap()) as usize;

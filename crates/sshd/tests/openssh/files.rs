@@ -32,7 +32,10 @@ fn sftp_does_what_it_says() {
     let found = fs::metadata(home.join("d/b")).unwrap();
     assert_eq!((found.uid(), found.permissions().mode() & 0o777, found.nlink()), (UID, 0o640, 1));
     assert_eq!(fs::read_link(home.join("d/link")).unwrap().to_str(), Some("b"));
-    assert!(said.contains("-rw-r-----") && said.contains("lrwxrwxrwx") && said.contains(" 5000000 "), "{said}");
+    assert!(
+        said.contains("-rw-r-----") && said.contains("lrwxrwxrwx") && said.contains(" 5000000 "),
+        "{said}"
+    );
     let times = |path: &std::path::Path| fs::metadata(path).unwrap().mtime();
     assert_eq!(times(&home.join("d/kept")), times(&local));
 }
@@ -43,7 +46,13 @@ fn what_the_user_may_not_do_sftp_may_not_either() {
     let secret = server.path("secret");
     fs::write(&secret, "x").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    for batch in [format!("get {} /dev/null", secret.display()), "get none /dev/null".into(), "mkdir /etc/new".into(), "rm /etc/hostname".into(), "rmdir none".into()] {
+    for batch in [
+        format!("get {} /dev/null", secret.display()),
+        "get none /dev/null".into(),
+        "mkdir /etc/new".into(),
+        "rm /etc/hostname".into(),
+        "rmdir none".into(),
+    ] {
         let (well, said) = sftp(&server, &batch);
         assert!(!well, "{batch}: {said}");
     }
@@ -66,7 +75,8 @@ fn names_are_bytes_and_folders_may_be_large() {
     assert!(well);
     assert_eq!(said.lines().filter(|line| line.starts_with("many/")).count(), 10_001);
     let back = server.path("back");
-    let copied = server.command("scp", &["-qr", "ann@127.0.0.1:many", &back.display().to_string()]).output().unwrap();
+    let copied =
+        server.command("scp", &["-qr", "ann@127.0.0.1:many", &back.display().to_string()]).output().unwrap();
     assert!(copied.status.success(), "{copied:?}");
     assert_eq!(fs::read_dir(&back).unwrap().count(), 10_001);
     assert_eq!(fs::read(back.join(std::ffi::OsStr::from_bytes(b"not\xffutf8"))).unwrap(), b"bytes");
@@ -80,7 +90,8 @@ fn tree(server: &Server) -> std::path::PathBuf {
     fs::write(tree.join("sub dir/large"), noise(20_000_000)).unwrap();
     fs::write(tree.join("sub dir/deep/run"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(tree.join("sub dir/deep/run"), fs::Permissions::from_mode(0o750)).unwrap();
-    let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
+    let old = fs::FileTimes::new()
+        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
     fs::File::options().write(true).open(tree.join("empty")).unwrap().set_times(old).unwrap();
     tree
 }
@@ -109,7 +120,8 @@ fn round_trip(server: &Server, options: &[&str]) {
     same(&tree, &server.path("back"));
     // Into a folder that is there, and a file onto itself.
     run(&format!("{}/empty", tree.display()), "ann@127.0.0.1:copy");
-    let missing = server.command("scp", &[options, &["-q", "ann@127.0.0.1:none", &back]].concat()).output().unwrap();
+    let missing =
+        server.command("scp", &[options, &["-q", "ann@127.0.0.1:none", &back]].concat()).output().unwrap();
     assert!(!missing.status.success());
 }
 

@@ -87,7 +87,9 @@ fn ports_outside_are_reached_from_the_node() {
     if let Ok(listeners) = listeners {
         let own = text(&listeners.stdout);
         let own = own.lines().filter_map(|line| line.split_ascii_whitespace().nth(3));
-        assert!(own.into_iter().all(|address| address.starts_with("127.0.0.1:") || address.starts_with("[::1]:")));
+        assert!(
+            own.into_iter().all(|address| address.starts_with("127.0.0.1:") || address.starts_with("[::1]:"))
+        );
     }
     let output = server.ssh(&["-o", "LogLevel=INFO", "-R", &format!("0:127.0.0.1:{here}")], "true");
     assert!(text(&output.stderr).contains("Allocated port"), "{output:?}");
@@ -165,13 +167,22 @@ fn the_clients_agent_is_reached_from_the_node() {
     let agent = Command::new("ssh-agent").args(["-D", "-a", &socket]).stdout(Stdio::null()).spawn().unwrap();
     let _agent = Client(agent);
     wait_for(|| server.path("agent").exists());
-    let added = Command::new("ssh-add").arg("-q").arg(server.path("user")).env("SSH_AUTH_SOCK", &socket).status().unwrap();
+    let added = Command::new("ssh-add")
+        .arg("-q")
+        .arg(server.path("user"))
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
     assert!(added.success());
     let mut command = server.command("ssh", &["-A", "-o", &format!("IdentityAgent={socket}"), "ann@127.0.0.1", "stat -c %a:%u $SSH_AUTH_SOCK $(dirname $SSH_AUTH_SOCK); echo $SSH_AUTH_SOCK; ssh-add -l; ssh-add -l"]);
     // The common options say that there is no agent; the first one counts, so it is said anew before them.
     let words: Vec<_> = command.get_args().map(|word| word.to_owned()).collect();
     command = Command::new("ssh");
-    command.args(["-o", &format!("IdentityAgent={socket}")]).args(words).env("SSH_AUTH_SOCK", &socket).stdin(Stdio::null());
+    command
+        .args(["-o", &format!("IdentityAgent={socket}")])
+        .args(words)
+        .env("SSH_AUTH_SOCK", &socket)
+        .stdin(Stdio::null());
     let output = command.output().unwrap();
     let said = text(&output.stdout);
     let lines: Vec<_> = said.lines().collect();

@@ -14,11 +14,21 @@ fn everything_runs_as_the_user_and_there_is_no_way_back() {
     let server = Server::start();
     let said = server.says("id -u; id -g; id -G; pwd; echo $USER $LOGNAME $HOME $SHELL $IMAGE; grep -E 'Uid|Gid|NoNewPrivs|CapEff' /proc/self/status; umask");
     let home = server.home();
-    let expected = format!("{UID}\n{UID}\n{UID} {GROUP}\n{0}\nann ann {0} /bin/sh here\nUid:\t{UID}\t{UID}\t{UID}\t{UID}\n", home.display());
+    let expected = format!(
+        "{UID}\n{UID}\n{UID} {GROUP}\n{0}\nann ann {0} /bin/sh here\nUid:\t{UID}\t{UID}\t{UID}\t{UID}\n",
+        home.display()
+    );
     assert!(said.starts_with(&expected), "{said}");
-    assert!(said.contains("CapEff:\t0000000000000000") && said.contains("NoNewPrivs:\t0") && said.ends_with("0022\n"), "{said}");
+    assert!(
+        said.contains("CapEff:\t0000000000000000")
+            && said.contains("NoNewPrivs:\t0")
+            && said.ends_with("0022\n"),
+        "{said}"
+    );
     // The session's own process is the user's too, and cannot be looked into.
-    let said = text(&server.ssh(&[], "grep -h Uid /proc/$PPID/status; cat /proc/$PPID/environ; ls /proc/$PPID/fd").stdout);
+    let said = text(
+        &server.ssh(&[], "grep -h Uid /proc/$PPID/status; cat /proc/$PPID/environ; ls /proc/$PPID/fd").stdout,
+    );
     assert!(said.starts_with(&format!("Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n")), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
@@ -28,7 +38,10 @@ fn who_logs_in_is_logged_without_keys() {
     let server = Server::start();
     server.says("true");
     let log = server.log();
-    assert!(log.contains("ssh: 'ann' logged in from 127.0.0.1:") && log.contains("ssh-ed25519 SHA256:"), "{log}");
+    assert!(
+        log.contains("ssh: 'ann' logged in from 127.0.0.1:") && log.contains("ssh-ed25519 SHA256:"),
+        "{log}"
+    );
     assert!(!log.contains("AAAA"), "{log}");
 }
 
@@ -37,7 +50,10 @@ fn other_keys_and_other_logins_are_refused_alike() {
     let server = Server::start();
     let other = server.path("other").display().to_string();
     let try_as = |login: &str, key: &str| {
-        let output = server.command("ssh", &["-i", key, "-o", "IdentitiesOnly=yes", &format!("{login}@127.0.0.1"), "true"]).output().unwrap();
+        let output = server
+            .command("ssh", &["-i", key, "-o", "IdentitiesOnly=yes", &format!("{login}@127.0.0.1"), "true"])
+            .output()
+            .unwrap();
         (output.status.code(), text(&output.stderr).replace(login, "LOGIN"))
     };
     // The first -i of the common options opens ann only.
@@ -92,7 +108,9 @@ fn the_users_own_keys_count_if_nobody_else_can_write_them() {
 fn options_of_keys_are_kept() {
     let mut server = Server::start();
     let key = server.settings.accounts[0].keys[0].clone();
-    let mut with = |options: &str| server.change(|settings| settings.accounts[0].keys = vec![format!("{options} {key}")]);
+    let mut with = |options: &str| {
+        server.change(|settings| settings.accounts[0].keys = vec![format!("{options} {key}")])
+    };
     with(r#"command="echo forced: $SSH_ORIGINAL_COMMAND",environment="COLOR=red""#);
     let server = &mut server;
     assert_eq!(server.says("rm -rf x"), "forced: rm -rf x\n");
@@ -102,7 +120,10 @@ fn options_of_keys_are_kept() {
     };
     options(server, r#"environment="COLOR=red",no-pty"#);
     assert_eq!(server.says("echo $COLOR"), "red\n");
-    assert!(text(&server.ssh(&["-tt", "-o", "LogLevel=INFO"], "tty").stderr).contains("PTY allocation request failed"));
+    assert!(
+        text(&server.ssh(&["-tt", "-o", "LogLevel=INFO"], "tty").stderr)
+            .contains("PTY allocation request failed")
+    );
     options(server, r#"from="10.0.0.0/8""#);
     assert_eq!(server.ssh(&[], "true").status.code(), Some(255));
     options(server, r#"from="10.0.0.0/8,127.*""#);

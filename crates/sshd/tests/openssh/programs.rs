@@ -11,7 +11,10 @@ fn how_a_command_ends_is_told() {
     let server = Server::start();
     assert_eq!(server.ssh(&[], "exit 7").status.code(), Some(7));
     let output = server.ssh(&[], "echo out; echo err >&2; exit 3");
-    assert_eq!((text(&output.stdout), text(&output.stderr), output.status.code()), ("out\n".into(), "err\n".into(), Some(3)));
+    assert_eq!(
+        (text(&output.stdout), text(&output.stderr), output.status.code()),
+        ("out\n".into(), "err\n".into(), Some(3))
+    );
     // OpenSSH's client ends with 255 when the program ended by a signal.
     assert_eq!(server.ssh(&[], "kill -TERM $$").status.code(), Some(255));
     let output = server.ssh(&["-v"], "kill -USR2 $$");
@@ -34,7 +37,12 @@ fn input_reaches_its_end_and_so_does_output() {
 fn much_goes_through_both_ways_and_stays_itself() {
     let server = Server::start();
     let megabytes = 200;
-    let mut child = server.command("ssh", &["ann@127.0.0.1", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = server
+        .command("ssh", &["ann@127.0.0.1", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let block: Vec<u8> = (0..1 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let sent = block.clone();
@@ -88,7 +96,10 @@ fn a_program_that_does_not_read_neither_fills_memory_nor_stops_the_others() {
     });
     // Other channels of the same connection work all the while, in both directions.
     for _ in 0..10 {
-        let output = fed(server.command("ssh", &["-o", &socket, "ann@127.0.0.1", "cat; head -c 1000000 /dev/zero"]), vec![1; 300_000]);
+        let output = fed(
+            server.command("ssh", &["-o", &socket, "ann@127.0.0.1", "cat; head -c 1000000 /dev/zero"]),
+            vec![1; 300_000],
+        );
         assert_eq!(output.stdout.len(), 1_300_000);
     }
     assert!(!feeding.is_finished());
@@ -114,7 +125,11 @@ pub(crate) fn wait_for(is: impl Fn() -> bool) {
 #[test]
 fn output_that_nobody_takes_does_not_fill_memory() {
     let server = Server::start();
-    let mut child = server.command("ssh", &["ann@127.0.0.1", "echo $PPID; head -c 300000000 /dev/zero"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = server
+        .command("ssh", &["ann@127.0.0.1", "echo $PPID; head -c 300000000 /dev/zero"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdout = BufReader::with_capacity(64, child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
@@ -132,7 +147,8 @@ fn output_that_nobody_takes_does_not_fill_memory() {
 #[test]
 fn keys_are_exchanged_anew_in_the_middle() {
     let server = Server::with(|settings| settings.limits.rekey_bytes = 1 << 20);
-    let output = fed(server.command("ssh", &["-o", "RekeyLimit=3M", "ann@127.0.0.1", "cat"]), vec![9; 30 << 20]);
+    let output =
+        fed(server.command("ssh", &["-o", "RekeyLimit=3M", "ann@127.0.0.1", "cat"]), vec![9; 30 << 20]);
     assert!(output.status.success(), "{output:?}");
     assert!(output.stdout == vec![9; 30 << 20]);
 }
@@ -151,9 +167,28 @@ fn a_hundred_channels_at_once() {
     let mut master = server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap();
     wait_for(|| server.path("control").exists());
     let children: Vec<_> = (0..100)
-        .map(|number| server.command("ssh", &["-o", &socket, "ann@127.0.0.1", &format!("echo {number}; until [ -e go ]; do sleep 0.2; done; exit {}", number % 50)]).stdout(Stdio::piped()).spawn().unwrap())
+        .map(|number| {
+            server
+                .command(
+                    "ssh",
+                    &[
+                        "-o",
+                        &socket,
+                        "ann@127.0.0.1",
+                        &format!("echo {number}; until [ -e go ]; do sleep 0.2; done; exit {}", number % 50),
+                    ],
+                )
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
         .collect();
-    let count = || text(&server.ssh(&["-o", &socket], "pgrep -u $(id -u) -fc 'unti[l] . -e go'").stdout).trim().parse::<usize>().unwrap_or(0);
+    let count = || {
+        text(&server.ssh(&["-o", &socket], "pgrep -u $(id -u) -fc 'unti[l] . -e go'").stdout)
+            .trim()
+            .parse::<usize>()
+            .unwrap_or(0)
+    };
     wait_for(|| count() >= 100);
     std::fs::write(server.home().join("go"), "").unwrap();
     for (number, child) in children.into_iter().enumerate() {
@@ -171,11 +206,21 @@ fn a_hundred_channels_at_once() {
 fn a_terminal_has_its_size_its_kind_and_its_owner() {
     let server = Server::start();
     let run = |command: &str| {
-        let line = format!("stty rows 33 cols 101; exec ssh {} -tt ann@127.0.0.1 '{command}'", server.options().join(" "));
-        let output = std::process::Command::new("script").args(["-qec", &line, "/dev/null"]).env("TERM", "vt220").env("SHELL", "/bin/sh").output().unwrap();
+        let line = format!(
+            "stty rows 33 cols 101; exec ssh {} -tt ann@127.0.0.1 '{command}'",
+            server.options().join(" ")
+        );
+        let output = std::process::Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "vt220")
+            .env("SHELL", "/bin/sh")
+            .output()
+            .unwrap();
         text(&output.stdout).replace(['\r', '\0'], "").replace("^@", "")
     };
-    let said = run("stty size; tty; echo $TERM $SSH_TTY; ps -o tty= -p $$; stat -c %u $(tty); test -t 2 && echo err");
+    let said = run(
+        "stty size; tty; echo $TERM $SSH_TTY; ps -o tty= -p $$; stat -c %u $(tty); test -t 2 && echo err",
+    );
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], "33 101", "{said}");
     assert!(lines[1].starts_with("/dev/pts/"), "{said}");
@@ -188,9 +233,18 @@ fn a_terminal_has_its_size_its_kind_and_its_owner() {
 fn a_terminal_is_resized_while_its_program_runs() {
     use nix::sys::signal::{Signal, kill};
     let server = Server::start();
-    let pair = nix::pty::openpty(&nix::pty::Winsize { ws_row: 20, ws_col: 50, ws_xpixel: 0, ws_ypixel: 0 }, None).unwrap();
+    let pair =
+        nix::pty::openpty(&nix::pty::Winsize { ws_row: 20, ws_col: 50, ws_xpixel: 0, ws_ypixel: 0 }, None)
+            .unwrap();
     let mut child = server
-        .command("ssh", &["-tt", "ann@127.0.0.1", "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.1; done"])
+        .command(
+            "ssh",
+            &[
+                "-tt",
+                "ann@127.0.0.1",
+                "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.1; done",
+            ],
+        )
         .stdin(pair.slave.try_clone().unwrap())
         .stdout(Stdio::piped())
         .spawn()
@@ -199,7 +253,11 @@ fn a_terminal_is_resized_while_its_program_runs() {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert_eq!(line.trim(), "ready");
-    let resized = std::process::Command::new("stty").args(["rows", "44", "cols", "132"]).stdin(pair.slave).status().unwrap();
+    let resized = std::process::Command::new("stty")
+        .args(["rows", "44", "cols", "132"])
+        .stdin(pair.slave)
+        .status()
+        .unwrap();
     assert!(resized.success());
     kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGWINCH).unwrap();
     line.clear();
@@ -212,7 +270,10 @@ fn a_terminal_is_resized_while_its_program_runs() {
 fn the_end_of_a_connection_hangs_its_terminal_up() {
     let server = Server::start();
     let mut child = server
-        .command("ssh", &["-tt", "ann@127.0.0.1", "trap 'touch hung; exit' HUP; echo ready; while :; do sleep 0.1; done"])
+        .command(
+            "ssh",
+            &["-tt", "ann@127.0.0.1", "trap 'touch hung; exit' HUP; echo ready; while :; do sleep 0.1; done"],
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -243,14 +304,22 @@ fn a_node_with_nothing_in_it_is_served() {
     std::fs::copy("/bin/echo", &echo).unwrap();
     let output = server.ssh(&[], "./echo 'a  b' \"c\" $HOME *");
     assert_eq!(text(&output.stdout), "a  b c $HOME *\n", "{output:?}");
-    for (command, said) in [("ls | wc", "needs a shell"), ("none -x", "none: "), ("", "this node has no shell")] {
+    for (command, said) in
+        [("ls | wc", "needs a shell"), ("none -x", "none: "), ("", "this node has no shell")]
+    {
         let output = server.ssh(&[], command);
         assert_eq!(output.status.code(), Some(127), "{output:?}");
         assert!(text(&output.stderr).contains(said), "{output:?}");
     }
     std::fs::write(server.path("file"), "copied").unwrap();
     for (way, name) in [("-s", "new"), ("-O", "old")] {
-        let output = server.command("scp", &[way, "-q", &server.path("file").display().to_string(), &format!("ann@127.0.0.1:{name}")]).output().unwrap();
+        let output = server
+            .command(
+                "scp",
+                &[way, "-q", &server.path("file").display().to_string(), &format!("ann@127.0.0.1:{name}")],
+            )
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(std::fs::read(server.home().join(name)).unwrap(), b"copied");
     }
@@ -259,14 +328,18 @@ fn a_node_with_nothing_in_it_is_served() {
 #[test]
 fn variables_that_are_harmless_are_taken() {
     let server = Server::start();
-    let mut command = server.command("ssh", &["-o", "SendEnv=LC_* GIT_AUTHOR_NAME LD_PRELOAD BASH_ENV", "ann@127.0.0.1", "env"]);
+    let mut command = server
+        .command("ssh", &["-o", "SendEnv=LC_* GIT_AUTHOR_NAME LD_PRELOAD BASH_ENV", "ann@127.0.0.1", "env"]);
     command.env("LC_TIME", "C").env("GIT_AUTHOR_NAME", "Ann").env("BASH_ENV", "/x");
     let said = text(&command.output().unwrap().stdout);
     assert!(said.contains("LC_TIME=C\n") && said.contains("GIT_AUTHOR_NAME=Ann\n"), "{said}");
     assert!(!said.contains("BASH_ENV"), "{said}");
     let port = server.address.port().to_string();
     let connection = said.lines().find_map(|line| line.strip_prefix("SSH_CONNECTION=")).unwrap();
-    assert!(connection.starts_with("127.0.0.1 ") && connection.ends_with(&format!(" 127.0.0.1 {port}")), "{connection}");
+    assert!(
+        connection.starts_with("127.0.0.1 ") && connection.ends_with(&format!(" 127.0.0.1 {port}")),
+        "{connection}"
+    );
     assert!(said.contains("SSH_CLIENT=127.0.0.1 "), "{said}");
 }
 

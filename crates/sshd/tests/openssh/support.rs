@@ -37,7 +37,16 @@ impl Server {
         let mut command = Command::new("unshare");
         let script = "folder=${4%/*}; mount --bind $folder $folder && mount --bind /dev/null /etc/passwd && mount --bind /dev/null /etc/group && mount -t tmpfs -o ro none /usr/sbin \
                       && mount -o bind,remount,ro / && mount -t tmpfs -o ro none /usr/bin && exec \"$@\"";
-        command.args(["--mount", "--propagation", "private", "sh", "-c", script, "bare", env!("CARGO_BIN_EXE_testyard-sshd")]);
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "bare",
+            env!("CARGO_BIN_EXE_testyard-sshd"),
+        ]);
         Self::launch(|settings| settings.accounts[0].shell = None, command)
     }
 
@@ -53,7 +62,15 @@ impl Server {
             keygen(&folder.path().join(name));
         }
         let key = fs::read_to_string(folder.path().join("user.pub")).unwrap();
-        let ann = Account { login: "ann".into(), uid: UID, gid: UID, groups: vec![GROUP], home, shell: Some("/bin/sh".into()), keys: vec![key] };
+        let ann = Account {
+            login: "ann".into(),
+            uid: UID,
+            gid: UID,
+            groups: vec![GROUP],
+            home,
+            shell: Some("/bin/sh".into()),
+            keys: vec![key],
+        };
         let mut settings = Settings {
             host_keys: vec![folder.path().join("missing"), folder.path().join("host")],
             accounts: vec![ann],
@@ -100,7 +117,12 @@ impl Server {
 
     /// Options that every program of OpenSSH takes.
     pub(crate) fn options(&self) -> Vec<String> {
-        let mut options = vec!["-F".to_owned(), "none".to_owned(), "-i".to_owned(), self.path("user").display().to_string()];
+        let mut options = vec![
+            "-F".to_owned(),
+            "none".to_owned(),
+            "-i".to_owned(),
+            self.path("user").display().to_string(),
+        ];
         let port = format!("Port={}", self.address.port());
         for option in [
             "StrictHostKeyChecking=no",
@@ -157,7 +179,8 @@ impl Drop for Server {
 }
 
 pub(crate) fn keygen(path: &Path) {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
     assert!(made.success());
 }
 
@@ -172,7 +195,8 @@ pub(crate) fn own(path: &Path) {
 
 /// Output of `command` fed with `input`.
 pub(crate) fn fed(mut command: Command, input: Vec<u8>) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let feeding = std::thread::spawn(move || {
         let _ = stdin.write_all(&input);

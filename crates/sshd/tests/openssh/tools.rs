@@ -49,7 +49,8 @@ fn ansible_runs_and_copies() {
         let local = server.path("local");
         fs::write(&local, vec![3; 100_000]).unwrap();
         let host = format!("127.0.0.1:{},", server.address.port());
-        let arguments = format!("{} -o ControlPath={}", server.options().join(" "), server.path("cp-%r").display());
+        let arguments =
+            format!("{} -o ControlPath={}", server.options().join(" "), server.path("cp-%r").display());
         let run = |module: &str, what: &str| {
             let output = Command::new(&ansible)
                 .args(["all", "-i", &host, "-u", "ann", "-m", module, "-a", what])
@@ -72,7 +73,18 @@ fn ansible_runs_and_copies() {
         assert!(run("command", "id -u").contains(&crate::support::UID.to_string()));
         run("copy", &format!("src={} dest=copied mode=0604", local.display()));
         assert_eq!(fs::read(server.home().join("copied")).unwrap(), vec![3; 100_000]);
-        let _ = server.command("ssh", &["-o", &format!("ControlPath={}", server.path("cp-ann").display()), "-O", "exit", "ann@127.0.0.1"]).output();
+        let _ = server
+            .command(
+                "ssh",
+                &[
+                    "-o",
+                    &format!("ControlPath={}", server.path("cp-ann").display()),
+                    "-O",
+                    "exit",
+                    "ann@127.0.0.1",
+                ],
+            )
+            .output();
     }
 }
 
@@ -83,13 +95,24 @@ fn an_editor_installs_and_reaches_its_server() {
     let script = b"uname -m\necho 'exitCode==0=='; echo \"listeningOn==127.0.0.1:1==\"\nexit 9\n".to_vec();
     for command in ["bash", "bash -s", "sh", "bash --login -s"] {
         let port = crate::forwards::free_port().to_string();
-        let words = ["-T", "-D", &port, "-o", "ConnectTimeout=15", "-o", "ControlMaster=no", "ann@127.0.0.1", command];
+        let words = [
+            "-T",
+            "-D",
+            &port,
+            "-o",
+            "ConnectTimeout=15",
+            "-o",
+            "ControlMaster=no",
+            "ann@127.0.0.1",
+            command,
+        ];
         let output = fed(server.command("ssh", &words), script.clone());
         assert!(text(&output.stdout).contains("exitCode==0=="), "{command}: {output:?}");
         assert_eq!(output.status.code(), Some(9));
     }
     // A command that is asked for with a terminal, and the program that goes on afterwards.
-    let output = server.ssh(&["-T"], "mkdir -p .vscode-server && (setsid sleep 30 >/dev/null 2>&1 </dev/null & echo $!)");
+    let output = server
+        .ssh(&["-T"], "mkdir -p .vscode-server && (setsid sleep 30 >/dev/null 2>&1 </dev/null & echo $!)");
     let pid = text(&output.stdout).trim().to_owned();
     let alive = Command::new("kill").args(["-0", &pid]).stderr(Stdio::null()).status().unwrap();
     assert!(alive.success());
