@@ -4,6 +4,7 @@
 //! as one; whose it is now its name says, which can be changed in one step.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use testyard_model::id::Instance;
 use testyard_runtime::NodeKey;
@@ -65,9 +66,10 @@ pub(crate) fn key(instance: &Instance, labels: &HashMap<String, String>, name: &
     })
 }
 
-/// The spare that a container was made as, if it was.
-pub(crate) fn spare(labels: &HashMap<String, String>) -> Option<NodeKey> {
-    labels.get(SPARE)?.parse().ok().map(NodeKey::spare)
+/// The spare that a container was made as, by the folder of the agent's socket that it was made with. Not by its label:
+/// images have labels too, and a user's image may say anything.
+pub(crate) fn spare(folder: &Path) -> Option<NodeKey> {
+    folder.file_name()?.to_str()?.strip_prefix("spare-")?.parse().ok().map(NodeKey::spare)
 }
 
 /// The key that [`container_name`] has made this of. The engine writes a `/` before names.
@@ -127,8 +129,9 @@ mod tests {
             disk: 12,
         };
         let marks = labels(&instance, &was);
-        assert_eq!(spare(&marks), Some(was));
-        assert_eq!(spare(&labels(&instance, &node)), None);
+        let folder = |key| Path::new("/run/testyard/nodes").join(folder_name(key));
+        assert_eq!(spare(&folder(&was)), Some(was));
+        assert_eq!(spare(&folder(&node)), None);
         for now in [was, node] {
             let name = container_name(&instance, &now);
             assert_eq!(key(&instance, &marks, &name), Some(now));

@@ -1,6 +1,5 @@
 //! Making, starting, stopping and removing a node. Each may be called again at any time.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -104,11 +103,7 @@ pub(crate) async fn holder(runtime: &DockerRuntime, name: &str) -> Result<Option
 /// The node that a container is, if it is of this testbed.
 pub(crate) fn whose(runtime: &DockerRuntime, container: &ContainerInspectResponse) -> Option<NodeKey> {
     let name = container.name.as_deref().unwrap_or_default();
-    mark::key(&runtime.config.instance, labels(container)?, name)
-}
-
-pub(crate) fn labels(container: &ContainerInspectResponse) -> Option<&HashMap<String, String>> {
-    container.config.as_ref()?.labels.as_ref()
+    mark::key(&runtime.config.instance, container.config.as_ref()?.labels.as_ref()?, name)
 }
 
 pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, RuntimeError> {
@@ -197,7 +192,7 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
             break;
         }
         // An agent that ended between the two has not led the node's folder to the spare's.
-        if let Some(spare) = labels(&container).and_then(mark::spare).filter(|spare| spare != key) {
+        if let Some(spare) = spare::made_as(&container).filter(|spare| spare != key) {
             runtime.sockets.hand_over(&spare, key).map_err(|error| folder_error(key, ACTION, &error))?;
         }
         if lost.is_none() {

@@ -1,6 +1,7 @@
 //! What the engine has of this testbed.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -56,20 +57,17 @@ pub(crate) async fn made_as(
     runtime: &DockerRuntime,
     spare: &NodeKey,
 ) -> Result<Option<NodeKey>, RuntimeError> {
-    let label = format!("{}={}", mark::SPARE, spare.sliver);
-    Ok(marked(runtime, vec![mark::filter(&runtime.config.instance), label]).await?.pop().map(|(key, _)| key))
+    let has_its_folder = |summary: &ContainerSummary| {
+        let mut sources = summary.mounts.iter().flatten().filter_map(|mount| mount.source.as_deref());
+        sources.any(|source| mark::spare(Path::new(source)) == Some(*spare))
+    };
+    let all = containers(runtime).await?;
+    Ok(all.into_iter().find(|(_, summary)| has_its_folder(summary)).map(|(key, _)| key))
 }
 
 async fn containers(runtime: &DockerRuntime) -> Result<Vec<(NodeKey, ContainerSummary)>, RuntimeError> {
-    marked(runtime, vec![mark::filter(&runtime.config.instance)]).await
-}
-
-async fn marked(
-    runtime: &DockerRuntime,
-    labels: Vec<String>,
-) -> Result<Vec<(NodeKey, ContainerSummary)>, RuntimeError> {
     let instance = &runtime.config.instance;
-    let filters = HashMap::from([("label".to_owned(), labels)]);
+    let filters = HashMap::from([("label".to_owned(), vec![mark::filter(instance)])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let listed = runtime
         .engine

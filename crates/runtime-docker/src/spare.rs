@@ -15,8 +15,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::RenameContainerOptionsBuilder;
 use nix::sched::{CloneFlags, setns};
+use testyard_guest_protocol::GUEST_FOLDER;
 use testyard_model::name::Hostname;
 use testyard_runtime::{NodeKey, PowerSeen, Running, RuntimeError};
 use tokio::sync::oneshot;
@@ -43,7 +45,7 @@ pub(crate) async fn hand_over(
         Err(fault) if fault.is_missing() || fault.status() == Some(409) => {
             let missing = fault.is_missing();
             let there = power::inspect(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))?;
-            let was = there.as_ref().and_then(power::labels).and_then(mark::spare);
+            let was = there.as_ref().and_then(made_as);
             if was != Some(*spare) {
                 return Err(
                     match power::holder(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))? {
@@ -63,6 +65,14 @@ pub(crate) async fn hand_over(
     let container = power::inspect(runtime, &to).await.map_err(|fault| fault.at(key, ACTION))?;
     let state = container.and_then(|container| container.state).ok_or(RuntimeError::Missing(*key))?;
     Ok(power::power(&state))
+}
+
+/// The spare that a container was made as, whatever it is now.
+pub(crate) fn made_as(container: &ContainerInspectResponse) -> Option<NodeKey> {
+    let mounts = container.host_config.as_ref()?.mounts.as_ref()?;
+    let folder = format!("{GUEST_FOLDER}/run");
+    let folder = mounts.iter().find(|mount| mount.target.as_ref() == Some(&folder))?.source.as_ref()?;
+    mark::spare(Path::new(folder))
 }
 
 /// One call's hold on a spare.
@@ -103,7 +113,7 @@ pub(crate) async fn settle(
 ) -> Result<(), RuntimeError> {
     let container =
         power::inspect(runtime, &runtime.container_name(key)).await.map_err(|fault| fault.at(key, action))?;
-    let was = container.as_ref().and_then(power::labels).and_then(mark::spare);
+    let was = container.as_ref().and_then(made_as);
     let made = match was.filter(|was| was != key) {
         Some(was) => runtime.sockets.hand_over(&was, key),
         None => runtime.sockets.make(key).map(drop),

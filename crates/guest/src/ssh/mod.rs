@@ -225,7 +225,8 @@ fn how(end: End) -> String {
 /// Says when it answers, and waits for its end; none if it never answers, and then it is ended.
 fn watch(node: &Node, started: &Started) -> Option<End> {
     let began = Instant::now();
-    let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(250));
+    // As long as nothing listens a probe costs some microseconds; what is waited too long here, users wait too.
+    let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(16));
     loop {
         if probe::answers() {
             node.board.set_ssh(Some(SshServer::Image));
