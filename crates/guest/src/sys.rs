@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
 
 /// Who a process runs as.
@@ -19,7 +20,7 @@ pub(crate) struct Identity {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Gives the command a session of its own and, if asked, another identity.
+/// Gives the command a session of its own, an empty signal mask and, if asked, another identity.
 pub(crate) fn detach(command: &mut Command, identity: Option<&Identity>) {
     let identity = identity.map(|who| {
         let mut groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
@@ -27,6 +28,8 @@ pub(crate) fn detach(command: &mut Command, identity: Option<&Identity>) {
         (Uid::from_raw(who.uid), Gid::from_raw(who.gid), groups)
     });
     let enter = move || -> io::Result<()> {
+        // Ours hold back what process 1 reads by itself; a child would never hear that it is to end.
+        SigSet::empty().thread_set_mask()?;
         setsid()?;
         if let Some((uid, gid, groups)) = &identity {
             setgroups(groups)?;
@@ -36,7 +39,7 @@ pub(crate) fn detach(command: &mut Command, identity: Option<&Identity>) {
         Ok(())
     };
     // SAFETY: between fork and exec `enter` only makes system calls on memory that was laid out before the fork; it
-    // neither allocates nor takes a lock. Std has emptied the signal mask before it runs.
+    // neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(enter);
     }

@@ -6,26 +6,31 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use testyard_guest_protocol::{Desired, FromGuest, Hello, HostKey, Report, Secret, ToGuest, read, write};
+use testyard_guest_protocol::{
+    Answer, Ask, Desired, FromGuest, Hello, HostKey, Report, Secret, ToGuest, Told, read, write,
+};
 use testyard_testkit::needs;
 
 /// How long anything may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Run as process 1 of the new namespaces; `$1` is the root. Everything that it mounts ends with them.
+/// Run as process 1 of the new namespaces; `$1` is the root, `$2` the guest, `$3` what of this machine is its image, `$4`
+/// whether it is read-only. Everything that it mounts ends with them.
 const BOOT: &str = r#"
 set -e
 mount --bind "$1" "$1"
-mount -o bind,ro /usr "$1/usr"
+for folder in $3; do mount -o bind,ro "/$folder" "$1/$folder"; done
 mount --bind "$2" "$1/.testyard/bin/testyard-guest"
 mount --rbind /dev "$1/dev"
 mount -t proc proc "$1/proc"
 mount --bind "$1/etc/hosts" "$1/etc/hosts"
 mount --bind "$1/etc/resolv.conf" "$1/etc/resolv.conf"
 ip link set lo up
+if [ "$4" = read-only ]; then mount -t tmpfs tmpfs "$1/run"; mount -o remount,bind,ro "$1"; fi
 exec chroot "$1" /.testyard/bin/testyard-guest init
 "#;
 
@@ -33,6 +38,9 @@ exec chroot "$1" /.testyard/bin/testyard-guest init
 pub(crate) struct Disk {
     folder: tempfile::TempDir,
     listener: UnixListener,
+    /// Folders of this machine that are its image.
+    image: &'static str,
+    read_only: bool,
 }
 
 /// A booted node.
@@ -47,7 +55,7 @@ pub(crate) struct Node<'a> {
 struct Link {
     stream: UnixStream,
     hello: Hello,
-    reports: Receiver<(Instant, Report)>,
+    reports: Mutex<Receiver<(Instant, Report)>>,
 }
 
 impl Disk {
@@ -99,7 +107,41 @@ impl Disk {
             fs::write(root.join(path), text).unwrap();
         }
         let listener = UnixListener::bind(root.join(".testyard/run/agent.sock")).unwrap();
-        Self { folder, listener }
+        Self { folder, listener, image: "usr", read_only: false }
+    }
+
+    /// An image of one static program, `/busybox`: no folder, no account, no shell, no SSH server. This machine's
+    /// libraries are there for the guest alone, which tests link dynamically.
+    pub(crate) fn bare(read_only: bool) -> Self {
+        needs::root();
+        let busybox = needs::program("busybox", "busybox-static");
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+        // What an engine mounts over, it makes.
+        for path in ["usr/lib", "usr/lib64", "etc", "proc", "dev", ".testyard/bin", ".testyard/run"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        if read_only {
+            fs::create_dir(root.join("run")).unwrap();
+        }
+        for name in ["lib", "lib64"] {
+            symlink(format!("usr/{name}"), root.join(name)).unwrap();
+        }
+        for path in ["etc/hosts", "etc/resolv.conf", ".testyard/bin/testyard-guest"] {
+            fs::write(root.join(path), "").unwrap();
+        }
+        fs::copy(busybox, root.join("busybox")).unwrap();
+        let listener = UnixListener::bind(root.join(".testyard/run/agent.sock")).unwrap();
+        Self { folder, listener, image: "usr/lib usr/lib64", read_only }
+    }
+
+    /// Puts sudo beside the guest, as hosts do.
+    pub(crate) fn with_sudo(self) -> Self {
+        let sudo = self.path(".testyard/bin/sudo");
+        fs::copy(guest(), &sudo).unwrap();
+        fs::set_permissions(&sudo, fs::Permissions::from_mode(0o4755)).unwrap();
+        self
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -111,8 +153,6 @@ impl Disk {
     }
 
     pub(crate) fn boot(&self) -> Node<'_> {
-        let program = std::env::var_os("TESTYARD_GUEST")
-            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_testyard-guest")), PathBuf::from);
         let started = Instant::now();
         let unshare = Command::new("unshare")
             .args([
@@ -130,7 +170,9 @@ impl Disk {
                 "sh",
             ])
             .arg(self.folder.path())
-            .arg(program)
+            .arg(guest())
+            .arg(self.image)
+            .arg(if self.read_only { "read-only" } else { "" })
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -147,6 +189,12 @@ impl Disk {
     }
 }
 
+/// The guest's program.
+fn guest() -> PathBuf {
+    std::env::var_os("TESTYARD_GUEST")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_testyard-guest")), PathBuf::from)
+}
+
 impl Node<'_> {
     /// Takes the guest's next stream.
     pub(crate) fn accept(&mut self) {
@@ -161,14 +209,25 @@ impl Node<'_> {
             other => panic!("not a greeting: {other:?}"),
         };
         let (sender, reports) = channel();
+        let writer = stream.try_clone().unwrap();
         std::thread::spawn(move || {
-            while let Ok(FromGuest::Report(report)) = read(&mut reader) {
-                if sender.send((Instant::now(), *report)).is_err() {
-                    return;
+            while let Ok(message) = read(&mut reader) {
+                match message {
+                    FromGuest::Report(report) => {
+                        if sender.send((Instant::now(), *report)).is_err() {
+                            return;
+                        }
+                    }
+                    // An agent that knows all.
+                    FromGuest::Ask(Ask { id, what }) => {
+                        let told = Told { id, answer: Answer::Text(format!("the {what}, question {id}")) };
+                        write(&mut &writer, &ToGuest::Told(told)).unwrap();
+                    }
+                    FromGuest::Hello(_) => {}
                 }
             }
         });
-        self.link = Some(Link { stream, hello, reports });
+        self.link = Some(Link { stream, hello, reports: Mutex::new(reports) });
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -195,7 +254,7 @@ impl Node<'_> {
         let mut last = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.link.as_ref().unwrap().reports.recv_timeout(left) {
+            match self.link.as_ref().unwrap().reports.lock().unwrap().recv_timeout(left) {
                 Ok((at, report)) if so(&report) => return (report, at - self.started),
                 Ok((_, report)) => last = Some(report),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use testyard_guest_protocol::{
-    Desired, Execute, Install, Report, ServiceId, ServiceReport, ServiceState, Stage,
+    Desired, Execute, Install, Report, ServiceId, ServiceReport, ServiceState, Stage, ToGuest,
 };
 
 use super::node::{Disk, Key, Node};
-use super::{desired, serve, shell, wait_for};
+use super::{account, desired, serve, shell, wait_for};
 
 fn wanted(executes: Vec<Execute>) -> Desired {
     Desired { go: true, executes, ..desired(1, vec![], &Key::new("ed25519")) }
@@ -82,6 +82,29 @@ fn commands_of_every_kind() {
     let names: Vec<_> =
         fs::read_dir(disk.path("tmp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains("old")), "{names:?}");
+}
+
+#[test]
+fn whatever_runs_in_the_node_hears_every_signal() {
+    let (disk, host, ann) = (Disk::new(), Key::new("ed25519"), Key::new("ed25519"));
+    let mut node = disk.boot();
+    let masks = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
+    let mut wanted = Desired { accounts: vec![account("ann", &[&ann], false)], ..desired(1, vec![], &host) };
+    wanted.go = true;
+    wanted.executes = vec![shell(masks)];
+    // No shell, which would set its mask by itself.
+    wanted.program.argv = ["sleep", "1000"].map(str::to_owned).into();
+    node.want(&wanted);
+    let all = |report: &Report| report.ssh && execute(report, 0) == Some(ServiceState::Exited(0));
+    node.until("all of it", all);
+    let none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+    assert_eq!(disk.text("tmp/startup-1.txt"), none);
+    let session = node.ssh("ann", &ann.private_file(), &host.known_hosts(), masks);
+    // What sshd's own C library ignores is its own.
+    assert!(session.stdout.starts_with(b"SigBlk:\t0000000000000000\n"), "{session:?}");
+    node.say(&ToGuest::Stop { grace_ms: 30_000 });
+    let took = node.wait_for_the_end();
+    assert!(took < std::time::Duration::from_secs(15), "{took:?}");
 }
 
 #[test]
