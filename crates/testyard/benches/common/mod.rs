@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 /// One call of the engine's API.
-pub fn engine(method: &str, path: &str, body: Option<&Value>) -> Value {
+pub(crate) fn engine(method: &str, path: &str, body: Option<&Value>) -> Value {
     let mut stream = UnixStream::connect("/var/run/docker.sock").expect("the engine listens");
     let body = body.map(Value::to_string).unwrap_or_default();
     write!(
@@ -23,7 +23,7 @@ pub fn engine(method: &str, path: &str, body: Option<&Value>) -> Value {
 }
 
 /// What happened to a sliver: what, and when in milliseconds.
-pub fn timeline(sliver: &Value) -> Vec<(String, f64)> {
+pub(crate) fn timeline(sliver: &Value) -> Vec<(String, f64)> {
     sliver["timeline"]
         .as_array()
         .into_iter()
@@ -38,17 +38,17 @@ pub fn timeline(sliver: &Value) -> Vec<(String, f64)> {
 }
 
 /// When something happened last.
-pub fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
+pub(crate) fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
     timeline.iter().rev().find(|(name, _)| name == what).map(|(_, at)| *at)
 }
 
 /// Milliseconds from the container's start to this step of the host's.
-pub fn since_start(timeline: &[(String, f64)], stage: &str) -> Option<f64> {
+pub(crate) fn since_start(timeline: &[(String, f64)], stage: &str) -> Option<f64> {
     Some(at(timeline, &format!("host: {stage}"))? - at(timeline, "host: started")?)
 }
 
 /// The middle one.
-pub fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
