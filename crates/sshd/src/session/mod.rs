@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use russh::keys::PrivateKey;
-use russh::{MethodKind, MethodSet, Preferred, SshId, compression, server};
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, server};
 
 use self::connection::Connection;
 use crate::settings::{Settings, SettingsError};
@@ -155,6 +155,8 @@ fn configuration(settings: &Settings) -> Result<server::Config, ServeError> {
         preferred: Preferred {
             // The kind that begins after authentication, for who asks for it.
             compression: vec![compression::NONE, compression::ZLIB_LEGACY].into(),
+            // What russh prefers, and the one that OpenSSH's clients with hardware for it are told to prefer.
+            cipher: Preferred::DEFAULT.cipher.iter().copied().chain([cipher::AES_128_GCM]).collect(),
             ..Preferred::DEFAULT
         },
         max_auth_attempts: limits.attempts,

@@ -350,3 +350,14 @@ fn many_connections_are_counted_and_let_go() {
         assert_eq!(server.says(&format!("echo {round}")), format!("{round}\n"));
     }
 }
+
+#[test]
+fn the_ciphers_of_openssh_are_served() {
+    let server = Server::start();
+    for cipher in
+        ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr"]
+    {
+        let output = fed(server.command("ssh", &["-c", cipher, "ann@127.0.0.1", "cat"]), vec![5; 1 << 20]);
+        assert!(output.stdout == vec![5; 1 << 20], "{cipher}: {:?}", output.status);
+    }
+}
