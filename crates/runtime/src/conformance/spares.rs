@@ -48,7 +48,7 @@ pub(super) async fn a_spare_becomes_a_node_as_it_is(bench: Bench) {
 }
 
 pub(super) async fn a_spare_is_handed_over_once(bench: Bench) {
-    let (spare, _listener) = warm(&bench).await;
+    let (spare, listener) = warm(&bench).await;
     let keys = join_all((0..4).map(|_| async { bench.spec().await.key })).await;
     let results = join_all(keys.iter().map(|key| bench.runtime.hand_over(&spare, key))).await;
     for result in results.iter().filter_map(|result| result.as_ref().err()) {
@@ -63,6 +63,7 @@ pub(super) async fn a_spare_is_handed_over_once(bench: Bench) {
     // Whoever is not sure about the spare removes it; the node must not feel that.
     bench.remove(&spare).await;
     assert!(matches!(bench.power(taken[0]).await, Some(PowerSeen::Running(_))));
+    drop(listener);
     let mut listener = bench.harness.runtime().listen(taken[0]).await.expect("listen");
     super::guests::hello(&mut listener).await;
     bench.remove(taken[0]).await;
