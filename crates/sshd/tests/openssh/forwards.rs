@@ -3,20 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::programs::wait_for;
-use crate::support::{Server, UID, text};
-
-/// A client with forwards, until it is dropped.
-struct Client(Child);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::support::{Client, Server, UID, text};
 
 fn client(server: &Server, options: &[&str]) -> Client {
     let mut words = vec!["-N", "-o", "ExitOnForwardFailure=yes"];

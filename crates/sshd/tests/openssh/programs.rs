@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, fed, text};
+use crate::support::{Client, Server, fed, text};
 
 #[test]
 fn how_a_command_ends_is_told() {
@@ -74,7 +74,8 @@ fn a_program_that_does_not_read_neither_fills_memory_nor_stops_the_others() {
     let server = Server::start();
     let control = server.path("control").display().to_string();
     let socket = format!("ControlPath={control}");
-    let mut master = server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap();
+    let _master =
+        Client(server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap());
     wait_for(|| std::path::Path::new(&control).exists());
     let session: u32 = {
         let output = server.ssh(&["-o", &socket], "echo $PPID");
@@ -110,7 +111,6 @@ fn a_program_that_does_not_read_neither_fills_memory_nor_stops_the_others() {
     assert_eq!(text(&output.stdout).trim(), (64 << 20).to_string());
     feeding.join().unwrap();
     let _ = server.command("ssh", &["-o", &socket, "-O", "exit", "ann@127.0.0.1"]).output();
-    let _ = master.wait();
 }
 
 /// Looks again until something is so.
@@ -164,7 +164,8 @@ fn compression_is_served() {
 fn a_hundred_channels_at_once() {
     let server = Server::start();
     let socket = format!("ControlPath={}", server.path("control").display());
-    let mut master = server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap();
+    let _master =
+        Client(server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap());
     wait_for(|| server.path("control").exists());
     let children: Vec<_> = (0..100)
         .map(|number| {
@@ -199,7 +200,6 @@ fn a_hundred_channels_at_once() {
     // Nobody is left that has ended and is not waited for.
     assert_eq!(text(&server.ssh(&["-o", &socket], "ps -o stat= --ppid $PPID | grep -c Z").stdout), "0\n");
     let _ = server.command("ssh", &["-o", &socket, "-O", "exit", "ann@127.0.0.1"]).output();
-    let _ = master.wait();
 }
 
 #[test]

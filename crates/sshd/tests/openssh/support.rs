@@ -178,6 +178,16 @@ impl Drop for Server {
     }
 }
 
+/// A program that runs until it is dropped.
+pub(crate) struct Client(pub(crate) Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub(crate) fn keygen(path: &Path) {
     let made =
         Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
