@@ -86,23 +86,53 @@ pub fn install(guest: &Path, state: &Path) -> io::Result<PathBuf> {
         let _ = write!(text, "{byte:02x}");
         text
     });
-    let folder = state.join("guest").join(hash);
-    let program = folder.join(PROGRAM);
-    if program.exists() {
-        return Ok(folder);
-    }
+    let all = state.join("guest");
+    fs::create_dir_all(&all)?;
+    // One of the files gives root to whoever runs it where nobody has told it otherwise: on the host, nobody may.
+    fs::set_permissions(&all, fs::Permissions::from_mode(0o700))?;
+    let folder = all.join(hash);
     fs::create_dir_all(&folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(&folder)?;
-    io::Write::write_all(&mut temporary, &content)?;
-    temporary.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(&program)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    LINKS.iter().try_for_each(|name| link(&folder, name))?;
+    put(&folder, SUDO, &content, if nix::unistd::geteuid().is_root() { 0o4755 } else { 0o755 })?;
+    put(&folder, PROGRAM, &content, 0o755)?;
     Ok(folder)
+}
+
+/// The guest as sudo, for images that have none: a file of its own, since it is setuid root.
+const SUDO: &str = "sudo";
+
+/// Puts a file in place, complete or not at all; one that is there with this mode is complete.
+fn put(folder: &Path, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
+    let path = folder.join(name);
+    if fs::symlink_metadata(&path)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o7777 == mode)
+    {
+        return Ok(());
+    }
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut temporary, content)?;
+    temporary.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(&path)?;
+    Ok(())
+}
+
+/// Other names of the guest's program, beside it: called by one of them, it is that program.
+const LINKS: &[&str] = &["geni-get"];
+
+fn link(folder: &Path, name: &str) -> io::Result<()> {
+    match std::os::unix::fs::symlink(PROGRAM, folder.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
 
     #[test]
     fn installed_once_per_content() {
@@ -112,10 +142,34 @@ mod tests {
         let first = install(&source, state.path()).unwrap();
         assert_eq!(install(&source, state.path()).unwrap(), first);
         assert_eq!(fs::metadata(first.join(PROGRAM)).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read(first.join("geni-get")).unwrap(), b"one", "another name of the same");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let setuid = if nix::unistd::geteuid().is_root() { 0o4755 } else { 0o755 };
+        assert_eq!(mode(&first.join(SUDO)), setuid);
+        // A file that was left without its right is replaced.
+        fs::set_permissions(first.join(SUDO), fs::Permissions::from_mode(0o755)).unwrap();
+        install(&source, state.path()).unwrap();
+        assert_eq!(mode(&first.join(SUDO)), setuid);
         fs::write(&source, "two").unwrap();
         let second = install(&source, state.path()).unwrap();
         assert_ne!(first, second);
         assert_eq!(fs::read(first.join(PROGRAM)).unwrap(), b"one");
+    }
+
+    #[test]
+    fn nobody_on_the_host_reaches_what_is_setuid() {
+        assert!(nix::unistd::geteuid().is_root(), "NEEDS root: only its files are setuid root");
+        let state = tempfile::tempdir().unwrap();
+        // As wide open as an operator can have made it.
+        fs::set_permissions(state.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(state.path().join("guest")).unwrap();
+        fs::set_permissions(state.path().join("guest"), fs::Permissions::from_mode(0o777)).unwrap();
+        let source = state.path().join("source");
+        fs::copy("/bin/true", &source).unwrap();
+        let sudo = install(&source, state.path()).unwrap().join(SUDO);
+        assert!(Command::new(&sudo).status().unwrap().success());
+        let refused = Command::new(&sudo).uid(65_534).gid(65_534).status().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

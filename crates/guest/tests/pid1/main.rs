@@ -6,6 +6,7 @@
     reason = "a test may panic, its helpers too"
 )]
 
+mod bare;
 mod facts;
 mod node;
 mod services;
@@ -233,37 +234,6 @@ fn an_image_whose_program_is_sshd_has_one_sshd() {
         matches!(report.program, ProgramState::Exited(_) | ProgramState::Signalled(_))
     });
     wait_for(|| node.ssh("ann", &ann.private_file(), &host.known_hosts(), "true").status.success());
-}
-
-#[test]
-fn an_image_without_an_ssh_server_says_what_to_do() {
-    let (disk, host) = (Disk::new(), Key::new("ed25519"));
-    let node = disk.boot();
-    // This machine's /usr is mounted over the image's; hide its servers.
-    for path in ["/usr/sbin/sshd", "/usr/sbin/dropbear"] {
-        let _ = node.inside(&["mount", "--bind", "/dev/null", path]);
-    }
-    let mut wanted = desired(1, vec![], &host);
-    wanted.go = true;
-    node.want(&wanted);
-    let (report, _) = node.until("the reason", |report| report.failure.is_some());
-    assert!(report.failure.unwrap().contains("install openssh-server"));
-    assert!(!report.ssh && report.stage == Stage::Prepared);
-}
-
-#[test]
-fn a_broken_sshd_is_told_with_its_own_words() {
-    let (disk, host) = (Disk::new(), Key::new("ed25519"));
-    fs::write(disk.path("etc/ssh/sshd_config"), "NoSuchOption yes\n").unwrap();
-    let node = disk.boot();
-    let mut wanted = desired(1, vec![], &host);
-    wanted.go = true;
-    node.want(&wanted);
-    let (report, _) = node.until("the reason", |report| report.failure.is_some());
-    assert!(report.failure.as_ref().unwrap().contains("NoSuchOption"), "{:?}", report.failure);
-    fs::write(disk.path("etc/ssh/sshd_config"), "").unwrap();
-    let (report, _) = node.until("its recovery", |report| report.ssh);
-    assert_eq!(report.failure, None);
 }
 
 #[test]
