@@ -19,8 +19,8 @@ use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
 use testyard_model::topology::Services;
-use testyard_runtime::{NodeKey, PowerSeen};
 use testyard_runtime::fake::{FakeRuntime, Fault, FaultKind, GuestScript, Manner, Moment, Op};
+use testyard_runtime::{NodeKey, PowerSeen};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -182,7 +182,9 @@ async fn nodes_are_told_what_they_ask_about_themselves() {
     let mut stream = world.runtime.connect(&world.key(1)).await;
     let hello = Hello { protocol: PROTOCOL, version: "test".into(), boot: "one".into() };
     write_async(&mut stream, &FromGuest::Hello(hello)).await.unwrap();
-    let ToGuest::Desired(desired) = read_async(&mut stream).await.unwrap() else { panic!("not told at first") };
+    let ToGuest::Desired(desired) = read_async(&mut stream).await.unwrap() else {
+        panic!("not told at first")
+    };
     let (facts, node) = (desired.facts.unwrap(), &world.slice.nodes[1]);
     assert_eq!((facts.client_id.as_str(), facts.user_urn.as_str()), ("node1", "urn:publicid:IDN+a+user+ann"));
     assert_eq!(facts.slice_urn, "urn:publicid:IDN+a+slice+demo");
@@ -494,7 +496,11 @@ async fn a_look_that_fails_is_not_the_last() {
 async fn more_than_a_message_holds_is_said() {
     let mut world = World::new(1);
     let command = "x".repeat(64 << 10);
-    let execute = testyard_model::topology::Execute { shell: testyard_model::topology::Shell::Sh, command, timeout: None };
+    let execute = testyard_model::topology::Execute {
+        shell: testyard_model::topology::Shell::Sh,
+        command,
+        timeout: None,
+    };
     world.slice.nodes[0].services.executes = vec![execute; 80];
     let mut running = world.start().await;
     let seen = running.until_phase(Phase::Failed).await;
@@ -606,9 +612,7 @@ async fn a_node_that_fills_its_disk_is_warned_stopped_and_given_time_to_make_roo
     let seen = running.until("warned", |slice| !slice.nodes[0].notices.is_empty()).await;
     assert!(seen.nodes[0].notices[0].contains("9 GiB of 10 GiB"), "{:?}", seen.nodes[0].notices);
     assert!(world.runtime.fill_disk(&key, 11 * GIB));
-    let seen = running
-        .until("failed and stopped", |slice| slice.nodes[0].phase == Phase::Failed)
-        .await;
+    let seen = running.until("failed and stopped", |slice| slice.nodes[0].phase == Phase::Failed).await;
     let problem = seen.nodes[0].problem.clone().unwrap();
     assert!(problem.contains("11 GiB") && problem.contains("geni_reload"), "{problem}");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);

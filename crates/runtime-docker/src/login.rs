@@ -15,11 +15,15 @@ const LONGEST: u64 = 64 << 10;
 /// What the engine is to show the registry of this image; nothing if no login is configured for it.
 ///
 /// The value has a `Debug` that shows the password: it goes to the engine and nowhere else.
-pub(crate) fn of(logins: &[RegistryLogin], name: &ImageName) -> Result<Option<DockerCredentials>, ImageError> {
+pub(crate) fn of(
+    logins: &[RegistryLogin],
+    name: &ImageName,
+) -> Result<Option<DockerCredentials>, ImageError> {
     let registry = name.registry();
     let Some(login) = logins.iter().find(|login| login.host == registry) else { return Ok(None) };
     let mut password = String::new();
-    let read = File::open(&login.password_file).and_then(|file| file.take(LONGEST).read_to_string(&mut password));
+    let read =
+        File::open(&login.password_file).and_then(|file| file.take(LONGEST).read_to_string(&mut password));
     if let Err(error) = read {
         // Where the operators keep it is none of the users' business.
         tracing::error!(file = %login.password_file.display(), %error, registry, "no password for a registry");

@@ -108,7 +108,11 @@ async fn run(
                 return Err(gave_up(name, "its registry has not answered within", config.pull_first_sign));
             }
             Err(_) if broken_off => {
-                return Err(gave_up(name, "its registry breaks off while it sends the image, for", config.pull_silence));
+                return Err(gave_up(
+                    name,
+                    "its registry breaks off while it sends the image, for",
+                    config.pull_silence,
+                ));
             }
             Err(_) => return Err(gave_up(name, "its registry has sent nothing for", config.pull_silence)),
             Ok(None) => return Ok(()),

@@ -101,7 +101,10 @@ const PULL_RULES: &[(&str, &str)] = &[
     ("toomanyrequests", "its registry limits pulls: try later, or log the engine in"),
     ("no space left on device", "the host's disk is full: free some space"),
     ("name unknown", "its registry has no image of this name: check the name"),
-    ("manifest unknown", "its registry has no such image, or not with this tag or digest: check the name and check the tag"),
+    (
+        "manifest unknown",
+        "its registry has no such image, or not with this tag or digest: check the name and check the tag",
+    ),
     ("layer verification failed", DAMAGED),
     ("unexpected eof", DAMAGED),
     ("does not match digest", DAMAGED),

@@ -12,8 +12,8 @@ use testyard_model::image::ImageName;
 use testyard_model::name::Hostname;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{
-    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, PowerSeen, Pull, PullProgress, Running, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeFacts,
+    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, PowerSeen, Pull, PullProgress, Running,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeFacts,
 };
 use tokio::io::AsyncRead;
 use tokio::sync::{OnceCell, Semaphore, watch};

@@ -69,7 +69,11 @@ pub(crate) async fn disk(runtime: &DockerRuntime, key: &NodeKey) -> Result<Optio
     };
     let count = move || places.iter().map(|place| count(place, MOST_FILES)).sum();
     let counted = tokio::task::spawn_blocking(count).await;
-    counted.map(Some).map_err(|error| RuntimeError::Failed { key: *key, action: ACTION, detail: error.to_string() })
+    counted.map(Some).map_err(|error| RuntimeError::Failed {
+        key: *key,
+        action: ACTION,
+        detail: error.to_string(),
+    })
 }
 
 /// The folders that a container writes in: the top layer of its root, and the volumes that the engine made for it.
@@ -89,7 +93,8 @@ fn places(container: &ContainerInspectResponse) -> Vec<PathBuf> {
 /// What the engine says of storage that is not known here. It takes holes in files for full.
 async fn by_engine(runtime: &DockerRuntime, name: &str) -> Result<Option<u64>, Fault> {
     let options = InspectContainerOptionsBuilder::new().size(true).build();
-    let answer = runtime.engine.call(async |docker| docker.inspect_container(name, Some(options)).await).await;
+    let answer =
+        runtime.engine.call(async |docker| docker.inspect_container(name, Some(options)).await).await;
     match answer {
         Ok(container) => Ok(container.size_rw.and_then(|size| u64::try_from(size).ok())),
         Err(fault) if fault.is_missing() => Ok(None),
@@ -113,7 +118,9 @@ fn count(root: &Path, most_files: usize) -> u64 {
     while let Some(mut folder) = folders.pop() {
         if folder.path.as_os_str().len() > LONG_PATH {
             open.retain(|base| base.strong_count() > 0);
-            let Some(base) = (open.len() < MOST_OPEN).then(|| File::open(&folder.path).ok()).flatten() else { continue };
+            let Some(base) = (open.len() < MOST_OPEN).then(|| File::open(&folder.path).ok()).flatten() else {
+                continue;
+            };
             let base = Arc::new(base);
             open.push(Arc::downgrade(&base));
             folder = Folder { path: format!("/proc/self/fd/{}", base.as_raw_fd()).into(), base: Some(base) };
@@ -160,7 +167,8 @@ fn memory_events(groups: &str, mounts: &str) -> Option<PathBuf> {
         mounts.lines().find_map(|line| {
             let mut words = line.split(' ').skip(1);
             let (path, of_kind, options) = (words.next()?, words.next()?, words.next()?);
-            let fits = of_kind == kind && option.is_none_or(|option| options.split(',').any(|word| word == option));
+            let fits =
+                of_kind == kind && option.is_none_or(|option| options.split(',').any(|word| word == option));
             fits.then(|| PathBuf::from(path))
         })
     };

@@ -242,8 +242,11 @@ async fn odd_images_start_and_are_removed_whole() {
         runtime.start(&spec.key).await.unwrap_or_else(|error| panic!("{which}: {error}"));
         let listed = runtime.list().await.unwrap();
         assert_eq!(listed.len(), 1, "{which}: {listed:?}");
-        let container =
-            bed.docker.inspect_container(&bed.container(&spec.key), None::<InspectContainerOptions>).await.unwrap();
+        let container = bed
+            .docker
+            .inspect_container(&bed.container(&spec.key), None::<InspectContainerOptions>)
+            .await
+            .unwrap();
         assert!(container.state.unwrap().health.is_none_or(|health| health.log.is_none()), "{which}");
         let volumes: Vec<_> = container.mounts.unwrap().into_iter().filter_map(|mount| mount.name).collect();
         runtime.stop(&spec.key, std::time::Duration::from_secs(0)).await.unwrap();

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use testyard_guest_protocol::{Hello, ProgramState, ServiceId, ServiceReport, ServiceState, Stage, encode, read_async};
+use testyard_guest_protocol::{
+    Hello, ProgramState, ServiceId, ServiceReport, ServiceState, Stage, encode, read_async,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -36,7 +38,12 @@ impl Node {
         let path = folder.path().join("agent.sock");
         let accepted = Arc::default();
         let listener = Listener(UnixListener::bind(&path).unwrap(), Arc::clone(&accepted));
-        Self { conversation: Conversation::start(Box::new(listener), Asker::nobody()), path, accepted, _folder: folder }
+        Self {
+            conversation: Conversation::start(Box::new(listener), Asker::nobody()),
+            path,
+            accepted,
+            _folder: folder,
+        }
     }
 
     async fn connect(&self) -> UnixStream {
@@ -53,7 +60,9 @@ impl Node {
     async fn hears(&mut self, revision: u64) -> Report {
         let heard = async {
             loop {
-                if let Some(report) = self.conversation.heard().report.filter(|report| report.revision == revision) {
+                if let Some(report) =
+                    self.conversation.heard().report.filter(|report| report.revision == revision)
+                {
                     return report;
                 }
                 self.conversation.changed().await;
@@ -75,8 +84,16 @@ fn hello(version: String) -> Vec<u8> {
 }
 
 fn report(revision: u64, services: Vec<ServiceReport>) -> Vec<u8> {
-    let report =
-        Report { revision, stage: Stage::Ready, failure: None, ssh: true, ssh_server: None, notice: None, program: ProgramState::None, services };
+    let report = Report {
+        revision,
+        stage: Stage::Ready,
+        failure: None,
+        ssh: true,
+        ssh_server: None,
+        notice: None,
+        program: ProgramState::None,
+        services,
+    };
     encode(&FromGuest::Report(Box::new(report))).unwrap()
 }
 
@@ -115,7 +132,11 @@ async fn what_is_no_message_ends_only_its_connection() {
         for mut stream in [node.connect().await, node.hello().await] {
             // The first may have been hung up on for the second.
             let _ = stream.write_all(&bytes).await;
-            assert!(is_closed(&mut stream).await, "{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]));
+            assert!(
+                is_closed(&mut stream).await,
+                "{:?}",
+                String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
+            );
         }
     }
     node.is_well(7).await;
@@ -179,7 +200,11 @@ async fn floods_are_slowed_and_harm_nobody_else() {
         other.is_well(3).await;
         assert!(asked.elapsed() < Duration::from_secs(1), "{what}: {:?}", asked.elapsed());
         flooding.abort();
-        let size = match what { "hellos" => LONGEST, "reports" => 800 << 10, _ => 100 } as u64;
+        let size = match what {
+            "hellos" => LONGEST,
+            "reports" => 800 << 10,
+            _ => 100,
+        } as u64;
         let ration = BURST + RATE * (before.as_secs() + 1);
         // What lies in the socket's buffer, in the agent's hands and in the test's own is not taken yet.
         let most = ration / (size + EACH) + (512 << 10) / size + 3;

@@ -145,7 +145,10 @@ pub(crate) fn ending(exit: Option<i64>, out_of_memory: bool, limits: Limits) -> 
         Some(137) => "it was killed".into(),
         Some(status @ 129..=192) => {
             // So do shells and engines tell of signals.
-            format!("it was ended by {}", i32::try_from(status - 128).map_or_else(|_| "a signal".into(), signal_name))
+            format!(
+                "it was ended by {}",
+                i32::try_from(status - 128).map_or_else(|_| "a signal".into(), signal_name)
+            )
         }
         Some(status) => format!("exit status {status}"),
         None => "exit status unknown".into(),
@@ -258,7 +261,11 @@ mod tests {
     fn how_it_ended_comes_with_what_to_do() {
         let limits = Limits { memory: Some(100 << 20), ..Limits::default() };
         for (exit, out_of_memory, expected) in [
-            (Some(137), true, "it ran out of memory: ask for a sliver type with more memory (it has 100 MiB)"),
+            (
+                Some(137),
+                true,
+                "it ran out of memory: ask for a sliver type with more memory (it has 100 MiB)",
+            ),
             (Some(137), false, "it was killed"),
             (Some(139), false, "signal 11, SIGSEGV"),
             (Some(3), false, "exit status 3"),

@@ -91,7 +91,9 @@ impl Watch {
             tokio::time::sleep_until(self.next).await;
             let look = async move {
                 let used = runtime.disk_used(&key).await;
-                used.inspect_err(|error| tracing::debug!(%error, "a node's disk is not looked at")).ok().flatten()
+                used.inspect_err(|error| tracing::debug!(%error, "a node's disk is not looked at"))
+                    .ok()
+                    .flatten()
             };
             self.looking = Some((Instant::now(), tokio::spawn(look)));
         }

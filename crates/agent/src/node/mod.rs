@@ -10,6 +10,7 @@ mod spare;
 mod steps;
 mod talk;
 pub(crate) mod task;
+mod wait;
 pub(crate) mod wake;
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ pub(crate) fn notices(desired: &desired::Node, known: &Known<'_>) -> Vec<String>
 /// What to do where a node has had too little memory.
 pub(crate) fn more_memory(limits: Limits) -> String {
     match limits.memory {
-        Some(bytes) => format!("ask for a sliver type with more memory (it has {}), or run less", size(bytes)),
+        Some(bytes) => {
+            format!("ask for a sliver type with more memory (it has {}), or run less", size(bytes))
+        }
         None => "its host has too little for all nodes; run less, or tell the testbed's operators".to_owned(),
     }
 }
@@ -154,7 +156,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in [(512, "0.5 KiB"), (100 << 20, "100 MiB"), (3 << 29, "1.5 GiB"), (4 << 40, "4096 GiB")] {
+        for (bytes, text) in
+            [(512, "0.5 KiB"), (100 << 20, "100 MiB"), (3 << 29, "1.5 GiB"), (4 << 40, "4096 GiB")]
+        {
             assert_eq!(size(bytes), text);
         }
     }

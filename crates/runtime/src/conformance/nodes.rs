@@ -156,7 +156,11 @@ pub(super) async fn a_node_starts_again_after_a_reboot(bench: Bench) {
 
 pub(super) async fn what_a_node_uses_is_told(bench: Bench) {
     let key = bench.spec().await.key;
-    assert_eq!(bench.runtime.disk_used(&key).await.expect("a count"), None, "what is not there keeps nothing");
+    assert_eq!(
+        bench.runtime.disk_used(&key).await.expect("a count"),
+        None,
+        "what is not there keeps nothing"
+    );
     let key = bench.running().await;
     let run = bench.runtime.start(&key).await.expect("start");
     assert_eq!(bench.runtime.killed_for_memory(&run).await, Some(0));

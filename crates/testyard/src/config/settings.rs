@@ -245,7 +245,19 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let sliver_types = sliver_types(root, &default_image);
     let pool = pool(&root.section("pool"), &sliver_types, host.capacity);
     root.finish();
-    Some(Settings { testbed: testbed?, paths, tls, trust, leases, limits, network, host, registries, sliver_types, pool: pool? })
+    Some(Settings {
+        testbed: testbed?,
+        paths,
+        tls,
+        trust,
+        leases,
+        limits,
+        network,
+        host,
+        registries,
+        sliver_types,
+        pool: pool?,
+    })
 }
 
 fn testbed(section: &Section<'_>) -> Option<Testbed> {
@@ -478,7 +490,10 @@ fn registries(root: &Section<'_>, folder: &Path) -> Vec<RegistryLogin> {
         section.finish();
         let [Some(host), Some(user), Some(file)] = texts else { continue };
         if host.is_empty() || host.contains("://") || host.contains('/') {
-            section.refuse("host", "write it as image names do, like \"registry.example.net:5000\" or \"docker.io\"");
+            section.refuse(
+                "host",
+                "write it as image names do, like \"registry.example.net:5000\" or \"docker.io\"",
+            );
         }
         if registries.iter().any(|other| other.host == host) {
             section.refuse("host", format!("there are two logins for {host}"));

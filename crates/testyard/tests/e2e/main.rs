@@ -4,10 +4,19 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+mod crash;
 mod durability;
+mod facts;
 mod genilib;
+mod images;
+mod ipv6;
 mod lifecycle;
+mod limits;
 mod network;
 mod policy;
+mod pool;
+mod ports;
+mod pulls;
+mod registry;
 mod services;
 mod support;
