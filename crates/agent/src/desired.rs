@@ -9,6 +9,7 @@ use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
 use testyard_model::topology::Services;
+use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 
 /// What should be of one slice on one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,10 +20,23 @@ pub struct Slice {
     pub tag: SliceTag,
     /// Its name, for people and for the nodes' domain.
     pub name: String,
+    /// What its nodes may know of it.
+    pub about: About,
     /// Grows with every change of this state.
     pub revision: Revision,
     /// Its nodes on this host; none means: remove everything of this slice.
     pub nodes: Vec<Node>,
+}
+
+/// What the nodes of a slice may know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its URN.
+    pub urn: SliceUrn,
+    /// Who made it.
+    pub creator: UserUrn,
+    /// The testbed, which names its slivers.
+    pub testbed: Authority,
 }
 
 /// What a node should be.

@@ -18,6 +18,7 @@ mod auth;
 pub mod client;
 pub mod code;
 mod door;
+pub mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
 mod methods;

@@ -118,6 +118,15 @@ pub struct SliceView {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A node's slice, as the node may see it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Who made the slice.
+    pub creator: UserUrn,
+    /// All of its living slivers.
+    pub view: SliceView,
+}
+
 /// A request as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use testyard_agent::Host;
-use testyard_model::id::HostName;
+use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::SliceUrn;
 use testyard_store::{AuditRow, ReadError, Store};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use crate::api::{Allocate, Caller, Effort, Offer, Perform, Provision, Refusal, Renew, Selection, SliceView};
+use crate::api::{
+    Allocate, Caller, Effort, Offer, Perform, Provision, Refusal, Renew, Selection, SliceView, Surroundings,
+};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::counts::Counts;
@@ -151,6 +153,13 @@ impl Controller {
     /// `NotFound` (also a slice without slivers), `BadRequest`, `Expired`, `ShutDown`.
     pub async fn status(&self, caller: &Caller, selection: Selection, effort: Effort) -> Result<SliceView> {
         self.core.status(caller, &selection, effort)
+    }
+
+    /// The slice around a node, for what is told inside the node; nothing if it has left that slice. No caller is asked
+    /// for: whoever is in the node may know this, and what is told is chosen with that in mind.
+    #[must_use]
+    pub fn around(&self, slice: SliceId, sliver: SliverId) -> Option<Surroundings> {
+        self.core.around(slice, sliver)
     }
 
     /// Does something to provisioned slivers; a slice means those of its slivers that are provisioned. What is asked

@@ -59,8 +59,9 @@ impl Core {
     /// Everything that should be on a host. Slices that only have slivers that leave are in it without nodes, so that
     /// the host says when nothing of them is left.
     pub(crate) fn desired(&self, host: &HostName) -> Vec<desired::Slice> {
-        let state = self.shared.read();
-        state.slices().filter(|slice| slice.hosts().contains(host)).map(|slice| slice.desired(host)).collect()
+        let (state, settings) = (self.shared.read(), self.settings.load());
+        let here = state.slices().filter(|slice| slice.hosts().contains(host));
+        here.map(|slice| slice.desired(host, settings.authority())).collect()
     }
 
     /// Gives the host everything, then changes as they come; everything again when it may have forgotten. Never
@@ -92,7 +93,9 @@ impl Core {
             return driver.host.sync(self.desired(&driver.name)).await;
         }
         for id in driver.take() {
-            let desired = self.shared.read().life(id).map(|slice| slice.desired(&driver.name));
+            let settings = self.settings.load();
+            let desired =
+                self.shared.read().life(id).map(|slice| slice.desired(&driver.name, settings.authority()));
             // A slice of which nothing is left is nothing that a host knows of.
             if let Some(desired) = desired {
                 driver.host.apply(desired).await?;

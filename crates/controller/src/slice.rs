@@ -10,7 +10,7 @@ use testyard_agent::desired;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::name::{ClientId, Login, SliverTypeName};
 use testyard_model::state::Allocation;
-use testyard_model::urn::{SliceUrn, UserUrn};
+use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 use testyard_plan::Holding;
 use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
 
@@ -110,12 +110,17 @@ impl Slice {
         self.documents.retain(|document| used.contains(&document.id));
     }
 
-    /// What should be of it on a host.
-    pub(crate) fn desired(&self, host: &HostName) -> desired::Slice {
+    /// What should be of it on a host of this testbed.
+    pub(crate) fn desired(&self, host: &HostName, testbed: &Authority) -> desired::Slice {
         desired::Slice {
             slice: self.id,
             tag: self.tag,
             name: self.urn.name().to_owned(),
+            about: desired::About {
+                urn: self.urn.clone(),
+                creator: self.creator.clone(),
+                testbed: testbed.clone(),
+            },
             revision: self.revision,
             nodes: self
                 .slivers

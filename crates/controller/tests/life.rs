@@ -50,6 +50,27 @@ async fn from_request_to_ready_to_nothing() {
 }
 
 #[tokio::test]
+async fn nodes_see_their_own_slice_and_no_other() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    yard.ready("s", &["one", "two"]).await;
+    yard.ready("other", &["one"]).await;
+    let slices = yard.host().slices();
+    let of = |name: &str| slices.iter().find(|slice| slice.name == name).unwrap();
+    let (slice, other) = (of("s"), of("other"));
+    assert_eq!(slice.about.urn, slice_urn("s"));
+    assert_eq!((&slice.about.creator, slice.about.testbed.as_str()), (&user_urn("ann"), "am.example.net"));
+    let sliver = slice.nodes[0].sliver;
+    let around = yard.controller.around(slice.slice, sliver).unwrap();
+    assert_eq!((around.creator, around.view.urn), (user_urn("ann"), slice_urn("s")));
+    let names: Vec<_> = around.view.slivers.iter().map(|sliver| sliver.client_id.as_str()).collect();
+    assert_eq!((names, around.view.documents.len()), (vec!["one", "two"], 1));
+    assert!(yard.controller.around(other.slice, sliver).is_none(), "a sliver of another slice");
+    yard.delete("s").await.unwrap();
+    assert!(yard.controller.around(slice.slice, sliver).is_none(), "it has left");
+    assert!(yard.controller.around(other.slice, other.nodes[0].sliver).is_some());
+}
+
+#[tokio::test]
 async fn a_slice_with_nothing_here() {
     let yard = Yard::new(&[("local", 5)]).await;
     let described = yard.controller.describe(&ann(), whole("s")).await.unwrap();

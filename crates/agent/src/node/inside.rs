@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use testyard_guest_protocol as guest;
+use testyard_model::urn::SliverUrn;
 use testyard_runtime::ImageConfig;
 
 use crate::desired;
+use crate::facts::Fact;
 
 /// What installs may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,5 +84,26 @@ pub(crate) fn inside(
                 max_seconds: execute.timeout.map(|seconds| u64::from(seconds.get())),
             })
             .collect(),
+        facts: None,
+    }
+}
+
+/// What the node may know about itself. `asks`: whether it may ask for more.
+pub(crate) fn facts(node: &desired::Node, about: &desired::About, asks: bool) -> guest::Facts {
+    let sliver = SliverUrn::new(&about.testbed, &node.sliver.to_string());
+    let asks = if asks { Fact::ALL.as_slice() } else { &[] };
+    guest::Facts {
+        client_id: node.client_id.to_string(),
+        slice_urn: about.urn.to_string(),
+        // A UUID is a sliver's name everywhere.
+        sliver_urn: sliver.map(|urn| urn.to_string()).unwrap_or_default(),
+        user_urn: about.creator.to_string(),
+        users: node
+            .accounts
+            .iter()
+            .map(|account| guest::FactUser { login: account.login.to_string(), urn: account.user.to_string() })
+            .collect(),
+        addresses: std::iter::once(IpAddr::V4(node.address.ipv4)).chain(node.address.ipv6.map(IpAddr::V6)).collect(),
+        asks: asks.iter().map(|fact| fact.as_str().to_owned()).collect(),
     }
 }

@@ -4,9 +4,10 @@ use testyard_fabric::Attachment;
 use testyard_guest_protocol as guest;
 use tokio::time::Instant;
 
+use crate::facts::Asker;
 use crate::guest::Heard;
 use crate::ledger::Record;
-use crate::node::inside::inside;
+use crate::node::inside::{facts, inside};
 use crate::node::task::{SILENCE, Task, Wanted};
 use crate::observed::Stage;
 
@@ -21,6 +22,11 @@ impl Task {
         }
     }
 
+    /// Who answers what the node asks in this boot.
+    pub(super) fn asker(&self) -> Asker {
+        Asker::new(self.context.facts.clone(), self.slice, self.sliver)
+    }
+
     /// Tells the guest what the inside should be, if that is news.
     ///
     /// # Errors
@@ -32,6 +38,7 @@ impl Task {
         let servers = &self.context.name_servers;
         let mut desired =
             inside(&wanted.node, &domain, &image.config, servers, self.context.install_limits, go);
+        desired.facts = Some(facts(&wanted.node, &wanted.about, self.context.facts.is_some()));
         let last = self.told.as_ref().map_or(0, |told| told.revision);
         desired.revision = last;
         if self.told.as_ref() != Some(&desired) {

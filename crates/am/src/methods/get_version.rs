@@ -29,7 +29,8 @@ pub(crate) fn get_version(settings: &AmSettings, arguments: &[Value]) -> Outcome
     Ok(answer)
 }
 
-fn value(settings: &AmSettings) -> Value {
+/// What the testbed says of itself.
+pub(crate) fn value(settings: &AmSettings) -> Value {
     let mut value = Value::members([
         ("geni_api", Value::from(API)),
         ("geni_api_versions", Value::members([(API.to_string(), Value::text(&settings.public_url))])),

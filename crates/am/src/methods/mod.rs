@@ -11,7 +11,7 @@ mod renew;
 mod shutdown;
 mod status;
 
-pub(crate) use get_version::get_version;
+pub(crate) use get_version::{get_version, value as version};
 
 use testyard_trust::Operation;
 

@@ -1,6 +1,8 @@
-//! Describe and Status: answered from memory.
+//! Describe and Status, and what nodes are told of their slice: answered from memory.
 
-use crate::api::{Caller, Effort, Refusal, Selection, SliceView};
+use testyard_model::id::{SliceId, SliverId};
+
+use crate::api::{Caller, Effort, Refusal, Selection, SliceView, Surroundings};
 use crate::core::Core;
 use crate::select::pick;
 use crate::view::{Told, slice_view};
@@ -17,6 +19,19 @@ impl Core {
         effort: Effort,
     ) -> Result<SliceView, Refusal> {
         self.look(caller, selection, effort, false)
+    }
+
+    pub(crate) fn around(&self, slice: SliceId, sliver: SliverId) -> Option<Surroundings> {
+        let (settings, now) = (self.settings.load(), self.clock.now());
+        let state = self.shared.read();
+        let slice = state.slice_of(sliver).filter(|found| found.id == slice)?;
+        let slivers: Vec<SliverId> = slice.living(now).map(|sliver| sliver.id).collect();
+        if !slivers.contains(&sliver) {
+            return None;
+        }
+        let told = Told { slivers, ..Told::default() };
+        let view = slice_view(&state, &settings, &slice.urn, Some(slice), told);
+        Some(Surroundings { creator: slice.creator.clone(), view })
     }
 
     fn look(
