@@ -363,3 +363,19 @@ async fn calls_that_fail_cost_no_more_than_time() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_hand_over_nobody_saw_the_end_of_can_be_restarted() {
+    let mut world = World::new();
+    let host = world.start(pool(1)).await;
+    world.runtime.inject(Fault::of(Op::HandOver, FaultKind::Hang).times(1).after_effect());
+    world.change(&host, |slice| slice.nodes = vec![node(0)]).await;
+    host.shut_down().await;
+    let host = world.start(pool(1)).await;
+    world.assert_ready(&host).await;
+    let record = world.folder.path().join("nodes").join(format!("{}.json", world.slice.nodes[0].sliver));
+    assert!(record.exists(), "whoever removes the node must find it without the engine");
+    world.change(&host, |slice| slice.nodes[0].boot = 1).await;
+    world.assert_ready(&host).await;
+    assert_eq!(world.node(0).boots, 2);
+}

@@ -77,7 +77,19 @@ impl Task {
             }
             Step::Listen => {
                 let since = self.running_since(node.disk).ok_or(Setback::Overtaken)?;
-                self.known_image(wanted, &*runtime).await?;
+                let image = self.known_image(wanted, &*runtime).await?;
+                if self.facts.record.as_ref().is_none_or(|record| record.disk != node.disk) {
+                    // An agent ended before it could write this down, or the record was lost: it is taken as it is, and
+                    // from now on restarts and removals have what they need to know.
+                    self.remember(Record {
+                        slice: self.slice,
+                        disk: node.disk,
+                        image,
+                        boot: Some(Boot { counter: node.boot, since: Some(since) }),
+                        timeline: self.timeline.clone(),
+                        ended: None,
+                    });
+                }
                 self.conversation = Some(Conversation::start(runtime.listen(&key).await?, self.asker()));
                 self.facts.listening = Some(since);
                 self.fresh_conversation();
