@@ -5,7 +5,7 @@
 //! than the reader thinks (am-api.md §3.9), so it is refused before any cryptography runs. What the signature covers
 //! is decided by the caller, who has found the element with that id itself.
 
-use testyard_xml::{Node, text_of};
+use testyard_xml::{Node, attribute, text_of};
 
 use crate::algorithm::{DSIG, Digest, ENVELOPED, Method};
 use crate::c14n::{C14n, canonicalize};
@@ -54,7 +54,7 @@ fn plain_algorithm<'a>(node: Node<'a, '_>, reason: Reason) -> Result<&'a str, Re
     if node.children().any(|child| child.is_element()) {
         return refuse(reason, format!("{} has parameters, which are not accepted", node.tag_name().name()));
     }
-    match node.attribute("Algorithm") {
+    match attribute(node, "Algorithm") {
         Some(uri) => Ok(uri),
         None => refuse(reason, format!("{} names no Algorithm", node.tag_name().name())),
     }
@@ -159,7 +159,7 @@ struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     fn read(node: Node<'a, '_>) -> Result<Self, Refusal> {
-        let id = match node.attribute("URI").and_then(|uri| uri.strip_prefix('#')) {
+        let id = match attribute(node, "URI").and_then(|uri| uri.strip_prefix('#')) {
             Some(id) if is_id(id) => id,
             _ => {
                 return refuse(

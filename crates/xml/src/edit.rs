@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use roxmltree::Node;
 
+use crate::read::attribute_node;
+
 /// Changes of one document, collected in any order and applied at once. Ranges must not overlap; several insertions
 /// at one place keep the order in which they were added.
 #[derive(Debug, Default)]
@@ -26,7 +28,7 @@ impl Edits {
     /// Sets an attribute that is in no namespace: replaces its value where it is, adds it where it is not.
     pub fn set_attribute(&mut self, node: Node<'_, '_>, name: &str, value: &str) {
         let value = escape_attribute(value);
-        match node.attribute_node(name).filter(|attribute| attribute.namespace().is_none()) {
+        match attribute_node(node, name) {
             Some(attribute) => self.replace(attribute.range_value(), value),
             None => {
                 let at = end_of_name(node);

@@ -15,5 +15,5 @@ pub mod fuzzing;
 mod read;
 
 pub use edit::{Edits, escape_attribute, escape_text};
-pub use read::{Limits, XmlError, parse, position, prefix_of, text_of};
+pub use read::{Limits, XmlError, attribute, parse, position, prefix_of, text_of};
 pub use roxmltree::{Attribute, Document, Node, NodeId};

@@ -1,7 +1,7 @@
 //! Reading, within limits.
 
 use quick_xml::events::Event;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::{Attribute, Document, Node, ParsingOptions};
 
 /// What a document may hold at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,20 @@ pub fn text_of(node: Node<'_, '_>) -> String {
     node.descendants().filter(Node::is_text).filter_map(|piece| piece.text()).collect()
 }
 
+/// The value of an attribute that is in no namespace. A tree's own `attribute("id")` takes the first of that local name,
+/// so that `x:id` in front of `id` would hide it.
+#[must_use]
+pub fn attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    attribute_node(node, name).map(|attribute| attribute.value())
+}
+
+pub(crate) fn attribute_node<'a, 'input>(
+    node: Node<'a, 'input>,
+    name: &str,
+) -> Option<Attribute<'a, 'input>> {
+    node.attributes().find(|attribute| attribute.namespace().is_none() && attribute.name() == name)
+}
+
 /// Line and column of a node, both from 1.
 #[must_use]
 pub fn position(node: Node<'_, '_>) -> (u32, u32) {
@@ -188,6 +202,21 @@ mod tests {
         for bad in ["<a><?xml\nversion='1.0'?></a>", "<a/><?XML x?>", "<!-- --><?xml version='1.0'?><a/>"] {
             assert!(matches!(parse(bad, &Limits::RSPEC), Err(XmlError::Malformed(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_attribute_of_another_namespace_hides_none() {
+        let document = parse("<a xmlns:x='u' x:id='theirs' id='ours' x:only='1'/>", &Limits::RSPEC).unwrap();
+        let root = document.root_element();
+        assert_eq!((attribute(root, "id"), attribute(root, "only")), (Some("ours"), None));
+        let mut edits = crate::Edits::new();
+        edits.set_attribute(root, "id", "new");
+        edits.set_attribute(root, "only", "2");
+        let text = edits.apply(document.input_text());
+        let document = parse(&text, &Limits::RSPEC).unwrap();
+        let root = document.root_element();
+        assert_eq!((attribute(root, "id"), attribute(root, "only")), (Some("new"), Some("2")));
+        assert_eq!(root.attribute(("u", "id")), Some("theirs"));
     }
 
     #[test]

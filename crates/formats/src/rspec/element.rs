@@ -1,6 +1,6 @@
 //! Small questions to an element.
 
-use testyard_xml::Node as Xml;
+use testyard_xml::{Node as Xml, attribute};
 
 use super::namespace::RSPEC;
 
@@ -19,7 +19,7 @@ pub(super) fn core_children<'a, 'input>(
 
 /// An attribute in no namespace, without white space around it; `None` if it is not there or empty.
 pub(super) fn word<'a>(node: Xml<'a, '_>, name: &str) -> Option<&'a str> {
-    node.attribute(name).map(str::trim).filter(|value| !value.is_empty())
+    attribute(node, name).map(str::trim).filter(|value| !value.is_empty())
 }
 
 /// A text shortened for a message.

@@ -12,7 +12,7 @@ use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, SliverTypeName};
 use testyard_model::sliver_type::Port;
 use testyard_model::urn::{SliverUrn, Urn};
-use testyard_xml::{Edits, Node as Xml, escape_text, prefix_of};
+use testyard_xml::{Edits, Node as Xml, attribute, escape_text, prefix_of};
 
 use super::context::Context;
 use super::document::RequestDocument;
@@ -102,14 +102,13 @@ pub fn manifest(documents: &[RequestDocument], nodes: &[ManifestNode], info: &Ma
         let root = tree.root_element();
         let mut edits = Edits::new();
         for element in census(root, info.context).ours {
-            match element.attribute("client_id").and_then(|id| listed.get(id)) {
+            match attribute(element, "client_id").and_then(|id| listed.get(id)) {
                 Some(node) => describe(element, node, info.context, merge.prefixes(), &mut edits),
                 None => remove(element, &mut edits),
             }
         }
         merge.add(root, edits, |element| {
-            element
-                .attribute("client_id")
+            attribute(element, "client_id")
                 .is_some_and(|id| is_core(element, "node") && listed.contains_key(id))
         });
     }
@@ -137,7 +136,7 @@ fn describe(
     if word(element, "component_manager_id").is_none() {
         edits.set_attribute(element, "component_manager_id", &context.component_manager.to_string());
     }
-    if element.attribute("exclusive").and_then(boolean).is_none() {
+    if attribute(element, "exclusive").and_then(boolean).is_none() {
         edits.set_attribute(element, "exclusive", "false");
     }
     for stale in element.children().filter(|child| is_of_manifest(*child)) {
@@ -200,7 +199,7 @@ fn services(
         Element::new(&prefix, "execute_logs", &declaration)
             .attribute("log", execute_log(number))
             .attribute("status", execute_status(number))
-            .attribute("command", execute.attribute("command").unwrap_or_default())
+            .attribute("command", attribute(execute, "command").unwrap_or_default())
             .empty()
     });
     let mut result: Vec<String> = logs.collect();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use testyard_model::suggest::closest;
 use testyard_model::topology::{Interface, InterfaceAddress, Link};
-use testyard_xml::Node as Xml;
+use testyard_xml::{Node as Xml, attribute};
 
 use super::context::{Context, RequestLimits};
 use super::element::{core_children, short, word};
@@ -24,7 +24,7 @@ impl<'a, 'input> Network<'a, 'input> {
         let mut ours: HashMap<&'a str, Xml<'a, 'input>> = HashMap::new();
         let interfaces = |nodes: &[Xml<'a, 'input>]| -> Vec<(&'a str, Xml<'a, 'input>)> {
             let all = nodes.iter().flat_map(|node| core_children(*node, "interface"));
-            all.filter_map(|interface| Some((interface.attribute("client_id")?, interface))).collect()
+            all.filter_map(|interface| Some((attribute(interface, "client_id")?, interface))).collect()
         };
         for (id, interface) in interfaces(&census.ours) {
             match ours.get(id) {
@@ -82,13 +82,13 @@ pub(super) fn links(
     for element in core_children(root, "link") {
         let refs: Vec<_> = core_children(element, "interface_ref").collect();
         let is_ours =
-            |r: &Xml<'_, '_>| r.attribute("client_id").is_some_and(|id| network.ours.contains_key(id));
+            |r: &Xml<'_, '_>| attribute(*r, "client_id").is_some_and(|id| network.ours.contains_key(id));
         if !refs.iter().any(is_ours) {
             continue;
         }
         first_link.get_or_insert(element);
         let Some(client_id) = client_id(element, "link", findings) else { continue };
-        let name = element.attribute("client_id").unwrap_or_default();
+        let name = attribute(element, "client_id").unwrap_or_default();
         if let Some(first) = seen.insert(name, element) {
             let message = format!("client_id {:?} is taken: another link has it", short(name));
             findings.error(element, message).place_of(first);
@@ -97,7 +97,7 @@ pub(super) fn links(
             .any(|manager| word(manager, "name").is_some_and(|name| !context.is_us(name)));
         let mut interfaces = Vec::new();
         for reference in refs {
-            let Some(id) = reference.attribute("client_id") else {
+            let Some(id) = attribute(reference, "client_id") else {
                 findings.error(reference, "interface_ref has no client_id");
                 continue;
             };

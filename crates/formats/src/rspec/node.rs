@@ -4,7 +4,7 @@ use testyard_model::name::{ClientId, SliverTypeName};
 use testyard_model::sliver_type::{Port, Protocol};
 use testyard_model::topology::Node;
 use testyard_model::urn::Urn;
-use testyard_xml::Node as Xml;
+use testyard_xml::{Node as Xml, attribute};
 
 use super::context::{Context, RequestLimits};
 use super::element::{boolean, core_children, is_core, short, word};
@@ -52,7 +52,7 @@ pub(super) fn read(
 
 /// The name of a node, interface or link.
 pub(super) fn client_id(element: Xml<'_, '_>, what: &str, findings: &mut Findings<'_>) -> Option<ClientId> {
-    let Some(text) = element.attribute("client_id") else {
+    let Some(text) = attribute(element, "client_id") else {
         findings.error(element, format!("the {what} has no client_id"));
         return None;
     };

@@ -7,7 +7,7 @@ use testyard_model::name::ClientId;
 use testyard_model::suggest::closest;
 use testyard_model::topology::Topology;
 use testyard_model::urn::{Authority, Urn};
-use testyard_xml::Node as Xml;
+use testyard_xml::{Node as Xml, attribute};
 
 use super::context::{Context, Names};
 use super::document::{self, RequestDocument};
@@ -231,7 +231,7 @@ fn foreign(
 fn unique_nodes(census: &Census<'_, '_>, findings: &mut Findings<'_>) {
     let mut seen: HashMap<&str, Xml<'_, '_>> = HashMap::new();
     for node in &census.ours {
-        let Some(id) = node.attribute("client_id") else { continue };
+        let Some(id) = attribute(*node, "client_id") else { continue };
         match seen.get(id) {
             Some(first) => {
                 findings
@@ -245,7 +245,7 @@ fn unique_nodes(census: &Census<'_, '_>, findings: &mut Findings<'_>) {
     }
     let mut told = HashSet::new();
     for node in &census.foreign {
-        let Some(id) = node.attribute("client_id") else { continue };
+        let Some(id) = attribute(*node, "client_id") else { continue };
         if let Some(ours) = seen.get(id)
             && told.insert(id)
         {

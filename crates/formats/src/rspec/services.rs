@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use testyard_model::checksum::Checksum;
 use testyard_model::topology::{Execute, Install, Services, Shell};
-use testyard_xml::Node as Xml;
+use testyard_xml::{Node as Xml, attribute};
 
 use super::context::RequestLimits;
 use super::element::{core_children, is_core, short, word};
@@ -82,7 +82,7 @@ fn install(element: Xml<'_, '_>, findings: &mut Findings<'_>) -> Option<Install>
 
 /// An attribute of Testyard's extension. Without the namespace it would have no effect, which is worse than a refusal.
 fn own_attribute<'a>(element: Xml<'a, '_>, name: &str, findings: &mut Findings<'_>) -> Option<&'a str> {
-    if element.attribute(name).is_some() {
+    if attribute(element, name).is_some() {
         findings
             .error(element, format!("{name} is no attribute of RSpec v3 and would have no effect"))
             .suggest(format!("testyard:{name} with xmlns:testyard=\"{TESTYARD}\""));
@@ -142,7 +142,7 @@ fn execute(element: Xml<'_, '_>, limits: &RequestLimits, findings: &mut Findings
             shell
         }
     };
-    let command = match element.attribute("command") {
+    let command = match attribute(element, "command") {
         Some(command) if command.len() > limits.command => {
             let message = format!("the command has {} bytes, more than {}", command.len(), limits.command);
             findings.error(element, message).suggest("put it into a script and install that");

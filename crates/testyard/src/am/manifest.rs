@@ -1,7 +1,7 @@
 //! What this client reads out of manifests and advertisements, of any aggregate.
 
 use serde::Serialize;
-use testyard_xml::{Limits, Node};
+use testyard_xml::{Limits, Node, attribute};
 
 use crate::exit::Failure;
 
@@ -67,11 +67,11 @@ pub(super) fn logins_of_user(logins: &[Login], user: &str) -> Vec<Login> {
 }
 
 fn logins_of(node: Node<'_, '_>) -> Vec<Login> {
-    let name = node.attribute("client_id").unwrap_or_default();
+    let name = attribute(node, "client_id").unwrap_or_default();
     let accounts: Vec<(&str, &str)> = node
         .descendants()
         .filter(|element| element.has_tag_name((USER, "services_user")))
-        .filter_map(|element| Some((element.attribute("login")?, element.attribute("user_urn")?)))
+        .filter_map(|element| Some((attribute(element, "login")?, attribute(element, "user_urn")?)))
         .collect();
     let host_keys: Vec<String> = node
         .children()
@@ -80,13 +80,13 @@ fn logins_of(node: Node<'_, '_>) -> Vec<Login> {
         .collect();
     node.descendants()
         .filter(|element| element.has_tag_name((RSPEC, "login")))
-        .filter(|element| element.attribute("authentication") == Some("ssh-keys"))
+        .filter(|element| attribute(*element, "authentication") == Some("ssh-keys"))
         .filter_map(|element| {
-            let username = element.attribute("username")?;
+            let username = attribute(element, "username")?;
             Some(Login {
                 node: name.to_owned(),
-                hostname: element.attribute("hostname")?.to_owned(),
-                port: element.attribute("port").unwrap_or("22").parse().ok()?,
+                hostname: attribute(element, "hostname")?.to_owned(),
+                port: attribute(element, "port").unwrap_or("22").parse().ok()?,
                 username: username.to_owned(),
                 user: accounts.iter().find(|(login, _)| *login == username).map(|(_, urn)| (*urn).to_owned()),
                 host_keys: host_keys.clone(),
@@ -105,21 +105,20 @@ pub(super) fn offers(advertisement: &str) -> Result<Vec<Offer>, Failure> {
 
 fn offer_of(node: Node<'_, '_>) -> Offer {
     let elements = |name| node.descendants().filter(move |element| element.has_tag_name((RSPEC, name)));
-    let names = |name| elements(name).filter_map(|element| element.attribute("name").map(str::to_owned));
+    let names = |name| elements(name).filter_map(|element| attribute(element, "name").map(str::to_owned));
     let mut images: Vec<String> = names("disk_image").collect();
     images.sort();
     images.dedup();
     Offer {
-        host: node
-            .attribute("component_name")
-            .or(node.attribute("component_id"))
+        host: attribute(node, "component_name")
+            .or(attribute(node, "component_id"))
             .unwrap_or_default()
             .to_owned(),
-        available: elements("available").any(|element| element.attribute("now") == Some("true")),
+        available: elements("available").any(|element| attribute(element, "now") == Some("true")),
         free: node
             .descendants()
             .find(|element| element.has_tag_name((EMULAB, "node_type")))
-            .and_then(|element| element.attribute("type_slots")?.parse().ok()),
+            .and_then(|element| attribute(element, "type_slots")?.parse().ok()),
         sliver_types: names("sliver_type").collect(),
         images,
     }
