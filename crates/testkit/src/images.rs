@@ -97,7 +97,7 @@ impl Images {
     #[must_use]
     pub fn all(debian: &str) -> Self {
         let mut set = Self::none();
-        set.from_debian(debian);
+        set.copy_from_debian(debian);
         set.without_shell();
         set.with_busybox();
         set.with_layers();
@@ -115,7 +115,7 @@ impl Images {
         Self { all: Vec::new(), tags: Vec::new(), folder }
     }
 
-    fn from_debian(&mut self, debian: &str) {
+    fn copy_from_debian(&mut self, debian: &str) {
         let debian_with = |mark: &str| {
             format!("FROM {debian}\nCOPY odd /odd\nENTRYPOINT [\"/odd\", \"mark\", \"{mark}\"]\n")
         };

@@ -43,6 +43,7 @@ pub(crate) fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
 }
 
 /// Milliseconds from the container's start to this step of the host's.
+#[allow(dead_code, reason = "not every benchmark counts from the start")]
 pub(crate) fn since_start(timeline: &[(String, f64)], stage: &str) -> Option<f64> {
     Some(at(timeline, &format!("host: {stage}"))? - at(timeline, "host: started")?)
 }
