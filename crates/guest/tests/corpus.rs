@@ -41,3 +41,8 @@ fn addresses() {
 fn accounts_and_keys() {
     run("accounts", fuzzing::accounts, 10);
 }
+
+#[test]
+fn what_callers_give_to_sudo() {
+    run("sudo", fuzzing::sudo, 10);
+}

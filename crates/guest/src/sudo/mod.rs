@@ -76,6 +76,45 @@ enum SudoError {
     Start(PathBuf, #[source] io::Error),
 }
 
+/// Puts what a caller gives through everything that reads it; for [`crate::fuzzing`].
+pub(crate) fn check(data: &[u8]) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let words: Vec<OsString> =
+        data.split(|b| *b == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    let (arguments, rest) =
+        words.split_at(words.iter().position(|word| word.is_empty()).unwrap_or(words.len()));
+    let variables: Vec<(OsString, OsString)> = rest
+        .get(1..)
+        .unwrap_or_default()
+        .chunks_exact(2)
+        .map(|pair| (pair[0].clone(), pair[1].clone()))
+        .collect();
+    let Ok(Request::Run(run)) = options::parse(arguments.to_vec()) else { return };
+    assert!(arguments.ends_with(&run.command), "a command is the end of the arguments");
+    assert!(!options::line(&run.command).as_encoded_bytes().starts_with(b" "));
+    let own = Own {
+        login: "root",
+        home: "/root",
+        shell: "/bin/sh",
+        path: PATH,
+        caller: "ann",
+        caller_ids: (1000, 1000),
+        command: OsString::new(),
+    };
+    let env = environment(variables, &run.keep, run.set_home, &own, &[]);
+    assert!(env.iter().filter(|(name, _)| name == "PATH").eq([&("PATH".into(), PATH.into())]));
+    assert!(!env.iter().any(|(name, _)| name.as_bytes().starts_with(b"LD_")));
+    let record = Record::default();
+    let known = Known { passwd: &Table::parse(data), group: &Table::parse(data), record: &record };
+    for name in [&run.user, &run.group].into_iter().flatten() {
+        assert!(
+            known.user(name).is_err()
+                || known.user(name).is_ok_and(|who| who.uid != u32::MAX && who.gid != u32::MAX)
+        );
+        assert!(known.group(name).is_err() || known.group(name).is_ok_and(|gid| gid != u32::MAX));
+    }
+}
+
 /// Who called.
 struct Caller {
     login: String,

@@ -74,7 +74,10 @@ impl Known<'_> {
         let text = wanted.to_str().filter(|text| !text.is_empty()).ok_or_else(unknown)?;
         match number(text) {
             Some(gid) => gid.ok_or_else(unknown),
-            None => self.group.get(text).and_then(|row| row.get(2)?.parse().ok()).ok_or_else(unknown),
+            None => {
+                let gid = self.group.get(text).and_then(|row| row.get(2)?.parse().ok());
+                gid.filter(|gid| *gid != u32::MAX).ok_or_else(unknown)
+            }
         }
     }
 

@@ -28,7 +28,7 @@ fn one_static_program_becomes_a_node_with_users_and_sudo() {
     wanted.go = true;
     node.want(&wanted);
     let (report, took) = node.until("ready", |report| report.stage == Stage::Ready && report.ssh);
-    eprintln!("one static program: boot to SSH {took:?}");
+    eprintln!("one static program: boot to SSH {took:?}; {}", node.cost());
     assert_eq!((report.failure, report.notice), (None, None));
     assert_eq!((report.ssh_server, report.program), (Some(SshServer::Embedded), ProgramState::Running));
     let mode = |path: &str| fs::metadata(disk.path(path)).unwrap().permissions().mode() & 0o7777;
@@ -100,7 +100,7 @@ fn an_image_without_an_ssh_server_is_served() {
     wanted.program.env = vec!["FROM_IMAGE=yes".into()];
     node.want(&wanted);
     let (report, took) = node.until("ssh", |report| report.ssh);
-    eprintln!("no server in the image: boot to SSH {took:?}");
+    eprintln!("no server in the image: boot to SSH {took:?}; {}", node.cost());
     assert_eq!((report.failure, report.notice), (None, None));
     assert_eq!(report.ssh_server, Some(SshServer::Embedded));
     let output = node.ssh("ann", &ann.private_file(), &host.known_hosts(), "id -un; echo $0 $FROM_IMAGE");

@@ -102,15 +102,7 @@ fn from_boot_to_ssh_and_users_come_and_go() {
     assert!(disk.path("home/ann/kept").exists() && !disk.path("home/ann/.ssh/authorized_keys").exists());
     assert!(run("bob", &bob, "true").status.success());
 
-    let pid = node.pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let of = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-    eprintln!(
-        "boot to prepared {prepared:?}, to ssh {ready:?}; {} {} {}",
-        of("VmRSS"),
-        of("RssAnon"),
-        of("Threads")
-    );
+    eprintln!("boot to prepared {prepared:?}, to ssh {ready:?}; {}", node.cost());
 }
 
 #[test]

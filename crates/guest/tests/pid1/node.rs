@@ -271,6 +271,24 @@ impl Node<'_> {
         children.trim().parse().unwrap()
     }
 
+    /// What process 1 costs, for people who run the test to see it.
+    pub(crate) fn cost(&self) -> String {
+        let pid = self.pid();
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let of = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let (memory, status) = (read("smaps_rollup"), read("status"));
+        let parts = [
+            of(&memory, "Rss:"),
+            of(&memory, "Pss:"),
+            of(&memory, "Private_Dirty:"),
+            of(&status, "Threads:"),
+        ];
+        parts.join(", ")
+    }
+
     /// A command inside the node's namespaces and root.
     pub(crate) fn inside(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("nsenter");
