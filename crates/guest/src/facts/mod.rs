@@ -60,7 +60,10 @@ mod tests {
     fn time_zone_and_locale_are_the_images() {
         let about = |env: Vec<(String, String)>| -> Vec<String> {
             let is = |name: &str| name == "TZ" || name.starts_with("LANG") || name.starts_with("LC_");
-            env.into_iter().filter(|(name, _)| is(name)).map(|(name, value)| format!("{name}={value}")).collect()
+            env.into_iter()
+                .filter(|(name, _)| is(name))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
         };
         assert!(about(environment(&[], &[("HOME", "/root"), ("USER", "root")])).is_empty());
         let image = ["TZ=Europe/Oslo".to_owned(), "LANG=nb_NO.UTF-8".to_owned(), "LC_TIME=C".to_owned()];
