@@ -93,6 +93,16 @@ impl<'a> Subject<'a> {
         if said.out.contains(&out.replace('\n', "\r\n")) { Ok(()) } else { Err(said.to_string()) }
     }
 
+    /// A file of the node: by sftp, or as a shell shows it, so that a server without sftp is not found wanting twice.
+    fn read(&self, path: &str) -> Result<String, String> {
+        let by_sftp = self.way.read(path);
+        if by_sftp.is_ok() || !self.image.has_shell {
+            return by_sftp;
+        }
+        let said = self.way.ssh(&[], &format!("cat {path}"), "");
+        if said.status == Some(0) { Ok(said.out) } else { by_sftp }
+    }
+
     /// A file of 1 MiB without any pattern.
     fn sent(&self, name: &str) -> (String, Vec<u8>) {
         let mut state = 88_172_645_463_325_252_u64;
@@ -174,8 +184,7 @@ impl<'a> Subject<'a> {
     fn install(&self) -> Result<(), String> {
         let service = self.service("install");
         let place = if self.image.read_only { "/tmp/installed" } else { "/srv/installed" };
-        let found =
-            self.way.read(&format!("{place}/inner/file")).map_err(|why| format!("{why}; {service}"))?;
+        let found = self.read(&format!("{place}/inner/file")).map_err(|why| format!("{why}; {service}"))?;
         if found == "from the archive" { Ok(()) } else { Err(found) }
     }
 
@@ -184,7 +193,7 @@ impl<'a> Subject<'a> {
         let detail = service["detail"].as_str().unwrap_or_default();
         if service["state"] == "exited" && service["exit_code"] == 0 {
             let log = service["log"].as_str().unwrap_or_default();
-            return match self.way.read(log) {
+            return match self.read(log) {
                 Ok(text) if text == "from a command\n0\n" => Cell::Yes,
                 // What is root's alone is not for sftp.
                 Err(_) if detail.contains("from a command\n0") => Cell::Yes,
@@ -200,9 +209,9 @@ impl<'a> Subject<'a> {
     }
 
     fn names(&self) -> Result<(), String> {
-        let name = self.way.read("/etc/hostname")?;
-        let hosts = self.way.read("/etc/hosts")?;
-        let resolver = self.way.read("/etc/resolv.conf")?;
+        let name = self.read("/etc/hostname")?;
+        let hosts = self.read("/etc/hosts")?;
+        let resolver = self.read("/etc/resolv.conf")?;
         let own =
             hosts.lines().any(|line| line.split_whitespace().skip(1).any(|known| known == self.image.name));
         if name.trim() == self.image.name && own && resolver.contains("nameserver ") {
@@ -217,15 +226,21 @@ impl<'a> Subject<'a> {
 
     /// The image's program has begun so many times on this disk, each time as the image's user.
     fn program(&self, times: usize) -> Result<(), String> {
-        let marks = self.way.read(self.image.mark)?;
+        let marks = self.read(self.image.mark)?;
         let right = marks.lines().filter(|line| *line == self.image.mark_line).count();
         if right == times && marks.lines().count() == times { Ok(()) } else { Err(format!("{marks:?}")) }
     }
 
     /// Leaves something on the disk; what must be the same afterwards.
     pub(super) fn mark(&self, feature: &str) -> String {
-        let (path, _) = self.sent("kept");
-        let said = self.way.sftp(&format!("put {path} {}/kept-{feature}\n", self.image.writable));
+        let place = format!("{}/kept-{feature}", self.image.writable);
+        let said = if self.image.has_shell {
+            self.way.ssh(&[], &format!("echo kept > {place}; sync"), "")
+        } else {
+            let path = self.way.folder.join("kept");
+            std::fs::write(&path, "kept\n").unwrap();
+            self.way.sftp(&format!("put {} {place}\n", path.display()))
+        };
         if said.status == Some(0) { String::new() } else { said.to_string() }
     }
 
@@ -242,9 +257,8 @@ impl<'a> Subject<'a> {
         if let Err(why) = self.way.ssh(&[], command, "").is(out) {
             return Cell::No(why);
         }
-        let kept = self.way.read(&format!("{}/kept-{feature}", self.image.writable));
         let kept =
-            kept.is_ok() || std::fs::metadata(self.way.folder.join("got")).is_ok_and(|file| file.len() > 0);
+            self.read(&format!("{}/kept-{feature}", self.image.writable)).is_ok_and(|text| text == "kept\n");
         let restart = feature == "restart";
         // A read-only disk has its writable places in memory, which a restart empties.
         let expected = restart && !self.image.read_only;
