@@ -79,6 +79,8 @@ fn host_config(
         oom_score_adj: Some(500),
         readonly_rootfs: Some(spec.limits.read_only),
         tmpfs: spec.limits.read_only.then(|| in_memory(spec.limits.memory)),
+        // The engine mounts /etc/hosts read-only then, so the guest cannot write the node's own name into it.
+        extra_hosts: spec.limits.read_only.then(|| vec![format!("{}:127.0.1.1", spec.hostname)]),
         storage_opt: spec
             .limits
             .disk
@@ -182,6 +184,7 @@ mod tests {
     fn a_read_only_root_has_bounded_places_to_write() {
         let host = body().host_config.unwrap();
         assert_eq!(host.readonly_rootfs, Some(true));
+        assert_eq!(host.extra_hosts.unwrap(), ["node:127.0.1.1"]);
         let tmpfs = host.tmpfs.unwrap();
         assert!(tmpfs["/tmp"].contains("mode=1777") && tmpfs["/run"].contains("size=26214400"), "{tmpfs:?}");
         assert!(in_memory(None)["/tmp"].contains("size=67108864"));

@@ -270,8 +270,8 @@ async fn a_read_only_root_starts_and_cannot_be_written() {
     let process = running.netns.parent().and_then(Path::parent).unwrap();
     let mounts = std::fs::read_to_string(process.join("mounts")).unwrap();
     let of = |path: &str| {
-        let words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        words.filter(|words| words[1] == path).last().map(|words| words[3].to_owned()).unwrap()
+        let mut words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        words.rfind(|words| words[1] == path).map(|words| words[3].to_owned()).unwrap()
     };
     assert!(of("/").split(',').any(|option| option == "ro"), "{mounts}");
     for path in ["/run", "/tmp"] {

@@ -101,9 +101,14 @@ pub(crate) fn facts(node: &desired::Node, about: &desired::About, asks: bool) ->
         users: node
             .accounts
             .iter()
-            .map(|account| guest::FactUser { login: account.login.to_string(), urn: account.user.to_string() })
+            .map(|account| guest::FactUser {
+                login: account.login.to_string(),
+                urn: account.user.to_string(),
+            })
             .collect(),
-        addresses: std::iter::once(IpAddr::V4(node.address.ipv4)).chain(node.address.ipv6.map(IpAddr::V6)).collect(),
+        addresses: std::iter::once(IpAddr::V4(node.address.ipv4))
+            .chain(node.address.ipv6.map(IpAddr::V6))
+            .collect(),
         asks: asks.iter().map(|fact| fact.as_str().to_owned()).collect(),
     }
 }

@@ -285,7 +285,12 @@ fn sliver(client_id: &str, document: i64, expires: Timestamp, services: &Service
 }
 
 fn seen(sliver: &SliverView) -> observed::Node {
-    let report = |id, state| ServiceReport { id, state, detail: "said\u{7} something".to_owned(), folder: String::new() };
+    let report = |id, state| ServiceReport {
+        id,
+        state,
+        detail: "said\u{7} something".to_owned(),
+        folder: String::new(),
+    };
     let executes = (0..).zip(&sliver.services.executes);
     observed::Node {
         sliver: sliver.id,

@@ -231,7 +231,8 @@ fn planned(desired: &Desired, done: &[ServiceReport]) -> Vec<ServiceReport> {
     let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     let installs = (0..desired.installs.len()).map(|index| ServiceId::Install(number(index)));
     let executes = (0..desired.executes.len()).map(|index| ServiceId::Execute(number(index)));
-    let waiting = |id| ServiceReport { id, state: ServiceState::Waiting, detail: String::new(), folder: String::new() };
+    let waiting =
+        |id| ServiceReport { id, state: ServiceState::Waiting, detail: String::new(), folder: String::new() };
     let find = |id| done.iter().find(|service| service.id == id).cloned();
     installs.chain(executes).map(|id| find(id).unwrap_or_else(|| waiting(id))).collect()
 }

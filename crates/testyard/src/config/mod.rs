@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use testyard_model::diagnostic::Diagnostic;
 
-pub use settings::{DEFAULT_IMAGE, Host, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls};
+pub use settings::{
+    DEFAULT_IMAGE, Host, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
+};
 pub use value::{format_duration, parse_duration};
 
 /// The name of the file in Testyard's folder.

@@ -108,8 +108,15 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     tracing::info!(testbed = %settings.testbed.name, url = %settings.testbed.public_url, "serving");
     notify::ready();
 
-    let mut reload =
-        Reload { path, settings, host: &host, controller: &controller, am: &am_settings, trust: &trust, tls: &tls };
+    let mut reload = Reload {
+        path,
+        settings,
+        host: &host,
+        controller: &controller,
+        am: &am_settings,
+        trust: &trust,
+        tls: &tls,
+    };
     loop {
         tokio::select! {
             _ = hangup.recv() => reload.run().await,
