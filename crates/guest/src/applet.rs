@@ -39,6 +39,8 @@ const APPLETS: &[Applet] = &[
         linked: true,
     },
     Applet { name: "init", what: "be process 1", run: |rest| alone(&rest, init::run), linked: false },
+    Applet { name: "scp", what: "the far side of scp", run: ssh::scp, linked: true },
+    Applet { name: "sftp-server", what: "serve SFTP", run: ssh::sftp_server, linked: true },
     Applet {
         name: "ssh-session",
         what: "serve a connection of the SSH server",

@@ -6,15 +6,15 @@ use std::path::Path;
 use testyard_guest_protocol::{HostsLine, Resolver};
 
 use crate::files::{self, FileError};
-use crate::{state, text};
+use crate::state;
 
-/// Sets the names.
+/// Sets the names; says which files could not be written because they are read-only.
 pub(crate) fn apply(
     root: &Path,
     hostname: &str,
     hosts: &[HostsLine],
     resolver: &Resolver,
-) -> Result<(), FileError> {
+) -> Result<Option<String>, FileError> {
     let mut files = Vec::new();
     if !hostname.is_empty() {
         // The engine has set it; a node without the right to do so keeps that name.
@@ -26,18 +26,26 @@ pub(crate) fn apply(
         files.push(("etc/resolv.conf", resolver_file(resolver)));
     }
     let mut result = Ok(());
+    let mut kept = Vec::new();
     for (name, contents) in files {
         let path = root.join(name);
         if let Err(error) = files::rewrite(&path, contents.as_bytes()) {
-            // Where the root is read-only, engines mount these three so that they can be written.
+            // Engines mount these three, and some do so read-only where the root is.
             if state::is_read_only(&path) {
-                text::log(&text::chain(&error));
+                kept.push(format!("/{name}"));
             } else {
                 result = result.and(Err(error));
             }
         }
     }
-    result
+    result.map(|()| {
+        (!kept.is_empty()).then(|| {
+            format!(
+                "{} cannot be written: names of other nodes are not known, addresses are",
+                kept.join(", ")
+            )
+        })
+    })
 }
 
 /// The text of /etc/hosts. The node's own name always resolves: `sudo` and mail servers wait for it.

@@ -47,8 +47,10 @@ pub(crate) fn run(node: &'static Node) {
 fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired: &Desired) {
     let root = &node.root;
     let mut failures = Vec::new();
-    if let Err(error) = names::apply(root, &desired.hostname, &desired.hosts, &desired.resolver) {
-        failures.push(text::chain(&error));
+    let mut notices = Vec::new();
+    match names::apply(root, &desired.hostname, &desired.hosts, &desired.resolver) {
+        Ok(notice) => notices.extend(notice),
+        Err(error) => failures.push(text::chain(&error)),
     }
     match host_keys::apply(root, &desired.host_keys) {
         Ok((paths, changed)) => ssh.set_host_keys(node, paths, changed),
@@ -66,8 +68,10 @@ fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired:
     for failure in &failures {
         text::log(failure);
     }
+    notices.extend(outcome.notice);
+    let notice = (!notices.is_empty()).then(|| notices.join("; "));
     let failure = (!failures.is_empty()).then(|| failures.join("; "));
-    node.board.set_prepared(desired.revision, desired.go, services.reports(desired), failure, outcome.notice);
+    node.board.set_prepared(desired.revision, desired.go, services.reports(desired), failure, notice);
     files::sync_later(outcome.changed);
 }
 

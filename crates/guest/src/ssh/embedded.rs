@@ -97,6 +97,16 @@ pub(crate) fn session(rest: Vec<OsString>) -> ExitCode {
     testyard_sshd::session::main(rest, resolve)
 }
 
+/// The SFTP server, for an SSH server of the image that has none.
+pub(crate) fn sftp_server(_: Vec<OsString>) -> ExitCode {
+    testyard_sshd::session::main(["sftp".into()], resolve)
+}
+
+/// The far side of an old `scp`, likewise.
+pub(crate) fn scp(rest: Vec<OsString>) -> ExitCode {
+    testyard_sshd::session::main(std::iter::once("scp".into()).chain(rest), resolve)
+}
+
 /// As the user, for `ssh -L`.
 fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();

@@ -12,11 +12,12 @@
 
 mod dropbear;
 mod embedded;
+mod helpers;
 mod probe;
 mod server;
 
 pub(crate) use dropbear::convert;
-pub(crate) use embedded::{People, session};
+pub(crate) use embedded::{People, scp, session, sftp_server};
 pub(crate) use server::is_sshd;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -190,6 +191,7 @@ impl Ssh {
             Kind::Dropbear => {
                 let keys = dropbear::write_keys(&node.root, &shared.host_keys)
                     .map_err(|error| format!("dropbear cannot get its host keys: {}", text::chain(&error)))?;
+                helpers::link(&node.root);
                 command.args(server::dropbear_arguments(&keys))
             }
         };

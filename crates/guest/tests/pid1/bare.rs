@@ -75,7 +75,10 @@ fn a_read_only_root_has_users_and_sudo_all_the_same() {
         node.want(&wanted);
         let (report, _) = node.until("ssh", |report| report.ssh);
         assert_eq!((report.failure, report.ssh_server), (None, Some(SshServer::Embedded)));
-        assert!(report.notice.unwrap().contains("the root is read-only"));
+        let notice = report.notice.unwrap();
+        assert!(
+            notice.contains("the root is read-only") && notice.contains("/etc/hostname cannot be written")
+        );
         let known = host.known_hosts();
         let run = |command: &str| text(&node.ssh("ann", &ann.private_file(), &known, command)).0;
         assert_eq!(run("/busybox id -u"), "1000\n");
