@@ -9,6 +9,7 @@
 
 mod reader;
 mod settings;
+mod sliver_types;
 pub mod template;
 mod value;
 
