@@ -7,8 +7,8 @@ use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
+use testyard_model::service::Services;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-use testyard_model::topology::Services;
 use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 
 /// What should be of one slice on one host.

@@ -17,8 +17,8 @@ use testyard_guest_protocol::{
 };
 use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
+use testyard_model::service::Services;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-use testyard_model::topology::Services;
 use testyard_runtime::fake::{FakeRuntime, Fault, FaultKind, GuestScript, Manner, Moment, Op};
 use testyard_runtime::{NodeKey, PowerSeen};
 use tokio::sync::mpsc;
@@ -496,8 +496,8 @@ async fn a_look_that_fails_is_not_the_last() {
 async fn more_than_a_message_holds_is_said() {
     let mut world = World::new(1);
     let command = "x".repeat(64 << 10);
-    let execute = testyard_model::topology::Execute {
-        shell: testyard_model::topology::Shell::Sh,
+    let execute = testyard_model::service::Execute {
+        shell: testyard_model::service::Shell::Sh,
         command,
         timeout: None,
     };

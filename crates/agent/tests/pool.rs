@@ -13,8 +13,8 @@ use testyard_agent::{Host as _, LocalHost, LocalHostConfig, PoolSettings, desire
 use testyard_fabric::ControlAddress;
 use testyard_fabric::fake::FakeFabric;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
+use testyard_model::service::Services;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-use testyard_model::topology::Services;
 use testyard_runtime::fake::{FakeImage, FakeNode, FakeRuntime, Fault, FaultKind, GuestScript, Latency, Op};
 use testyard_runtime::{NodeKey, PowerSeen};
 use uuid::Uuid;

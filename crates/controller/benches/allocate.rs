@@ -15,7 +15,7 @@ use testyard_controller::api::{Allocate, Caller, Effort, Selection};
 use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Settings, Store, SystemClock};
 use testyard_model::id::SliceId;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
-use testyard_model::topology::{Node, Services, Topology};
+use testyard_model::topology::{Node, Topology};
 use tokio::sync::mpsc;
 
 const ROUND: Duration = Duration::from_secs(3);
@@ -129,19 +129,10 @@ fn caller() -> Caller {
 }
 
 fn request(slice: &str, first: u32, count: u32) -> Allocate {
-    let node = |number: u32| Node {
-        client_id: format!("n{number}").parse().expect("a name"),
-        sliver_type: None,
-        image: None,
-        component: None,
-        exclusive: false,
-        ports: vec![],
-        services: Services::default(),
-        interfaces: vec![],
-    };
+    let node = |number: u32| Node::new(format!("n{number}").parse().expect("a name"));
     Allocate {
         slice: format!("urn:publicid:IDN+a+slice+{slice}").parse().expect("a URN"),
-        topology: Topology { nodes: (first..first + count).map(node).collect(), links: vec![] },
+        topology: Topology { nodes: (first..first + count).map(node).collect(), ..Topology::default() },
         document: "<rspec/>".to_owned(),
         end: None,
     }

@@ -12,9 +12,10 @@ use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::{HostName, SliverId};
 use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
+use testyard_model::service::Services;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Action, Allocation, Operational};
-use testyard_model::topology::{Services, Topology};
+use testyard_model::topology::Topology;
 use testyard_model::urn::{SliceUrn, SliverUrn, Urn, UserUrn};
 
 /// Who asks, and until when that holds.

@@ -87,8 +87,8 @@ mod tests {
     use testyard_fabric::ControlAddress;
     use testyard_guest_protocol::{ProgramState, ServiceReport};
     use testyard_model::id::SliverId;
+    use testyard_model::service::Services;
     use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-    use testyard_model::topology::Services;
 
     fn desired(power: Power, boot: u32) -> desired::Node {
         desired::Node {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod import;
 pub mod rspec;
 
 #[doc(hidden)]

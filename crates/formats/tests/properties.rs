@@ -7,8 +7,9 @@ use common::{US, all_ready, context, info, tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use testyard_formats::rspec::{DOCKER_AM, RSPEC, TESTYARD, manifest, parse_request};
+use testyard_model::service::{Execute, Install, Services, Shell};
 use testyard_model::sliver_type::{Port, Protocol};
-use testyard_model::topology::{Execute, Install, Interface, Node, Services, Shell};
+use testyard_model::topology::{Interface, Node};
 use testyard_xml::escape_attribute;
 
 const FAR: &str = "urn:publicid:IDN+far.example.org+authority+cm";
@@ -63,19 +64,16 @@ fn wish(number: usize) -> impl Strategy<Value = Wish> {
             ports.sort_by_key(|port| (port.number, port.protocol == Protocol::Udp));
             ports.dedup();
             ports.retain(|port| port.number.get() != 22);
-            let interface = |(index, name): (usize, String)| Interface {
-                client_id: format!("{name}{number}-{index}").parse().unwrap(),
-                addresses: Vec::new(),
+            let interface = |(index, name): (usize, String)| {
+                Interface::new(format!("{name}{number}-{index}").parse().unwrap())
             };
             let node = Node {
-                client_id: format!("{name}{number}").parse().unwrap(),
                 image: kind.is_some().then_some(image).flatten().map(|image| image.parse().unwrap()),
                 sliver_type: kind.map(|kind| kind.parse().unwrap()),
-                component: None,
-                exclusive: false,
                 ports,
                 services: Services { installs, executes },
                 interfaces: interfaces.into_iter().enumerate().map(interface).collect(),
+                ..Node::new(format!("{name}{number}").parse().unwrap())
             };
             Wish { node, ours, note }
         })

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use crate::account::PublicKey;
 use crate::checksum::Checksum;
 use crate::image::ImageName;
+use crate::impairment::Setting;
+use crate::mac::Mac;
 use crate::name::{ClientId, Hostname, Login, SliverTypeName};
+use crate::quantity::{Probability, Rate, Size, Span};
 use crate::urn::{Authority, SliceUrn, SliverUrn, Urn, UserUrn};
 
 /// The words that strangers bring: URNs, names, images, times and SSH keys. What is accepted reads again as it was,
@@ -29,9 +32,15 @@ pub fn words(data: &[u8]) {
         again::<Login>(&text),
         again::<SliverTypeName>(&text),
         again::<Checksum>(&text),
+        again::<Mac>(&text),
+        again::<Rate>(&text),
+        again::<Span>(&text),
+        again::<Probability>(&text),
+        again::<Size>(&text),
     ] {
         assert!(shown.is_none_or(|shown| one_word(&shown)), "{text:?}");
     }
+    again::<Setting>(&text);
     if let Ok(image) = text.parse::<ImageName>() {
         assert!(again::<ImageName>(&image.pinned()).is_some(), "{image}");
     }

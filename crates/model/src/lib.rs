@@ -11,6 +11,13 @@
 //! | [`name`] | names that people give: client ids, host names, login names |
 //! | [`time`] | the time format of the AM API |
 //! | [`topology`] | nodes and links as the user asked for them |
+//! | [`link`] | layer-2 segments between interfaces |
+//! | [`impairment`] | what one direction of a link does to packets |
+//! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
+//! | [`mac`] | Ethernet addresses |
+//! | [`route`] | who reaches whom over links |
+//! | [`service`] | what is installed and run on a node |
+//! | [`schedule`] | what happens when |
 //! | [`image`] | what a node boots |
 //! | [`sliver_type`] | a kind of node with its limits and capabilities |
 //! | [`account`] | users of a node and their SSH keys |
@@ -28,7 +35,14 @@ pub mod diagnostic;
 pub mod fuzzing;
 pub mod id;
 pub mod image;
+pub mod impairment;
+pub mod link;
+pub mod mac;
 pub mod name;
+pub mod quantity;
+pub mod route;
+pub mod schedule;
+pub mod service;
 pub mod sliver_type;
 pub mod state;
 pub mod suggest;

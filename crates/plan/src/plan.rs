@@ -7,9 +7,10 @@ use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
+use testyard_model::service::Services;
 use testyard_model::sliver_type::{Port, SliverType};
 use testyard_model::suggest::closest;
-use testyard_model::topology::{Node, Services, Topology};
+use testyard_model::topology::{Node, Topology};
 use testyard_model::urn::{Authority, Urn};
 
 use crate::error::PlanError;

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
 use testyard_model::sliver_type::{Limits, Port, Privileges, RuntimeKind, SliverType};
-use testyard_model::topology::{Link, Node, Services, Topology};
+use testyard_model::topology::{Node, Topology};
 use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan};
 
 fn kind(name: &str, ports: &[&str]) -> SliverType {
@@ -25,20 +26,11 @@ fn kind(name: &str, ports: &[&str]) -> SliverType {
 }
 
 fn node(client_id: &str) -> Node {
-    Node {
-        client_id: client_id.parse().unwrap(),
-        sliver_type: None,
-        image: None,
-        component: None,
-        exclusive: false,
-        ports: vec![],
-        services: Services::default(),
-        interfaces: vec![],
-    }
+    Node::new(client_id.parse().unwrap())
 }
 
 fn nodes(count: usize) -> Topology {
-    Topology { nodes: (0..count).map(|index| node(&format!("n{index}"))).collect(), links: vec![] }
+    Topology { nodes: (0..count).map(|index| node(&format!("n{index}"))).collect(), ..Topology::default() }
 }
 
 fn host(name: &str, capacity: u32, only: Option<&str>) -> Host {
@@ -141,7 +133,7 @@ fn refusals_name_the_thing() {
     );
     assert_eq!(yard.refusal(&nodes(0)), "the request has no node for this testbed");
     topology = nodes(1);
-    topology.links = vec![Link { client_id: "lan".parse().unwrap(), interfaces: vec![] }];
+    topology.links = vec![Link::new("lan".parse().unwrap(), LinkKind::Lan)];
     assert!(yard.plan(&topology, &Existing::default()).is_ok());
     yard.links = LinkPolicy::Refuse;
     assert!(yard.refusal(&topology).contains("1 (lan)"));

@@ -17,8 +17,8 @@ pub(crate) mod wake;
 pub(crate) mod tests {
     use testyard_fabric::ControlAddress;
     use testyard_model::id::SliverId;
+    use testyard_model::service::Services;
     use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-    use testyard_model::topology::Services;
     use testyard_runtime::{Image, ImageConfig};
     use uuid::Uuid;
 

@@ -5,9 +5,9 @@ use testyard_agent::observed;
 use testyard_controller::api::{SliceView, SliverView};
 use testyard_formats::rspec::{execute_log, execute_status};
 use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
+use testyard_model::service::Services;
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::time;
-use testyard_model::topology::Services;
 
 use crate::answer::Outcome;
 use crate::options::Options;

@@ -17,9 +17,9 @@ use testyard_fabric::ControlAddress;
 use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
 use testyard_model::account::Account;
 use testyard_model::id::SliverId;
+use testyard_model::service::Services;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::state::{Action, Allocation, Operational};
-use testyard_model::topology::Services;
 use testyard_model::urn::{SliceUrn, SliverUrn};
 use uuid::Uuid;
 

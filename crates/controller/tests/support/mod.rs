@@ -17,7 +17,7 @@ use testyard_controller::{
 use testyard_model::account::{PublicKey, User};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::state::{Action, Operational};
-use testyard_model::topology::{Node, Services, Topology};
+use testyard_model::topology::{Node, Topology};
 use testyard_model::urn::{SliceUrn, SliverUrn, UserUrn};
 
 pub use host::ScriptedHost;
@@ -236,19 +236,10 @@ pub fn some(slice: &str, slivers: &[&SliverUrn]) -> Selection {
 }
 
 pub fn node(client_id: &str) -> Node {
-    Node {
-        client_id: client_id.parse().unwrap(),
-        sliver_type: None,
-        image: None,
-        component: None,
-        exclusive: false,
-        ports: vec![],
-        services: Services::default(),
-        interfaces: vec![],
-    }
+    Node::new(client_id.parse().unwrap())
 }
 
 pub fn request(slice: &str, nodes: &[&str]) -> Allocate {
-    let topology = Topology { nodes: nodes.iter().map(|name| node(name)).collect(), links: vec![] };
+    let topology = Topology { nodes: nodes.iter().map(|name| node(name)).collect(), ..Topology::default() };
     Allocate { slice: slice_urn(slice), topology, document: format!("<rspec>{nodes:?}</rspec>"), end: None }
 }

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::suggest::closest;
-use testyard_model::topology::{Interface, InterfaceAddress, Link};
+use testyard_model::topology::{Interface, InterfaceAddress};
 use testyard_xml::{Node as Xml, attribute};
 
 use super::context::{Context, RequestLimits};
@@ -62,7 +63,7 @@ impl<'a, 'input> Network<'a, 'input> {
             }
             let addresses = core_children(element, "ip").filter_map(|ip| address(ip, findings)).collect();
             if let Some(client_id) = client_id(element, "interface", findings) {
-                result.push(Interface { client_id, addresses });
+                result.push(Interface { addresses, ..Interface::new(client_id) });
             }
         }
         result
@@ -95,14 +96,14 @@ pub(super) fn links(
         }
         let foreign_managers = core_children(element, "component_manager")
             .any(|manager| word(manager, "name").is_some_and(|name| !context.is_us(name)));
-        let mut interfaces = Vec::new();
+        let mut members = Vec::new();
         for reference in refs {
             let Some(id) = attribute(reference, "client_id") else {
                 findings.error(reference, "interface_ref has no client_id");
                 continue;
             };
             match id.parse() {
-                Ok(id) if is_ours(&reference) => interfaces.push(id),
+                Ok(id) if is_ours(&reference) => members.push(Member::clear(id)),
                 _ if network.foreign.contains(id) || foreign_managers => {}
                 _ => {
                     findings
@@ -111,7 +112,8 @@ pub(super) fn links(
                 }
             }
         }
-        result.push(Link { client_id, interfaces });
+        let kind = if members.len() == 2 { LinkKind::PointToPoint } else { LinkKind::Lan };
+        result.push(Link { members, ..Link::new(client_id, kind) });
     }
     if let Some(first) = first_link {
         let count = seen.len();

@@ -46,7 +46,16 @@ pub(super) fn read(
     let routable_control_ip =
         element.children().any(|child| child.has_tag_name((EMULAB, "routable_control_ip")));
     let client_id = client_id?;
-    let node = Node { client_id, sliver_type, image, component, exclusive, ports, services, interfaces };
+    let node = Node {
+        sliver_type,
+        image,
+        component,
+        exclusive,
+        ports,
+        services,
+        interfaces,
+        ..Node::new(client_id)
+    };
     Some(Read { node, routable_control_ip })
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use testyard_model::checksum::Checksum;
-use testyard_model::topology::{Execute, Install, Services, Shell};
+use testyard_model::service::{Execute, Install, Services, Shell};
 use testyard_xml::{Node as Xml, attribute};
 
 use super::context::RequestLimits;

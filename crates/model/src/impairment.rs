@@ -1,0 +1,598 @@
+//! What one direction of a link does to packets.
+//!
+//! The order in which it is done, which both back ends keep: duplicate, loss, corrupt, then the queue (limit and
+//! discipline) that the rate drains, then delay with jitter; reordered packets skip the delay.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{Probability, QuantityError, Rate, Size, Span};
+
+/// What is done to the packets that go one way. The default does nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Impairment {
+    /// How fast packets leave; as fast as the machine can if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How long each takes.
+    #[serde(default, skip_serializing_if = "Span::is_zero")]
+    pub delay: Span,
+    /// How that varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Jitter>,
+    /// Which are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
+    /// How likely a packet comes twice.
+    #[serde(default, skip_serializing_if = "Probability::is_never")]
+    pub duplicate: Probability,
+    /// How likely a packet skips the delay and so overtakes those before it; it has no effect without a delay.
+    #[serde(default, skip_serializing_if = "Probability::is_never")]
+    pub reorder: Probability,
+    /// How likely one bit of a packet is wrong.
+    #[serde(default, skip_serializing_if = "Probability::is_never")]
+    pub corrupt: Probability,
+    /// What waits for its turn at the rate, or for its delay to pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+}
+
+/// How a delay varies from packet to packet; it never makes one negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jitter {
+    /// By how much: the half width of `uniform`, the standard deviation of `normal`, the mean of what `exponential`
+    /// adds.
+    pub spread: Span,
+    /// How it is spread.
+    #[serde(default)]
+    pub distribution: Distribution,
+}
+
+/// How jitter is spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// Each value between delay − spread and delay + spread alike.
+    #[default]
+    Uniform,
+    /// A bell around the delay.
+    Normal,
+    /// Never less than the delay, with a long tail (DETER's LANs have it; netem has not: there it is approximated).
+    Exponential,
+}
+
+/// Which packets are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loss {
+    /// Each by itself.
+    Random(Probability),
+    /// In bursts (Gilbert's model): a burst begins at a packet with chance `enter`, and ends after one with `leave`;
+    /// all within one are lost.
+    Burst {
+        /// How likely a burst begins at a packet.
+        enter: Probability,
+        /// How likely it ends after a packet; a burst has 1/`leave` packets on average.
+        leave: Probability,
+    },
+    /// The last of every so many; 2 or more, or 1 for all.
+    Every(std::num::NonZeroU32),
+}
+
+impl Loss {
+    /// The share of packets that are lost in the long run.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Random(chance) => chance.ratio(),
+            Self::Burst { enter, leave } => {
+                let (enter, leave) = (enter.ratio(), leave.ratio());
+                if enter + leave == 0.0 { 0.0 } else { enter / (enter + leave) }
+            }
+            Self::Every(nth) => 1.0 / f64::from(nth.get()),
+        }
+    }
+}
+
+/// What waits to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// The most that waits; what comes on top is dropped.
+    pub limit: QueueLimit,
+    /// What is dropped before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub red: Option<Red>,
+}
+
+/// The most that waits in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueLimit {
+    /// So many packets, each what the wire would carry as one frame.
+    Packets(u32),
+    /// So many bytes.
+    Bytes(Size),
+}
+
+/// Random early detection (Floyd and Jacobson, 1993), with NS's parameters: thresholds are in the limit's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Red {
+    /// The average length from which packets may be dropped (NS: `thresh_`).
+    pub min: u32,
+    /// The average length from which all are dropped (NS: `maxthresh_`).
+    pub max: u32,
+    /// The chance just below `max` (NS: 1/`linterm_`).
+    pub probability: Probability,
+    /// How much the newest length counts in the average (NS: `q_weight_`).
+    pub weight: Probability,
+    /// Above `max` the chance rises on to 1 at twice `max`, instead of at once.
+    #[serde(default)]
+    pub gentle: bool,
+}
+
+impl Red {
+    /// NS's own defaults.
+    pub const NS: Self = Self {
+        min: 5,
+        max: 15,
+        probability: match Probability::from_parts_per_billion(100_000_000) {
+            Some(tenth) => tenth,
+            None => Probability::ALWAYS,
+        },
+        weight: match Probability::from_parts_per_billion(2_000_000) {
+            Some(weight) => weight,
+            None => Probability::ALWAYS,
+        },
+        gentle: false,
+    };
+}
+
+/// Why an impairment cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImpairmentError {
+    /// Nothing would ever get through, which is what `link down` is for.
+    #[error("a rate of {0} lets nothing through: give at least 1kbit, or take the link down instead")]
+    Rate(Rate),
+    /// Longer than anything that is still a network.
+    #[error("a delay of {0} is too long: at most 100s")]
+    Delay(Span),
+    /// A queue that holds nothing.
+    #[error("a queue of {0} holds no packet: give at least one packet, or 2kB")]
+    Queue(String),
+    /// The thresholds contradict each other.
+    #[error("RED's thresholds {min} and {max} contradict: min must be below max, and max above 0")]
+    Red {
+        /// The lower.
+        min: u32,
+        /// The upper.
+        max: u32,
+    },
+    /// Bursts that never end.
+    #[error("a burst of losses that never ends: leave must be above 0%")]
+    Burst,
+}
+
+/// The slowest rate that is taken, in bits per second: one full frame in 12 seconds.
+const SLOWEST: u64 = 1_000;
+/// The longest delay, with its jitter.
+const LONGEST: Span = Span::from_millis(100_000);
+/// The least bytes that a queue holds: one full frame.
+const LEAST_QUEUE: u64 = 2_000;
+
+impl Impairment {
+    /// Whether it does nothing.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it can be; every front door checks, so the fabric never meets one that cannot.
+    ///
+    /// # Errors
+    /// [`ImpairmentError`] with what is wrong and what is good.
+    pub fn check(&self) -> Result<(), ImpairmentError> {
+        if let Some(rate) = self.rate.filter(|rate| rate.bits_per_second() < SLOWEST) {
+            return Err(ImpairmentError::Rate(rate));
+        }
+        let longest = self.delay.plus(self.jitter.map_or(Span::ZERO, |jitter| jitter.spread));
+        if longest > LONGEST {
+            return Err(ImpairmentError::Delay(longest));
+        }
+        if let Some(Loss::Burst { enter, leave }) = self.loss
+            && !enter.is_never()
+            && leave.is_never()
+        {
+            return Err(ImpairmentError::Burst);
+        }
+        if let Some(queue) = self.queue {
+            match queue.limit {
+                QueueLimit::Packets(0) => return Err(ImpairmentError::Queue("0 packets".to_owned())),
+                QueueLimit::Bytes(size) if size.bytes() < LEAST_QUEUE => {
+                    return Err(ImpairmentError::Queue(size.to_string()));
+                }
+                QueueLimit::Packets(_) | QueueLimit::Bytes(_) => {}
+            }
+            if let Some(Red { min, max, .. }) = queue.red.filter(|red| red.min >= red.max) {
+                return Err(ImpairmentError::Red { min, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One change of an impairment, as people write it: `delay=50ms`, `loss=none`.
+///
+/// | key | value |
+/// | --- | --- |
+/// | `rate` | `10Mbit`, or `none` |
+/// | `delay` | `50ms` |
+/// | `jitter` | `5ms`, `5ms normal`, or `none` |
+/// | `loss` | `1%`, `burst 1% 25%` (enter, leave), `every 100`, or `none` |
+/// | `duplicate`, `reorder`, `corrupt` | `0.1%`, or `none` |
+/// | `queue` | `50`, `50 packets`, `64KiB`, with ` red` (NS's parameters) behind, or `none` |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Setting {
+    /// The rate; as fast as can be if none.
+    Rate(Option<Rate>),
+    /// The delay.
+    Delay(Span),
+    /// How it varies.
+    Jitter(Option<Jitter>),
+    /// Which packets are lost.
+    Loss(Option<Loss>),
+    /// How likely one comes twice.
+    Duplicate(Probability),
+    /// How likely one overtakes.
+    Reorder(Probability),
+    /// How likely one is damaged.
+    Corrupt(Probability),
+    /// What waits.
+    Queue(Option<Queue>),
+}
+
+/// Why a text is no [`Setting`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// There is no `=`.
+    #[error("{0:?} is no setting: write KEY=VALUE, like delay=50ms or loss=1%")]
+    Form(String),
+    /// The key is not known.
+    #[error("there is no setting {key:?}{}", like(.key))]
+    Key {
+        /// What was given, shortened.
+        key: String,
+    },
+    /// The value does not fit the key.
+    #[error("{key}: {error}")]
+    Quantity {
+        /// Whose value.
+        key: &'static str,
+        /// What is wrong.
+        error: QuantityError,
+    },
+    /// The value has another form than its key wants.
+    #[error("{key}={value}: {expected}")]
+    Value {
+        /// Whose value.
+        key: &'static str,
+        /// What was given, shortened.
+        value: String,
+        /// What is good.
+        expected: &'static str,
+    },
+}
+
+/// Every key of a [`Setting`].
+pub const SETTING_KEYS: [&str; 8] =
+    ["rate", "delay", "jitter", "loss", "duplicate", "reorder", "corrupt", "queue"];
+
+fn like(key: &str) -> String {
+    crate::suggest::closest(key, SETTING_KEYS).map_or_else(
+        || format!(": it can be {}", SETTING_KEYS.join(", ")),
+        |meant| format!(": did you mean {meant}?"),
+    )
+}
+
+impl Setting {
+    /// Makes the change.
+    pub const fn apply(self, impairment: &mut Impairment) {
+        match self {
+            Self::Rate(rate) => impairment.rate = rate,
+            Self::Delay(delay) => impairment.delay = delay,
+            Self::Jitter(jitter) => impairment.jitter = jitter,
+            Self::Loss(loss) => impairment.loss = loss,
+            Self::Duplicate(chance) => impairment.duplicate = chance,
+            Self::Reorder(chance) => impairment.reorder = chance,
+            Self::Corrupt(chance) => impairment.corrupt = chance,
+            Self::Queue(queue) => impairment.queue = queue,
+        }
+    }
+
+    /// The change of one key to a value; see the type for the grammar.
+    ///
+    /// # Errors
+    /// [`SettingError`] with the key, and what is good.
+    pub fn new(key: &str, value: &str) -> Result<Self, SettingError> {
+        let value = value.trim();
+        let none = value == "none";
+        Ok(match key.trim() {
+            "rate" if none => Self::Rate(None),
+            "rate" => Self::Rate(Some(quantity("rate", value)?)),
+            "delay" if none => Self::Delay(Span::ZERO),
+            "delay" => Self::Delay(quantity("delay", value)?),
+            "jitter" if none => Self::Jitter(None),
+            "jitter" => Self::Jitter(Some(jitter(value)?)),
+            "loss" if none => Self::Loss(None),
+            "loss" => Self::Loss(Some(loss(value)?)),
+            "duplicate" => Self::Duplicate(chance("duplicate", value)?),
+            "reorder" => Self::Reorder(chance("reorder", value)?),
+            "corrupt" => Self::Corrupt(chance("corrupt", value)?),
+            "queue" if none => Self::Queue(None),
+            "queue" => Self::Queue(Some(queue(value)?)),
+            other => return Err(SettingError::Key { key: short(other) }),
+        })
+    }
+}
+
+fn quantity<T: FromStr<Err = QuantityError>>(key: &'static str, value: &str) -> Result<T, SettingError> {
+    value.parse().map_err(|error| SettingError::Quantity { key, error })
+}
+
+fn chance(key: &'static str, value: &str) -> Result<Probability, SettingError> {
+    if value == "none" { Ok(Probability::NEVER) } else { quantity(key, value) }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn unexpected(key: &'static str, value: &str, expected: &'static str) -> SettingError {
+    SettingError::Value { key, value: short(value), expected }
+}
+
+fn jitter(value: &str) -> Result<Jitter, SettingError> {
+    let (spread, distribution) = match value.split_once(char::is_whitespace) {
+        None => (value, Distribution::Uniform),
+        Some((spread, name)) => {
+            let distribution = match name.trim() {
+                "uniform" => Distribution::Uniform,
+                "normal" => Distribution::Normal,
+                "exponential" => Distribution::Exponential,
+                _ => {
+                    return Err(unexpected(
+                        "jitter",
+                        value,
+                        "the word behind the time is uniform, normal or exponential",
+                    ));
+                }
+            };
+            (spread, distribution)
+        }
+    };
+    Ok(Jitter { spread: quantity("jitter", spread)?, distribution })
+}
+
+fn loss(value: &str) -> Result<Loss, SettingError> {
+    const EXPECTED: &str = "write 1%, burst 1% 25% (the chances that one begins and ends), or every 100";
+    let words: Vec<&str> = value.split_whitespace().collect();
+    match words.as_slice() {
+        [chance] => Ok(Loss::Random(quantity("loss", chance)?)),
+        ["burst", enter, leave] => {
+            Ok(Loss::Burst { enter: quantity("loss", enter)?, leave: quantity("loss", leave)? })
+        }
+        ["every", nth] => nth.parse().map(Loss::Every).map_err(|_| unexpected("loss", value, EXPECTED)),
+        _ => Err(unexpected("loss", value, EXPECTED)),
+    }
+}
+
+fn queue(value: &str) -> Result<Queue, SettingError> {
+    const EXPECTED: &str = "write 50 packets or 64KiB, and red behind it for random early detection";
+    let mut words: Vec<&str> = value.split_whitespace().collect();
+    let red = (words.last() == Some(&"red")).then(|| {
+        words.pop();
+        Red::NS
+    });
+    let limit = match words.as_slice() {
+        [count] | [count, "packets" | "packet"] if count.bytes().all(|b| b.is_ascii_digit()) => {
+            QueueLimit::Packets(count.parse().map_err(|_| unexpected("queue", value, EXPECTED))?)
+        }
+        [size] => QueueLimit::Bytes(quantity("queue", size)?),
+        _ => return Err(unexpected("queue", value, EXPECTED)),
+    };
+    Ok(Queue { limit, red })
+}
+
+impl FromStr for Setting {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        let (key, value) = text.split_once('=').ok_or_else(|| SettingError::Form(short(text)))?;
+        Self::new(key, value)
+    }
+}
+
+impl TryFrom<String> for Setting {
+    type Error = SettingError;
+
+    fn try_from(text: String) -> Result<Self, SettingError> {
+        text.parse()
+    }
+}
+
+impl From<Setting> for String {
+    fn from(setting: Setting) -> Self {
+        setting.to_string()
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uniform => "uniform",
+            Self::Normal => "normal",
+            Self::Exponential => "exponential",
+        })
+    }
+}
+
+impl fmt::Display for Jitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.spread, self.distribution)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(chance) => chance.fmt(f),
+            Self::Burst { enter, leave } => write!(f, "burst {enter} {leave}"),
+            Self::Every(nth) => write!(f, "every {nth}"),
+        }
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            QueueLimit::Packets(count) => write!(f, "{count} packets")?,
+            QueueLimit::Bytes(size) => size.fmt(f)?,
+        }
+        f.write_str(if self.red.is_some() { " red" } else { "" })
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn optional<T: fmt::Display>(f: &mut fmt::Formatter<'_>, key: &str, value: Option<T>) -> fmt::Result {
+            match value {
+                Some(value) => write!(f, "{key}={value}"),
+                None => write!(f, "{key}=none"),
+            }
+        }
+        match self {
+            Self::Rate(rate) => optional(f, "rate", *rate),
+            Self::Delay(delay) => write!(f, "delay={delay}"),
+            Self::Jitter(jitter) => optional(f, "jitter", *jitter),
+            Self::Loss(loss) => optional(f, "loss", *loss),
+            Self::Duplicate(chance) => write!(f, "duplicate={chance}"),
+            Self::Reorder(chance) => write!(f, "reorder={chance}"),
+            Self::Corrupt(chance) => write!(f, "corrupt={chance}"),
+            Self::Queue(queue) => optional(f, "queue", *queue),
+        }
+    }
+}
+
+impl fmt::Display for Impairment {
+    /// As settings, what differs from the default: `rate=10Mbit delay=5ms`; `none` if nothing does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut settings = Vec::new();
+        if self.rate.is_some() {
+            settings.push(Setting::Rate(self.rate));
+        }
+        if !self.delay.is_zero() {
+            settings.push(Setting::Delay(self.delay));
+        }
+        if self.jitter.is_some() {
+            settings.push(Setting::Jitter(self.jitter));
+        }
+        if self.loss.is_some() {
+            settings.push(Setting::Loss(self.loss));
+        }
+        for (chance, setting) in [
+            (self.duplicate, Setting::Duplicate(self.duplicate)),
+            (self.reorder, Setting::Reorder(self.reorder)),
+            (self.corrupt, Setting::Corrupt(self.corrupt)),
+        ] {
+            if !chance.is_never() {
+                settings.push(setting);
+            }
+        }
+        if self.queue.is_some() {
+            settings.push(Setting::Queue(self.queue));
+        }
+        if settings.is_empty() {
+            return f.write_str("none");
+        }
+        let words: Vec<String> = settings.iter().map(Setting::to_string).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(texts: &[&str]) -> Impairment {
+        let mut impairment = Impairment::default();
+        for text in texts {
+            text.parse::<Setting>().unwrap().apply(&mut impairment);
+        }
+        impairment
+    }
+
+    #[test]
+    fn settings_read_and_show() {
+        for (text, shown) in [
+            ("rate=10Mb", "rate=10Mbit"),
+            ("rate=none", "rate=none"),
+            ("delay=0", "delay=0s"),
+            ("jitter=5ms", "jitter=5ms uniform"),
+            ("jitter=5ms normal", "jitter=5ms normal"),
+            ("loss=1%", "loss=1%"),
+            ("loss=burst 1% 25%", "loss=burst 1% 25%"),
+            ("loss=every 10", "loss=every 10"),
+            ("reorder=none", "reorder=0%"),
+            ("queue=50", "queue=50 packets"),
+            ("queue=64KiB red", "queue=64KiB red"),
+        ] {
+            let setting: Setting = text.parse().unwrap();
+            assert_eq!(setting.to_string(), shown, "{text}");
+            assert_eq!(shown.parse::<Setting>().unwrap(), setting, "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_are_none_say_how() {
+        let error = |text: &str| text.parse::<Setting>().unwrap_err().to_string();
+        assert_eq!(error("delay"), "\"delay\" is no setting: write KEY=VALUE, like delay=50ms or loss=1%");
+        assert_eq!(error("dealy=5ms"), "there is no setting \"dealy\": did you mean delay?");
+        assert!(error("bandwidth=5").contains("it can be rate, delay"), "{}", error("bandwidth=5"));
+        assert!(error("delay=5").contains("like 50ms"), "{}", error("delay=5"));
+        assert!(error("loss=every 0").contains("every 100"), "{}", error("loss=every 0"));
+        assert!(error("jitter=5ms bell").contains("normal"), "{}", error("jitter=5ms bell"));
+    }
+
+    #[test]
+    fn impairments_that_cannot_be() {
+        for texts in [
+            ["rate=10bit"].as_slice(),
+            &["delay=101s"],
+            &["delay=99s", "jitter=2s"],
+            &["queue=0"],
+            &["queue=100B"],
+            &["loss=burst 1% 0%"],
+        ] {
+            assert!(set(texts).check().is_err(), "{texts:?}");
+        }
+        assert_eq!(set(&["rate=1Mbit", "delay=5ms", "loss=100%", "queue=50 red"]).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_impairment_shows_what_it_does() {
+        assert_eq!(Impairment::default().to_string(), "none");
+        assert_eq!(set(&["delay=5ms", "rate=10Mbit"]).to_string(), "rate=10Mbit delay=5ms");
+    }
+
+    #[test]
+    fn the_share_of_losses() {
+        assert_eq!(set(&["loss=burst 1% 24%"]).loss.unwrap().share(), 0.04);
+        assert_eq!(set(&["loss=every 4"]).loss.unwrap().share(), 0.25);
+    }
+}
