@@ -3,6 +3,7 @@
 //! | module | for |
 //! | --- | --- |
 //! | [`needs`] | asking for root, an engine, a program; a test that lacks one fails and says so |
+//! | [`corpus`] | committed fuzz corpora, run as ordinary tests |
 //! | [`engine`] | a Docker Engine of one's own, to end and to start again |
 //! | [`images`] | images as odd as they come, made on the spot |
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod corpus;
 pub mod engine;
 pub mod images;
 pub mod leaks;

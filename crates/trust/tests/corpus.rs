@@ -1,37 +1,27 @@
 //! The committed fuzz corpora, run through the fuzz targets' own functions.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may panic, its helpers too"
-)]
 
-fn run(folder: &str, target: fn(&[u8]), least: usize) {
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        target(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= least, "{count} files in {folder}");
-}
+use std::path::Path;
+
+use testyard_testkit::corpus;
+use testyard_trust::fuzzing;
+
+const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn credential() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/credential");
-    run(folder, testyard_trust::fuzzing::credential, 25);
+    corpus::run(CRATE, "credential", fuzzing::credential, 25);
 }
 
 #[test]
 fn certificate() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/certificate");
-    run(folder, testyard_trust::fuzzing::certificate, 20);
+    corpus::run(CRATE, "certificate", fuzzing::certificate, 20);
 }
 
 /// Every file of the credential vectors, too.
 #[test]
 fn vectors() {
     for part in ["valid", "invalid"] {
-        let folder = format!("{}/../../testdata/credentials/{part}", env!("CARGO_MANIFEST_DIR"));
-        run(&folder, testyard_trust::fuzzing::credential, 35);
+        let folder = Path::new(CRATE).join("../../testdata/credentials").join(part);
+        corpus::run_folder(&folder, fuzzing::credential, 35);
     }
 }
