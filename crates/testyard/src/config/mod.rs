@@ -8,6 +8,7 @@
 //! Nothing else of the program sees TOML. A file with a mistake is refused whole, with every mistake in it.
 
 mod reader;
+mod sections;
 mod settings;
 mod sliver_types;
 pub mod template;
@@ -84,7 +85,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     let tables = reader::parse(text).map_err(|mistake| invalid(vec![mistake]))?;
     let mistakes = reader::Mistakes::new(text);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let settings = settings::read(&reader::Section::root(&tables, &mistakes), folder);
+    let settings = sections::read(&reader::Section::root(&tables, &mistakes), folder);
     match (settings, mistakes.into_inner()) {
         (Some(settings), found) if found.is_empty() => Ok(settings),
         (_, found) => Err(invalid(found)),

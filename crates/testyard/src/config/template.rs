@@ -32,7 +32,7 @@ pub fn render(answers: &Answers<'_>) -> String {
         .replace("@AUTHORITY@", &text(authority))
         .replace("@INSTANCE@", &text(instance))
         .replace("@BIND@", &text(bind))
-        .replace("@URL@", &text(&super::settings::url(name, port)))
+        .replace("@URL@", &text(&super::sections::url(name, port)))
         .replace("@STATE@", &path(state))
         .replace("@RUN@", &path(run))
 }

@@ -1,54 +1,18 @@
 //! The warm pool on the fake runtime: spares are there when they are wanted, belong to one node at most, and are found or
 //! gone after every crash.
 
-#![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
-
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use testyard_agent::observed::Phase;
-use testyard_agent::{Host as _, LocalHost, LocalHostConfig, PoolSettings, desired, observed};
-use testyard_fabric::ControlAddress;
-use testyard_fabric::fake::FakeFabric;
-use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
-use testyard_model::service::Services;
+use testyard_agent::{Host as _, LocalHost, PoolSettings, desired, observed};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-use testyard_runtime::fake::{FakeImage, FakeNode, FakeRuntime, Fault, FaultKind, GuestScript, Latency, Op};
+use testyard_runtime::fake::{FakeImage, FakeNode, Fault, FaultKind, GuestScript, Latency, Op};
 use testyard_runtime::{NodeKey, PowerSeen};
-use uuid::Uuid;
+
+use crate::world::{World, node};
 
 const IMAGE: &str = "debian:12";
-
-/// A host and its world. The world outlives the agent.
-struct World {
-    runtime: FakeRuntime,
-    fabric: FakeFabric,
-    folder: tempfile::TempDir,
-    slice: desired::Slice,
-}
-
-fn node(number: u8) -> desired::Node {
-    desired::Node {
-        sliver: SliverId::from_uuid(Uuid::from_u128(u128::from(number) + 1)),
-        client_id: format!("node{number}").parse().unwrap(),
-        hostname: format!("node{number}").parse().unwrap(),
-        runtime: RuntimeKind::Fake,
-        image: IMAGE.parse().unwrap(),
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        power: desired::Power::On,
-        boot: 0,
-        disk: 0,
-        address: ControlAddress { ipv4: [10, 77, 0, number + 2].into(), ipv6: None },
-        forwards: Vec::new(),
-        host_keys: Vec::new(),
-        accounts_revision: 1,
-        accounts: Vec::new(),
-        services: Services::default(),
-    }
-}
 
 fn pool(size: u32) -> Option<PoolSettings> {
     Some(PoolSettings {
@@ -66,51 +30,16 @@ async fn rest() {
 }
 
 impl World {
-    fn new() -> Self {
-        let slice = desired::Slice {
-            slice: SliceId::from_uuid(Uuid::from_u128(77)),
-            tag: SliceTag(NonZeroU32::MIN),
-            name: "demo".into(),
-            about: desired::About {
-                urn: "urn:publicid:IDN+a+slice+demo".parse().unwrap(),
-                creator: "urn:publicid:IDN+a+user+ann".parse().unwrap(),
-                testbed: "testbed.example.net".parse().unwrap(),
-            },
-            revision: Revision(1),
-            nodes: Vec::new(),
-        };
-        let folder = tempfile::tempdir().unwrap();
-        Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice }
-    }
-
-    /// Starts an agent.
-    async fn begin(&self, pool: Option<PoolSettings>) -> Arc<LocalHost> {
-        let config = LocalHostConfig {
-            runtimes: vec![Arc::new(self.runtime.clone())],
-            fabric: Arc::new(self.fabric.clone()),
-            state: self.folder.path().join("nodes"),
-            domain: "testbed.example.net".into(),
-            name_servers: Vec::new(),
-            stop_grace: Duration::from_secs(1),
-            install_limits: (1 << 20, 1 << 22),
-            pool,
-            facts: None,
-            now: Timestamp::now,
-        };
-        LocalHost::start(config).await.unwrap()
-    }
-
     /// Starts an agent, tells it what should be, and lets it come to rest.
-    async fn start(&self, pool: Option<PoolSettings>) -> Arc<LocalHost> {
+    async fn start_pool(&self, pool: Option<PoolSettings>) -> Arc<LocalHost> {
         let host = self.begin(pool).await;
-        let slices = if self.slice.nodes.is_empty() { Vec::new() } else { vec![self.slice.clone()] };
-        host.sync(slices).await.unwrap();
+        host.sync(self.slices()).await.unwrap();
         rest().await;
         host
     }
 
     /// Changes the desired state, tells the host, and lets it come to rest.
-    async fn change(&mut self, host: &LocalHost, change: impl FnOnce(&mut desired::Slice)) {
+    async fn settle(&mut self, host: &LocalHost, change: impl FnOnce(&mut desired::Slice)) {
         change(&mut self.slice);
         self.slice.revision = self.slice.revision.next();
         host.apply(self.slice.clone()).await.unwrap();
@@ -119,11 +48,6 @@ impl World {
 
     fn spares(&self) -> Vec<NodeKey> {
         self.runtime.nodes().into_iter().filter(NodeKey::is_spare).collect()
-    }
-
-    fn key(&self, number: usize) -> NodeKey {
-        let node = &self.slice.nodes[number];
-        NodeKey { slice: self.slice.slice, sliver: node.sliver, disk: node.disk }
     }
 
     fn node(&self, number: usize) -> FakeNode {
@@ -160,11 +84,11 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_takes_a_spare_and_the_pool_is_filled_again() {
-    let mut world = World::new();
-    let host = world.start(pool(2)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(2)).await;
     world.assert_spares(2);
     let before = world.spares();
-    world.change(&host, |slice| slice.nodes = vec![node(0), node(1)]).await;
+    world.settle(&host, |slice| slice.nodes = vec![node(0), node(1)]).await;
     world.assert_ready(&host).await;
     assert_eq!(world.runtime.calls(Op::HandOver), 2);
     assert_eq!(world.runtime.calls(Op::Create), 4, "two at first, two to fill the pool again");
@@ -179,7 +103,7 @@ async fn a_node_takes_a_spare_and_the_pool_is_filled_again() {
         "{stages:?}"
     );
 
-    world.change(&host, |slice| slice.nodes.clear()).await;
+    world.settle(&host, |slice| slice.nodes.clear()).await;
     world.assert_spares(2);
     host.set_pool(None);
     rest().await;
@@ -189,14 +113,14 @@ async fn a_node_takes_a_spare_and_the_pool_is_filled_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_a_spare_restarts_and_reloads_like_any_node() {
-    let mut world = World::new();
-    let host = world.start(pool(1)).await;
-    world.change(&host, |slice| slice.nodes = vec![node(0)]).await;
-    world.change(&host, |slice| slice.nodes[0].boot = 1).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(1)).await;
+    world.settle(&host, |slice| slice.nodes = vec![node(0)]).await;
+    world.settle(&host, |slice| slice.nodes[0].boot = 1).await;
     world.assert_ready(&host).await;
     assert_eq!(world.node(0).boots, 2);
     let handed_over = world.runtime.calls(Op::HandOver);
-    world.change(&host, |slice| slice.nodes[0].disk = 1).await;
+    world.settle(&host, |slice| slice.nodes[0].disk = 1).await;
     world.assert_ready(&host).await;
     assert_eq!(world.runtime.calls(Op::HandOver), handed_over + 1, "a fresh disk may be a spare's");
     world.assert_spares(1);
@@ -204,13 +128,13 @@ async fn what_was_a_spare_restarts_and_reloads_like_any_node() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_not_like_a_spare_is_made() {
-    let mut world = World::new();
-    let host = world.start(pool(3)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(3)).await;
     let mut nodes = vec![node(0), node(1), node(2)];
     nodes[0].limits.memory = Some(100 << 20);
     nodes[1].privileges.capabilities = vec!["NET_ADMIN".parse().unwrap()];
     nodes[2].image = "debian:13".parse().unwrap();
-    world.change(&host, |slice| slice.nodes = nodes).await;
+    world.settle(&host, |slice| slice.nodes = nodes).await;
     world.assert_ready(&host).await;
     assert_eq!(world.runtime.calls(Op::HandOver), 0);
     world.assert_spares(3);
@@ -218,18 +142,18 @@ async fn a_node_that_is_not_like_a_spare_is_made() {
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_has_changed_makes_the_pool_anew() {
-    let mut world = World::new();
-    let host = world.start(pool(2)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(2)).await;
     let before = world.spares();
     let mut image = FakeImage::new(IMAGE.parse().unwrap());
     image.config.env.push("NEW=1".to_owned());
     world.runtime.add_image(image);
-    world.change(&host, |slice| slice.nodes = vec![node(0)]).await;
+    world.settle(&host, |slice| slice.nodes = vec![node(0)]).await;
     world.assert_ready(&host).await;
     assert_eq!(world.runtime.calls(Op::HandOver), 0, "the spares are of the old image");
     world.assert_spares(2);
     assert!(world.spares().iter().all(|spare| !before.contains(spare)));
-    world.change(&host, |slice| slice.nodes.push(node(1))).await;
+    world.settle(&host, |slice| slice.nodes.push(node(1))).await;
     assert_eq!(world.runtime.calls(Op::HandOver), 1);
     let image = |number| world.node(number).spec.image.id;
     assert_eq!(image(0), image(1));
@@ -237,30 +161,30 @@ async fn an_image_that_has_changed_makes_the_pool_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_outlives_the_agent_unless_its_guest_is_old() {
-    let world = World::new();
-    let first = world.start(pool(2)).await;
+    let world = World::new(0);
+    let first = world.start_pool(pool(2)).await;
     first.shut_down().await;
     let before = world.spares();
-    let second = world.start(pool(2)).await;
+    let second = world.start_pool(pool(2)).await;
     world.assert_spares(2);
     assert_eq!(world.spares(), before, "they are found again");
     assert_eq!(world.runtime.calls(Op::Create), 2);
     second.shut_down().await;
     world.runtime.upgrade_guest("2");
-    let third = world.start(pool(2)).await;
+    let third = world.start_pool(pool(2)).await;
     world.assert_spares(2);
     assert!(world.spares().iter().all(|spare| !before.contains(spare)), "nobody gets the old guest");
     third.shut_down().await;
     // Without its record nobody knows what it is.
     std::fs::remove_dir_all(world.folder.path().join("nodes/spares")).unwrap();
-    let _fourth = world.start(pool(2)).await;
+    let _fourth = world.start_pool(pool(2)).await;
     world.assert_spares(2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_size_follows_the_configuration() {
-    let world = World::new();
-    let host = world.start(None).await;
+    let world = World::new(0);
+    let host = world.start_pool(None).await;
     for size in [3, 1, 2, 0] {
         host.set_pool(pool(size));
         rest().await;
@@ -270,8 +194,8 @@ async fn the_size_follows_the_configuration() {
 
 #[tokio::test(start_paused = true)]
 async fn spares_that_end_or_vanish_are_replaced() {
-    let mut world = World::new();
-    let host = world.start(pool(3)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(3)).await;
     let spares = world.spares();
     world.runtime.kill(&spares[0], 137, true);
     world.runtime.vanish(&spares[1]);
@@ -285,15 +209,15 @@ async fn spares_that_end_or_vanish_are_replaced() {
     world.runtime.engine_back();
     rest().await;
     world.assert_spares(3);
-    world.change(&host, |slice| slice.nodes = vec![node(0)]).await;
+    world.settle(&host, |slice| slice.nodes = vec![node(0)]).await;
     world.assert_ready(&host).await;
     world.assert_spares(3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_waits_while_somebody_waits_for_a_node() {
-    let mut world = World::new();
-    let host = world.start(pool(1)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(1)).await;
     let (boot, second) = (Duration::from_secs(5), Duration::from_secs(1));
     world.runtime.set_latency(Latency { create: second, start: second, ..Latency::default() });
     world.runtime.set_guest(GuestScript { boot, ..GuestScript::default() });
@@ -317,7 +241,7 @@ async fn an_agent_that_dies_at_any_step_loses_and_leaks_nothing() {
     for op in [Op::Create, Op::Listen, Op::Start, Op::HandOver, Op::Name, Op::Remove, Op::List] {
         for after in [false, true] {
             for skip in 0..4 {
-                let mut world = World::new();
+                let mut world = World::new(0);
                 let fault = Fault::of(op, FaultKind::Hang).skipping(skip).times(1);
                 world.runtime.inject(if after { fault.after_effect() } else { fault });
                 let host = world.begin(pool(2)).await;
@@ -330,12 +254,12 @@ async fn an_agent_that_dies_at_any_step_loses_and_leaks_nothing() {
                 rest().await;
                 host.shut_down().await;
                 world.runtime.mend();
-                let host = world.start(pool(2)).await;
+                let host = world.start_pool(pool(2)).await;
                 let context = format!("{op:?}, after: {after}, skipped: {skip}");
                 eprintln!("{context}");
                 world.assert_ready(&host).await;
                 world.assert_spares(2);
-                world.change(&host, |slice| slice.nodes.clear()).await;
+                world.settle(&host, |slice| slice.nodes.clear()).await;
                 host.set_pool(None);
                 rest().await;
                 assert_eq!(world.runtime.nodes(), [], "{context}");
@@ -351,11 +275,11 @@ async fn calls_that_fail_cost_no_more_than_time() {
     for op in [Op::Create, Op::Listen, Op::Start, Op::HandOver, Op::Name, Op::Remove, Op::List] {
         for after in [false, true] {
             for kind in [FaultKind::Unreachable, FaultKind::Failed] {
-                let mut world = World::new();
-                let host = world.start(pool(2)).await;
+                let mut world = World::new(0);
+                let host = world.start_pool(pool(2)).await;
                 let fault = Fault::of(op, kind).times(1);
                 world.runtime.inject(if after { fault.after_effect() } else { fault });
-                world.change(&host, |slice| slice.nodes = vec![node(0), node(1), node(2)]).await;
+                world.settle(&host, |slice| slice.nodes = vec![node(0), node(1), node(2)]).await;
                 eprintln!("{op:?}, after: {after}, {kind:?}");
                 world.assert_ready(&host).await;
                 world.assert_spares(2);
@@ -366,16 +290,16 @@ async fn calls_that_fail_cost_no_more_than_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_hand_over_nobody_saw_the_end_of_can_be_restarted() {
-    let mut world = World::new();
-    let host = world.start(pool(1)).await;
+    let mut world = World::new(0);
+    let host = world.start_pool(pool(1)).await;
     world.runtime.inject(Fault::of(Op::HandOver, FaultKind::Hang).times(1).after_effect());
-    world.change(&host, |slice| slice.nodes = vec![node(0)]).await;
+    world.settle(&host, |slice| slice.nodes = vec![node(0)]).await;
     host.shut_down().await;
-    let host = world.start(pool(1)).await;
+    let host = world.start_pool(pool(1)).await;
     world.assert_ready(&host).await;
     let record = world.folder.path().join("nodes").join(format!("{}.json", world.slice.nodes[0].sliver));
     assert!(record.exists(), "whoever removes the node must find it without the engine");
-    world.change(&host, |slice| slice.nodes[0].boot = 1).await;
+    world.settle(&host, |slice| slice.nodes[0].boot = 1).await;
     world.assert_ready(&host).await;
     assert_eq!(world.node(0).boots, 2);
 }

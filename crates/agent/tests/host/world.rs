@@ -1,0 +1,167 @@
+//! A host on the fake runtime and the fake fabric, and its world, which outlives the agent.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use testyard_agent::observed::Phase;
+use testyard_agent::{Facts, Host as _, LocalHost, LocalHostConfig, PoolSettings, desired, observed};
+use testyard_fabric::fake::FakeFabric;
+use testyard_fabric::{ControlAddress, Forward};
+use testyard_model::account::Account;
+use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
+use testyard_model::service::Services;
+use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
+use testyard_runtime::NodeKey;
+use testyard_runtime::fake::FakeRuntime;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// A host, its world, and what should be on it. The world outlives the agent.
+pub(crate) struct World {
+    pub(crate) runtime: FakeRuntime,
+    pub(crate) fabric: FakeFabric,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) slice: desired::Slice,
+    pub(crate) facts: Option<Arc<dyn Facts>>,
+}
+
+pub(crate) struct Running {
+    pub(crate) host: Arc<LocalHost>,
+    pub(crate) seen: mpsc::UnboundedReceiver<observed::Slice>,
+}
+
+/// What is wanted of the node of this number.
+pub(crate) fn node(number: u8) -> desired::Node {
+    desired::Node {
+        sliver: SliverId::from_uuid(Uuid::from_u128(u128::from(number) + 1)),
+        client_id: format!("node{number}").parse().unwrap(),
+        hostname: format!("node{number}").parse().unwrap(),
+        runtime: RuntimeKind::Fake,
+        image: "debian:12".parse().unwrap(),
+        limits: Limits::default(),
+        privileges: Privileges::default(),
+        power: desired::Power::On,
+        boot: 0,
+        disk: 0,
+        address: ControlAddress { ipv4: [10, 77, 0, number + 2].into(), ipv6: None },
+        forwards: vec![Forward { host_port: 12_000 + u16::from(number), port: "22".parse().unwrap() }],
+        host_keys: Vec::new(),
+        accounts_revision: 1,
+        accounts: vec![Account {
+            user: "urn:publicid:IDN+a+user+ann".parse().unwrap(),
+            login: "ann".parse().unwrap(),
+            keys: Vec::new(),
+            sudo: true,
+        }],
+        services: Services::default(),
+    }
+}
+
+impl World {
+    pub(crate) fn new(nodes: u8) -> Self {
+        let slice = desired::Slice {
+            slice: SliceId::from_uuid(Uuid::from_u128(77)),
+            tag: SliceTag(NonZeroU32::MIN),
+            name: "demo".into(),
+            about: desired::About {
+                urn: "urn:publicid:IDN+a+slice+demo".parse().unwrap(),
+                creator: "urn:publicid:IDN+a+user+ann".parse().unwrap(),
+                testbed: "testbed.example.net".parse().unwrap(),
+            },
+            revision: Revision(1),
+            nodes: (0..nodes).map(node).collect(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice, facts: None }
+    }
+
+    /// Starts an agent.
+    pub(crate) async fn begin(&self, pool: Option<PoolSettings>) -> Arc<LocalHost> {
+        let config = LocalHostConfig {
+            runtimes: vec![Arc::new(self.runtime.clone())],
+            fabric: Arc::new(self.fabric.clone()),
+            state: self.folder.path().join("nodes"),
+            domain: "testbed.example.net".into(),
+            name_servers: Vec::new(),
+            stop_grace: Duration::from_secs(1),
+            install_limits: (1 << 20, 1 << 22),
+            facts: self.facts.clone(),
+            pool,
+            now: Timestamp::now,
+        };
+        LocalHost::start(config).await.unwrap()
+    }
+
+    /// Starts an agent and tells it what should be.
+    pub(crate) async fn start(&self) -> Running {
+        let host = self.begin(None).await;
+        let seen = host.watch();
+        host.sync(self.slices()).await.unwrap();
+        Running { host, seen }
+    }
+
+    /// What should be, as an agent is told.
+    pub(crate) fn slices(&self) -> Vec<desired::Slice> {
+        if self.slice.nodes.is_empty() { Vec::new() } else { vec![self.slice.clone()] }
+    }
+
+    pub(crate) fn key(&self, number: usize) -> NodeKey {
+        let node = &self.slice.nodes[number];
+        NodeKey { slice: self.slice.slice, sliver: node.sliver, disk: node.disk }
+    }
+
+    /// Changes the desired state and tells the host.
+    pub(crate) async fn change(&mut self, running: &Running, change: impl FnOnce(&mut desired::Slice)) {
+        change(&mut self.slice);
+        self.slice.revision = self.slice.revision.next();
+        running.host.apply(self.slice.clone()).await.unwrap();
+    }
+
+    pub(crate) fn assert_nothing_left(&self) {
+        assert_eq!(self.runtime.nodes(), Vec::new());
+        assert_eq!(self.fabric.attachments(), Vec::new());
+        let records = std::fs::read_dir(self.folder.path().join("nodes")).unwrap().count();
+        assert_eq!(records, 0, "records are left");
+    }
+}
+
+impl Running {
+    /// Waits until the host has seen such a state.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        mut is: impl FnMut(&observed::Slice) -> bool,
+    ) -> observed::Slice {
+        let mut last = None;
+        let wait = async {
+            loop {
+                let seen = self.seen.recv().await.expect("the host runs");
+                if is(&seen) {
+                    return seen;
+                }
+                last = Some(seen);
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(300), wait).await {
+            Ok(seen) => seen,
+            Err(_) => panic!("not {what}; last seen: {last:#?}"),
+        }
+    }
+
+    pub(crate) async fn until_phase(&mut self, phase: Phase) -> observed::Slice {
+        self.until(&format!("{phase:?}"), |slice| {
+            !slice.nodes.is_empty() && slice.nodes.iter().all(|node| node.phase == phase)
+        })
+        .await
+    }
+
+    /// Ends the agent as a crash would: nothing is said to anybody.
+    pub(crate) fn crash(self) {
+        drop(self.seen);
+        // A crashed agent's tasks are gone at once; so are these with their runtime handle.
+        let host = self.host;
+        tokio::spawn(async move { host.shut_down().await });
+    }
+}
