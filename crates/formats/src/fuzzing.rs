@@ -69,5 +69,6 @@ fn became(document: usize, node: &Node) -> ManifestNode {
         accounts: Vec::new(),
         host_keys: vec![node.client_id.to_string()],
         forwards: node.ports.iter().map(|port| Forward { port: *port, endpoint: endpoint.clone() }).collect(),
+        log_folders: std::collections::BTreeMap::new(),
     }
 }

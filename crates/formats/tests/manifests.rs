@@ -103,6 +103,24 @@ fn what_clients_read() {
     assert_eq!(logs[0].attribute("command"), Some("cd /srv && ./run.sh > '/tmp/out'\necho \"done\""));
 }
 
+#[test]
+fn logs_that_are_not_where_they_always_were() {
+    let context = context();
+    let mut node = ready(0, "web", 1);
+    node.log_folders.insert(2, "/run/testyard".to_owned());
+    let text = manifest(&[document(RICH)], &[node], &info(&context));
+    let tree = tree(&text);
+    let logs = tree.descendants().filter(|n| n.has_tag_name((DOCKER_AM, "execute_logs")));
+    let paths: Vec<_> = logs.map(|n| (n.attribute("log").unwrap(), n.attribute("status").unwrap())).collect();
+    assert_eq!(
+        paths,
+        [
+            ("/tmp/startup-1.txt", "/tmp/startup-1.status"),
+            ("/run/testyard/startup-2.txt", "/run/testyard/startup-2.status")
+        ]
+    );
+}
+
 /// Until a node can be logged in to, there is no login: geni-lib reads the port of each.
 #[test]
 fn before_provisioning() {

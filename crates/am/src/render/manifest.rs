@@ -1,11 +1,12 @@
 //! The manifest of some slivers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use testyard_controller::api::{Caller, SliceView, SliverView};
 use testyard_formats::rspec::{Endpoint, Forward, ManifestInfo, ManifestNode, RequestDocument};
+use testyard_guest_protocol::ServiceId;
 use testyard_model::urn::UserUrn;
 
 use super::advertisement::component;
@@ -69,5 +70,18 @@ fn node(sliver: &SliverView, document: usize, caller: &UserUrn, settings: &AmSet
             .iter()
             .map(|forward| Forward { port: forward.port, endpoint: endpoint(forward.host_port) })
             .collect(),
+        log_folders: log_folders(sliver),
     }
+}
+
+/// Where the files of commands are, of those that found `/tmp` closed.
+fn log_folders(sliver: &SliverView) -> BTreeMap<usize, String> {
+    let reports = sliver.observed.iter().flat_map(|node| &node.services);
+    let moved = reports.filter_map(|report| match report.id {
+        ServiceId::Execute(index) if !report.folder.is_empty() => {
+            Some((index as usize + 1, report.folder.clone()))
+        }
+        ServiceId::Execute(_) | ServiceId::Install(_) => None,
+    });
+    moved.collect()
 }

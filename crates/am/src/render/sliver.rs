@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use testyard_agent::observed;
 use testyard_controller::api::{SliceView, SliverView};
-use testyard_formats::rspec::{execute_log, execute_status};
+use testyard_formats::rspec::ExecuteFiles;
 use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
 use testyard_model::service::Services;
 use testyard_model::state::{Allocation, Operational};
@@ -127,11 +127,9 @@ fn service(report: &ServiceReport, asked: &Services) -> Value {
                 members.push(("what", Value::text(execute.command.as_str())));
             }
             // Files are numbered like commands, from 1.
-            let file = index as usize + 1;
-            for (name, path) in [("log", execute_log(file)), ("status", execute_status(file))] {
-                let moved = (!report.folder.is_empty()).then(|| path.replacen("/tmp", &report.folder, 1));
-                members.push((name, Value::text(moved.unwrap_or(path))));
-            }
+            let folder = Some(report.folder.as_str()).filter(|folder| !folder.is_empty());
+            let files = ExecuteFiles::new(index as usize + 1, folder);
+            members.extend([("log", Value::text(files.log)), ("status", Value::text(files.status))]);
         }
     }
     match report.state {

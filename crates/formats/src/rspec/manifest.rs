@@ -3,7 +3,7 @@
 //! What a manifest adds and the request already has (a request made of an old manifest: logins, host names, log
 //! files) is replaced. Everything else stays byte for byte.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use super::markup::{Element, Prefix, indented};
 use super::merge::{Merge, Prefixes};
 use super::namespace::{DOCKER_AM, TESTYARD, USER};
 use super::request::census;
-use super::services::{execute_log, execute_status, executes};
+use super::services::{ExecuteFiles, executes};
 
 /// What a manifest says beside its nodes.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,8 @@ pub struct ManifestNode {
     pub host_keys: Vec<String>,
     /// Where its further ports are reached.
     pub forwards: Vec<Forward>,
+    /// Where the files of its `number`th command are, from 1, if not in `/tmp`.
+    pub log_folders: BTreeMap<usize, String>,
 }
 
 /// A host and a port.
@@ -196,9 +198,10 @@ fn services(
 ) -> Vec<String> {
     let (prefix, declaration) = prefixes.docker_am.under(parent);
     let logs = executes(element).zip(1..).map(|(execute, number)| {
+        let files = ExecuteFiles::new(number, node.log_folders.get(&number).map(String::as_str));
         Element::new(&prefix, "execute_logs", &declaration)
-            .attribute("log", execute_log(number))
-            .attribute("status", execute_status(number))
+            .attribute("log", files.log)
+            .attribute("status", files.status)
             .attribute("command", attribute(execute, "command").unwrap_or_default())
             .empty()
     });

@@ -36,4 +36,4 @@ pub use namespace::{
     DOCKER_AM, EMULAB, EXTENSIONS, OPSTATE, RSPEC, SCHEMA_AD, SCHEMA_MANIFEST, SCHEMA_REQUEST, TESTYARD, USER,
 };
 pub use request::{Request, parse_request};
-pub use services::{execute_log, execute_status};
+pub use services::ExecuteFiles;

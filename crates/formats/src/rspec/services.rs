@@ -18,16 +18,25 @@ const MAX_PATH: usize = 1024;
 const MAX_TIMEOUT: u32 = 31_536_000;
 const SHELLS: &[&str] = &["sh", "bash", "/bin/sh", "/bin/bash"];
 
-/// Where, in a node, the output of its `number`th command is, from 1: docker-am's name, which clients know.
-#[must_use]
-pub fn execute_log(number: usize) -> String {
-    format!("/tmp/startup-{number}.txt")
+/// The files of a command in its node: docker-am's names, which clients know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecuteFiles {
+    /// Its output.
+    pub log: String,
+    /// Its exit status.
+    pub status: String,
 }
 
-/// Where, in a node, the exit status of its `number`th command is, from 1.
-#[must_use]
-pub fn execute_status(number: usize) -> String {
-    format!("/tmp/startup-{number}.status")
+impl ExecuteFiles {
+    /// Those of the `number`th command, from 1. They are in `/tmp` unless the node says another folder.
+    #[must_use]
+    pub fn new(number: usize, folder: Option<&str>) -> Self {
+        let folder = folder.unwrap_or("/tmp");
+        Self {
+            log: format!("{folder}/startup-{number}.txt"),
+            status: format!("{folder}/startup-{number}.status"),
+        }
+    }
 }
 
 /// The commands of a node, in the order in which they are numbered.

@@ -49,6 +49,7 @@ pub(crate) fn allocated(document: usize, client_id: &str, number: usize) -> Mani
         accounts: Vec::new(),
         host_keys: Vec::new(),
         forwards: Vec::new(),
+        log_folders: std::collections::BTreeMap::new(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use testyard_formats::rspec::TESTYARD;
+
 use crate::support::{Bed, request_with, run};
 
 /// A web server in Perl, which every Debian has: files of its folder, and 404.
@@ -118,4 +120,53 @@ fn e2e_a_failed_install_is_said_and_ssh_stays_open() {
     assert_eq!(sliver["operational"], "geni_failed");
     assert!(!bed.ssh_succeeds("demo", "one", "sudo test -e /root/ran"));
     assert_eq!(bed.ssh("demo", "one", "hostname").trim(), "one");
+}
+
+#[test]
+fn e2e_checksums_timeouts_and_where_the_logs_are() {
+    let mut bed = Bed::new();
+    let archive = bed.testbed().folder().join("a.tar");
+    let word = bed.testbed().folder().join("word");
+    fs::write(&word, "from the archive").unwrap();
+    let folder = bed.testbed().folder().to_string_lossy().into_owned();
+    run("tar", &["-C", &folder, "-cf", &archive.to_string_lossy(), "word"]);
+    let good = run("sha256sum", &[&archive.to_string_lossy()]);
+    let good = good.split_whitespace().next().unwrap().to_owned();
+    let bad = "0".repeat(64);
+    let address = serve(&mut bed, &[&archive]);
+
+    let install = |sum: &str| {
+        format!("<install url=\"http://{address}/a.tar\" install_path=\"/srv\" t:checksum=\"sha256:{sum}\"/>")
+    };
+    // The first command takes /tmp away, so the others' files are elsewhere.
+    let one = format!(
+        "<services xmlns:t=\"{TESTYARD}\">{}\
+         <execute shell=\"sh\" command=\"rm -rf /tmp &amp;&amp; touch /tmp\"/>\
+         <execute shell=\"sh\" command=\"cat /srv/word\"/>\
+         <execute shell=\"sh\" t:timeout=\"1\" command=\"sleep 1000\"/></services>",
+        install(&good)
+    );
+    let two = format!("<services xmlns:t=\"{TESTYARD}\">{}</services>", install(&bad));
+    let file = bed.file("services.rspec", &request_with(&[("one", &one), ("two", &two)]));
+    let (code, error) = bed.fails(&format!("am up {file} --slice demo"));
+    assert!(code == 4 && error.contains(&good) && error.contains(&bad), "{code} {error}");
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let services = loop {
+        let sliver = bed.status("demo").into_iter().find(|sliver| sliver["client_id"] == "one").unwrap();
+        let services = sliver["services"].as_array().cloned().unwrap();
+        if services.len() == 4 && services[3]["state"] == "signalled" {
+            break services;
+        }
+        assert!(Instant::now() < deadline, "{services:#?}");
+    };
+    assert_eq!((&services[0]["state"], &services[0]["exit_code"]), (&"exited".into(), &0.into()));
+    let detail = services[3]["detail"].as_str().unwrap();
+    assert!(detail.contains("1 second"), "{detail}");
+    let log = services[2]["log"].as_str().unwrap();
+    assert!(log.starts_with("/run/testyard/"), "{log}");
+    assert_eq!(bed.ssh("demo", "one", &format!("sudo cat {log}")), "from the archive");
+    let manifest = bed.manifest("demo");
+    assert!(manifest.contains("log=\"/tmp/startup-1.txt\""), "where it was: {manifest}");
+    assert!(manifest.contains(&format!("log=\"{log}\"")), "where it is: {manifest}");
 }
