@@ -1,10 +1,13 @@
 //! The steward: makes the inside of the node what the agent wants it to be, again with every message.
 //!
 //! ```text
-//! Desired ──► names, host keys, accounts ──► Report(Prepared) ──► go? ──► once a boot: sshd, the image's program
-//!    ▲                                                                    always: the list of services
-//!    └──────────────── waits for the next ◄──────────────────────────────────┘
+//! Desired ──► names, host keys, accounts ──► Report(Prepared), once a boot: SSH ──► go? ──► once a boot: the image's program
+//!    ▲                                                                               always: the list of services
+//!    └──────────────── waits for the next ◄───────────────────────────────────────────────┘
 //! ```
+//!
+//! SSH needs no interface to start, and nobody reaches it before there is one; so it starts while the agent makes them.
+//! Where the image's program is the SSH server itself, both wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +15,7 @@ use testyard_guest_protocol::Desired;
 
 use crate::node::{Node, thread};
 use crate::services::Services;
-use crate::ssh::{People, Ssh};
+use crate::ssh::{People, Ssh, is_sshd};
 use crate::{accounts, files, host_keys, names, program, skeleton, sudo, text};
 
 /// Serves the agent's wishes; never returns.
@@ -20,7 +23,7 @@ pub(crate) fn run(node: &'static Node) {
     let ssh: &'static Ssh = Box::leak(Box::default());
     let services: &'static Services = Box::leak(Box::new(Services::new(node)));
     skeleton::make(&node.root);
-    let mut started = false;
+    let mut boot = Boot::default();
     loop {
         let desired = node.desired.take();
         if node.stopping() {
@@ -33,14 +36,10 @@ pub(crate) fn run(node: &'static Node) {
             let text = "the guest has a defect; the node's log says more".to_owned();
             node.board.set_prepared(revision, desired.go, services.reports(&desired), Some(text), None);
         }
-        if !desired.go {
-            continue;
+        boot.go_on(node, ssh, &desired);
+        if desired.go {
+            services.run(&desired);
         }
-        if !started {
-            started = true;
-            start(node, ssh, &desired);
-        }
-        services.run(&desired);
     }
 }
 
@@ -75,10 +74,31 @@ fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired:
     files::sync_later(outcome.changed);
 }
 
-fn start(node: &'static Node, ssh: &'static Ssh, desired: &Desired) {
-    let first = desired.program.argv.first().map_or("", String::as_str);
-    let claimed = ssh.claim(&node.root, first);
-    // The image's own sshd, if its program is one, comes first: then it is the one that is watched.
-    let own = program::start(node, ssh, &desired.program, claimed);
-    thread(node, "ssh", move || ssh.run(node, own));
+/// What happens once a boot.
+#[derive(Default)]
+struct Boot {
+    /// SSH has been started; whether by a listener of ours, before the image's program could have one.
+    claimed: Option<bool>,
+    program: bool,
+}
+
+impl Boot {
+    fn go_on(&mut self, node: &'static Node, ssh: &'static Ssh, desired: &Desired) {
+        let first = desired.program.argv.first().map_or("", String::as_str);
+        if self.claimed.is_none() && (desired.go || !is_sshd(first)) {
+            let claimed = ssh.claim(&node.root, first);
+            self.claimed = Some(claimed);
+            if claimed || !is_sshd(first) {
+                thread(node, "ssh", move || ssh.run(node, None));
+            }
+        }
+        if desired.go && !self.program {
+            self.program = true;
+            let claimed = self.claimed == Some(true);
+            let own = program::start(node, ssh, &desired.program, claimed);
+            if !claimed && is_sshd(first) {
+                thread(node, "ssh", move || ssh.run(node, own));
+            }
+        }
+    }
 }

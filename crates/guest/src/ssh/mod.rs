@@ -1,7 +1,7 @@
 //! SSH: keeps the image's own server running where it works, and Testyard's everywhere else.
 //!
 //! ```text
-//! image's server ──► start ──► probe port 22: 2, 4, 8 … ms ──► answers ──► wait for its end ──► back-off ──┐
+//! image's server ──► start ──► probe port 22: 2, 4, 4 … ms ──► answers ──► wait for its end ──► back-off ──┐
 //!    ▲  │                └► it ends, or stays silent ──► three times so ──► embedded, until the next boot  │
 //!    │  └► the image's program is sshd: the same with that process                                         │
 //!    └──────────────────────────────────────────────────────────────────────────────────────────────────────┘
@@ -228,7 +228,7 @@ fn how(end: End) -> String {
 fn watch(node: &Node, started: &Started) -> Option<End> {
     let began = Instant::now();
     // As long as nothing listens a probe costs some microseconds; what is waited too long here, users wait too.
-    let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(16));
+    let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(4));
     loop {
         if probe::answers() {
             node.board.set_ssh(Some(SshServer::Image));

@@ -14,9 +14,6 @@ use testyard_model::urn::Authority;
 use testyard_runtime_docker::RegistryLogin;
 use testyard_trust::CryptoPolicy;
 
-use super::sliver_types::sliver_types;
-use super::value::Ports;
-
 /// The image of nodes that name none; `testyard image build-default` makes it.
 pub const DEFAULT_IMAGE: &str = "testyard/debian:12";
 

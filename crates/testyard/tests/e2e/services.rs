@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use testyard_formats::rspec::TESTYARD;
-
 use crate::support::{Bed, request_with, run};
+
+/// The namespace of what only Testyard reads in a request.
+const TESTYARD: &str = "http://testyard.dev/rspec/ext/testyard/1";
 
 /// A web server in Perl, which every Debian has: files of its folder, and 404.
 pub(crate) const SERVER: &str = r#"use IO::Socket::INET;
