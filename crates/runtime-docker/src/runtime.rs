@@ -130,6 +130,15 @@ impl DockerRuntime {
         mark::container_name(&self.config.instance, key)
     }
 
+    /// Whether the engine gives nodes' users other numbers on the host (userns-remap). No program of the host's can be
+    /// root in such a node.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn maps_users(&self) -> Result<bool, RuntimeError> {
+        self.mapped().await
+    }
+
     async fn mapped(&self) -> Result<bool, RuntimeError> {
         let ask = || async {
             let info = self

@@ -48,7 +48,7 @@ fn main() {
             ours.push(last - began);
             for (name, image) in &all {
                 to_ssh.entry(image.name).or_default().extend(ssh_of(&slivers, name));
-                memory.entry(image.name).or_default().extend(guest_memory(&testbed, &slivers, name));
+                memory.entry(image.name).or_default().push(guest_memory(&slivers, name));
             }
         }
         down(&testbed, &slice);
@@ -169,14 +169,15 @@ fn ssh_of(slivers: &[Value], name: &str) -> Option<f64> {
 }
 
 /// KiB of the guest in a node, what it shares with others counted in proportion.
-fn guest_memory(testbed: &Testbed, slivers: &[Value], name: &str) -> Option<f64> {
-    let urn = sliver(slivers, name)["urn"].as_str()?.to_owned();
-    let id = urn.rsplit('+').next()?;
-    let filter = format!("%7B%22name%22%3A%5B%22testyard-{}-{id}%22%5D%7D", testbed.instance());
+fn guest_memory(slivers: &[Value], name: &str) -> f64 {
+    let urn = sliver(slivers, name)["urn"].as_str().expect("a sliver has a URN").to_owned();
+    let id = urn.rsplit('+').next().unwrap_or_default();
+    let filter = format!("%7B%22label%22%3A%5B%22testyard.sliver%3D{id}%22%5D%7D");
     let found = engine("GET", &format!("/containers/json?filters={filter}"), None);
-    let container = engine("GET", &format!("/containers/{}/json", found[0]["Id"].as_str()?), None);
-    let process = container["State"]["Pid"].as_i64()?;
-    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    let id = found[0]["Id"].as_str().expect("the node runs");
+    let container = engine("GET", &format!("/containers/{id}/json"), None);
+    let process = container["State"]["Pid"].as_i64().expect("a running container has a process");
+    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("it still runs");
+    let line = text.lines().find(|line| line.starts_with("Pss:")).expect("the kernel counts it");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
 }

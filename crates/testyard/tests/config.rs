@@ -54,6 +54,15 @@ fn texts_about_the_testbed() {
 }
 
 #[test]
+fn what_cannot_be_kept_ready() {
+    let kind = "[[sliver_type]]\nname = \"sealed\"\nread_only = true\n[pool]\n";
+    let text = format!("[testbed]\nname = \"am.example.net\"\n{kind}");
+    assert!(config::parse(Path::new("testyard.toml"), &text).is_ok(), "without spares it is fine");
+    let wrong = mistakes(&format!("{text}size = 2\n"));
+    assert!(wrong.contains("testyard.toml:7:8: pool.size: nodes with read_only"), "{wrong}");
+}
+
+#[test]
 fn a_missing_file_says_how_to_get_one() {
     let error = config::load(Path::new("/nonexistent/testyard.toml")).unwrap_err().to_string();
     assert!(error.contains("`testyard init` writes one"), "{error}");

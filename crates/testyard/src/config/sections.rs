@@ -311,6 +311,11 @@ fn pool(section: &Section<'_>, types: &[SliverType], capacity: u32) -> Option<Po
         let size = pool.size;
         section.refuse("size", format!("{size} of a host.capacity of {capacity} leaves no room for slices"));
     }
+    // The engine writes a node's own name into /etc/hosts of such a root, once, when it is made.
+    if pool.as_ref().is_some_and(|pool| pool.size > 0 && pool.sliver_type.limits.read_only) {
+        let key = if section.has("sliver_type") { "sliver_type" } else { "size" };
+        section.refuse(key, "nodes with read_only cannot be kept ready: they could not be told their names");
+    }
     section.finish();
     pool
 }

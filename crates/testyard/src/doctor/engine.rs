@@ -41,6 +41,9 @@ async fn look(socket: &Path, settings: Option<&Settings>) -> Vec<Finding> {
         || vec![DEFAULT_IMAGE.to_owned()],
         |settings| settings.sliver_types.iter().map(|kind| kind.default_image.to_string()).collect(),
     );
+    if settings.is_some_and(|settings| settings.sliver_types.iter().any(|kind| kind.sudo)) {
+        findings.extend(userns(&engine).await);
+    }
     images.sort();
     images.dedup();
     for name in images {
@@ -59,6 +62,13 @@ async fn look(socket: &Path, settings: Option<&Settings>) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Testyard's sudo is a program of the host's, and root's: another root is not obeyed in it.
+async fn userns(engine: &DockerRuntime) -> Option<Finding> {
+    let remedy = "take userns-remap out of Docker's daemon.json, or use images that have a sudo of their own";
+    let found = "Docker maps users (userns-remap): Testyard's sudo does not work in nodes";
+    engine.maps_users().await.ok()?.then(|| Finding::limited("sudo", found, remedy))
 }
 
 /// Docker's chain for others' rules; its FORWARD policy is DROP, so that without the chain no node is reachable.

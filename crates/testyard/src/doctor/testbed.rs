@@ -10,12 +10,28 @@ use super::Finding;
 use crate::config::Settings;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         public_name(&settings.testbed.name),
         listening(settings),
         certificate(settings),
         roots(&settings.paths.trusted),
-    ]
+    ];
+    findings.extend(sudo(settings));
+    findings
+}
+
+/// Nodes see Testyard's sudo through a mount of the state folder, which keeps the folder's own `nosuid`.
+fn sudo(settings: &Settings) -> Option<Finding> {
+    let folder = settings.paths.state.ancestors().find(|folder| folder.is_dir())?;
+    let flags = nix::sys::statvfs::statvfs(folder).ok()?.flags();
+    let wanted = settings.sliver_types.iter().any(|kind| kind.sudo);
+    (wanted && flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID)).then(|| {
+        let found =
+            format!("{} is mounted with nosuid: Testyard's sudo does not work in nodes", folder.display());
+        let remedy =
+            "set paths.state to a folder of a file system without nosuid, or mount this one with suid";
+        Finding::limited("sudo", found, remedy)
+    })
 }
 
 fn public_name(name: &str) -> Finding {
