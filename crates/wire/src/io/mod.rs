@@ -1,0 +1,6 @@
+//! The wire at work: threads that move frames, and who tells them what to be.
+
+pub(crate) mod clock;
+pub(crate) mod supervisor;
+pub(crate) mod way;
+pub(crate) mod worker;
