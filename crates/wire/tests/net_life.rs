@@ -49,8 +49,10 @@ fn net_tcp_through_every_impairment() {
         "rate=200Mbit;queue=100 red;delay=1ms;jitter=500us",
     ] {
         rig.apply(&mut client, settings);
+        let begun = std::time::Instant::now();
         transfer(&rig, "10.9.0.2:5001", 2_000_000);
         transfer(&rig, "[2001:db8::2]:5001", 2_000_000);
+        println!("{settings}: {:?}", begun.elapsed());
     }
     let observed = client.observe().unwrap();
     let forth = &observed.pipes[0].directions[0];

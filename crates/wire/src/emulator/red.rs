@@ -35,6 +35,15 @@ impl Average {
         waiting: u64,
         random: &mut Stream,
     ) -> bool {
+        let drop = self.judge(red, rate, at, waiting, random);
+        if drop && waiting == 0 {
+            // Still nothing there, so the average goes on falling.
+            self.idle_since = Some(at);
+        }
+        drop
+    }
+
+    fn judge(&mut self, red: &Red, rate: Option<Rate>, at: u64, waiting: u64, random: &mut Stream) -> bool {
         let weight = red.weight.ratio();
         match self.idle_since.take() {
             Some(since) => {
@@ -113,6 +122,17 @@ mod tests {
         let mut average = Average { length: 16.0, ..Average::default() };
         let count = drops(&mut average, &red, 16, 1_000);
         assert!(count < 600, "{count}");
+    }
+
+    #[test]
+    fn a_drop_does_not_end_the_idle_time() {
+        let rate = "8Mbit".parse().ok();
+        let mut average = Average { length: 1_000.0, ..Average::default() };
+        average.emptied(0);
+        let mut random = Stream::new(1, 0);
+        let dropped =
+            (1..=100).filter(|n| average.drops(&Red::NS, rate, n * 100_000_000, 0, &mut random)).count();
+        assert!(dropped < 15, "{dropped}");
     }
 
     #[test]
