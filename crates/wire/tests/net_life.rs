@@ -1,4 +1,5 @@
 //! The life of a wire: TCP through all impairments, its end and its next beginning, interfaces that come and go.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
 mod support;
 

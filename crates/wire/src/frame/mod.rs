@@ -89,8 +89,10 @@ pub struct Frame {
 
 impl Frame {
     /// What a socket put into a buffer behind [`ROOM`]: `length` bytes, header first. The VLAN tag, if the kernel took
-    /// it off, is put back (protocol and tag). None if it is shorter than an Ethernet header.
-    #[must_use]
+    /// it off, is put back (protocol and tag).
+    ///
+    /// # Errors
+    /// The buffer, if what is in it is shorter than an Ethernet header.
     pub fn received(mut buffer: Vec<u8>, length: usize, vlan: Option<(u16, u16)>) -> Result<Self, Vec<u8>> {
         let end = ROOM + length;
         if length < HEADER + 14 || end > buffer.len() {
