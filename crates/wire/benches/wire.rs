@@ -186,6 +186,8 @@ fn changes(rig: &mut Rig, client: &mut Client) {
 }
 
 fn idle(rig: &mut Rig, client: &mut Client, pipes: usize) {
+    // Nobody speaks: what is measured is silence.
+    rig.fabric.run(|| fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap());
     let mut lines = String::new();
     for index in 0..pipes {
         let _ = writeln!(lines, "link add name p{index} type veth peer name q{index}");

@@ -1,7 +1,7 @@
 //! Entry points of the fuzz targets (`fuzz/`), run over the committed corpora by an ordinary test too.
 
 use crate::emulator::{Grain, Packet};
-use crate::frame::{Frame, HEADER, LONGEST, ROOM, split};
+use crate::frame::{Frame, HEADER, LONGEST, ROOM, join, split};
 use crate::protocol::{self, Answer, Request};
 
 /// A stream of messages, as a wire and as a client read it.
@@ -54,6 +54,10 @@ pub(crate) fn frame_with(input: &[u8], grain: Grain, random: u64) {
         assert!(free.is_some() || pieces.len() == 1);
         assert_eq!(pieces.iter().map(Packet::packets).sum::<u32>(), packets, "packets");
         assert_eq!(pieces.iter().map(Packet::bytes).sum::<u64>(), bytes, "bytes");
+        let (mut joined, count) = (pieces.clone(), pieces.len());
+        join(&mut joined);
+        assert!(joined.len() == 1, "{count} pieces become one");
+        assert_eq!((joined[0].packets(), joined[0].bytes()), (packets, bytes), "joined");
         for mut piece in pieces {
             if grain == Grain::Packet {
                 assert_eq!(piece.packets(), 1);

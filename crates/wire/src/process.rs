@@ -170,6 +170,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     for stream in lock(&shared.clients).values() {
         let _ = stream.shutdown(std::net::Shutdown::Both);
     }
+    // Left to the end of the process, sockets would be closed one by one.
+    lock(&shared.supervisor).stop();
     // Somebody else's by now, if ours was removed.
     if folder_events(&folder, &options.socket) == Events::None {
         let _ = fs::remove_file(&options.socket);

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{HALVES, Netns, Rig};
 use testyard_wire::conformance::{Arrival, End, impairment, number};
-use testyard_wire::{Alteration, Change, Client, Direction, PortState};
+use testyard_wire::{Alteration, Change, Client, Direction, Pipe, PortState};
 
 /// Sends bytes by TCP from node 0 to node 1, which must be the same there.
 fn transfer(rig: &Rig, address: &str, bytes: usize) {
@@ -272,4 +272,40 @@ fn net_the_fabric_itself_says_nothing() {
             assert_eq!(fs::read_to_string(file).unwrap().trim(), "1");
         }
     });
+}
+
+#[test]
+fn net_a_chain_of_many_pipes() {
+    const PIPES: usize = 40;
+    let mut rig = Rig::new();
+    let mut lines = String::new();
+    for index in 1..PIPES {
+        lines += &format!("link add name in{index} type veth peer name out{index}\n");
+        lines += &format!("link set dev in{index} up\nlink set dev out{index} up\n");
+    }
+    rig.fabric.ip(&lines);
+    let mut client = rig.start();
+    let pipes = (0..PIPES).map(|index| {
+        let from = if index == 0 { HALVES[0].to_owned() } else { format!("out{index}") };
+        let to = if index == PIPES - 1 { HALVES[1].to_owned() } else { format!("in{}", index + 1) };
+        let mut pipe =
+            Pipe::new(format!("pipe {index}").parse().unwrap(), [from, to].map(|n| n.parse().unwrap()));
+        pipe.directions[0].stages = vec![impairment("delay=1ms")];
+        pipe
+    });
+    let pipes: Vec<Pipe> = pipes.collect();
+    rig.apply_pipes(&mut client, pipes.clone());
+    let [a, b] = rig.ends();
+    let begun = std::time::Instant::now();
+    assert_eq!(send(&a, &b, 20), (0..20).collect::<Vec<_>>());
+    assert!(begun.elapsed() >= Duration::from_millis(PIPES as u64));
+    assert_eq!(send(&b, &a, 20), (0..20).collect::<Vec<_>>());
+    let observed = client.observe().unwrap();
+    assert_eq!(observed.pipes.len(), PIPES);
+    assert!(observed.pipes.iter().all(|pipe| pipe.directions[0].counts.delivered >= 20));
+    // One link of the chain is taken out and put back.
+    rig.apply_pipes(&mut client, pipes[1..].to_vec());
+    assert_eq!(send(&a, &b, 20).len(), 0);
+    rig.apply_pipes(&mut client, pipes);
+    assert_eq!(send(&a, &b, 20).len(), 20);
 }

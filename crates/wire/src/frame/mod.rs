@@ -6,7 +6,7 @@
 mod checksum;
 mod segment;
 
-pub use segment::split;
+pub use segment::{join, split};
 
 use crate::emulator::Packet;
 
@@ -85,6 +85,8 @@ pub struct Frame {
     /// What a wire would carry of it.
     packets: u32,
     bytes: u64,
+    /// What it has been cut from.
+    origin: Option<segment::Origin>,
 }
 
 impl Frame {
@@ -110,7 +112,7 @@ impl Frame {
             offload.start = offload.start.saturating_add(4);
             offload.write(&mut buffer[..HEADER]);
         }
-        let mut frame = Self { buffer, begin, end, packets: 1, bytes: 0 };
+        let mut frame = Self { buffer, begin, end, packets: 1, bytes: 0, origin: None };
         frame.count();
         Ok(frame)
     }
@@ -122,7 +124,7 @@ impl Frame {
         offload.write(&mut buffer[..HEADER]);
         buffer[HEADER..].copy_from_slice(ethernet);
         let end = buffer.len();
-        let mut frame = Self { buffer, begin: 0, end, packets: 1, bytes: 0 };
+        let mut frame = Self { buffer, begin: 0, end, packets: 1, bytes: 0, origin: None };
         frame.count();
         frame
     }
@@ -206,7 +208,14 @@ impl Packet for Frame {
     }
 
     fn copy(&self) -> Self {
-        Self { buffer: self.wire().to_vec(), begin: 0, end: self.end - self.begin, ..*self }
+        Self {
+            buffer: self.wire().to_vec(),
+            begin: 0,
+            end: self.end - self.begin,
+            packets: self.packets,
+            bytes: self.bytes,
+            origin: self.origin.clone(),
+        }
     }
 
     /// The checksum is completed first: it must not fit what became of the frame.
@@ -214,6 +223,7 @@ impl Packet for Frame {
         if self.offload().gso == NO_GSO {
             self.complete();
         }
+        self.origin = None;
         let frame = self.ethernet_mut();
         let bit = (u128::from(random) * (frame.len() as u128 * 8)) >> 64;
         frame[(bit / 8) as usize] ^= 1 << (bit % 8);

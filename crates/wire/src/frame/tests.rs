@@ -125,6 +125,34 @@ fn pieces_of_several_segments() {
 }
 
 #[test]
+fn neighbours_are_joined_again() {
+    for version6 in [false, true] {
+        for tcp in [false, true] {
+            let whole = large(version6, tcp, true, 10_000, 1_000);
+            let mut pieces = cut(whole.clone(), Grain::Packet);
+            join(&mut pieces);
+            assert_eq!(pieces.len(), 1);
+            assert_eq!((pieces[0].packets(), pieces[0].bytes()), (whole.packets(), whole.bytes()));
+            // As if the whole had been cut in two, but for one that is lost, one that comes twice, one that is damaged.
+            let mut pieces = cut(whole.clone(), Grain::Packet);
+            pieces[5].damage(1 << 63);
+            pieces.insert(3, pieces[2].copy());
+            pieces.remove(1);
+            join(&mut pieces);
+            assert_eq!(pieces.iter().map(Packet::packets).collect::<Vec<_>>(), [1, 1, 3, 1, 4]);
+            let again: Vec<Frame> = pieces.into_iter().flat_map(|piece| cut(piece, Grain::Packet)).collect();
+            let once = cut(whole, Grain::Packet);
+            for (number, index) in [0, 2, 2, 3, 4].into_iter().enumerate() {
+                assert_eq!(again[number].wire(), once[index].wire());
+            }
+            for index in 6..10 {
+                assert_eq!(again[index].wire(), once[index].wire());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_tag_is_put_back() {
     let plain = large(false, true, false, 3_000, 1_000);
     let tagged = large(false, true, true, 3_000, 1_000);

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::reaper::Reaper;
 use super::worker::{Command, PipeId, Worker};
 use crate::pipe::{Desired, DesiredError, Direction, Pipe, PipeName, PortName, STAGES};
 use crate::protocol::{Alteration, Change, Observed, ObservedPipe, PortState};
@@ -22,6 +23,7 @@ pub(crate) struct Supervisor {
     pipes: BTreeMap<PipeName, Held>,
     interfaces: HashMap<String, u32>,
     next: PipeId,
+    reaper: Option<Reaper>,
 }
 
 /// A worker, from outside.
@@ -66,12 +68,13 @@ impl Told {
 impl Supervisor {
     /// Starts workers in the calling thread's network namespace; together they keep at most so many bytes of frames.
     pub(crate) fn start(workers: usize, memory: u64, real_time: bool) -> Result<Self, StartError> {
+        let reaper = Reaper::start()?;
         let mut all = Vec::new();
         for index in 0..workers {
             let (commands, orders) = channel();
             let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
             let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-            let worker = Worker::new(orders, Arc::clone(&wake), memory / workers as u64)?;
+            let worker = Worker::new(orders, Arc::clone(&wake), reaper.sockets(), memory / workers as u64)?;
             let body = move || {
                 if real_time && let Err(error) = sys::real_time() {
                     tracing::warn!(%error, "no real-time scheduling: delays are less exact on a busy machine");
@@ -81,7 +84,8 @@ impl Supervisor {
             let thread = std::thread::Builder::new().name(format!("wire-{index}")).spawn(body)?;
             all.push(Told { commands, wake, thread: Some(thread), pipes: 0 });
         }
-        Ok(Self { workers: all, revision: None, pipes: BTreeMap::new(), interfaces: HashMap::new(), next: 0 })
+        let (pipes, interfaces) = (BTreeMap::new(), HashMap::new());
+        Ok(Self { workers: all, revision: None, pipes, interfaces, next: 0, reaper: Some(reaper) })
     }
 
     /// Makes it so. What stays keeps its sockets and all that waits in it.
@@ -231,6 +235,13 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Supervisor {
+    /// Ends the workers, and waits until all sockets are closed. What is asked afterwards has no effect.
+    pub(crate) fn stop(&mut self) {
         for worker in &mut self.workers {
             worker.tell(Command::Stop);
             worker.wake();
@@ -238,6 +249,7 @@ impl Drop for Supervisor {
                 let _ = thread.join();
             }
         }
+        self.reaper = None;
     }
 }
 

@@ -13,7 +13,7 @@ use nix::sys::eventfd::EventFd;
 use super::clock::{Alarm, Patience, now};
 use super::way::Way;
 use crate::emulator::{Nanos, Packet as _};
-use crate::frame::{Frame, LONGEST};
+use crate::frame::{Frame, LONGEST, join};
 use crate::pipe::{Direction, Pipe};
 use crate::protocol::ObservedDirection;
 use crate::sys::{self, BATCH, Received};
@@ -62,6 +62,8 @@ struct Held {
 pub(crate) struct Worker {
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
+    /// Closes sockets.
+    closing: Option<Sender<OwnedFd>>,
     epoll: Epoll,
     alarm: Alarm,
     pipes: HashMap<PipeId, Held>,
@@ -76,7 +78,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(commands: Receiver<Command>, wake: Arc<EventFd>, memory: u64) -> nix::Result<Self> {
+    pub(crate) fn new(
+        commands: Receiver<Command>,
+        wake: Arc<EventFd>,
+        closing: Option<Sender<OwnedFd>>,
+        memory: u64,
+    ) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let alarm = Alarm::new()?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
@@ -84,6 +91,7 @@ impl Worker {
         Ok(Self {
             commands,
             wake,
+            closing,
             epoll,
             alarm,
             pipes: HashMap::new(),
@@ -164,7 +172,7 @@ impl Worker {
                 Command::Remove(id) => {
                     if let Some(held) = self.pipes.remove(&id) {
                         self.waiting -= held.ways.iter().map(Way::waiting_bytes).sum::<u64>();
-                        // Closing a socket takes it out of epoll.
+                        held.ports.into_iter().flatten().for_each(|fd| self.close(fd));
                     }
                 }
                 // Who asked may be gone; that is no concern here.
@@ -174,7 +182,11 @@ impl Worker {
                         self.pipes.iter().map(|(id, held)| (*id, held.ways.each_ref().map(Way::observed)));
                     let _ = reply.send(all.collect());
                 }
-                Command::Stop => return false,
+                Command::Stop => {
+                    let all = std::mem::take(&mut self.pipes);
+                    all.into_values().flat_map(|held| held.ports).flatten().for_each(|fd| self.close(fd));
+                    return false;
+                }
             }
         }
         true
@@ -188,7 +200,20 @@ impl Worker {
         {
             tracing::error!(%error, "an interface's frames cannot be awaited");
         }
-        held.ports[port] = fd;
+        if let Some(old) = std::mem::replace(&mut held.ports[port], fd) {
+            self.close(old);
+        }
+    }
+
+    /// Not here: it takes long.
+    fn close(&self, fd: OwnedFd) {
+        if let Err(error) = self.epoll.delete(&fd) {
+            tracing::error!(%error, "an interface's frames are still awaited");
+        }
+        if let Some(closing) = &self.closing {
+            // Without a thread that closes it, it is closed here after all.
+            let _ = closing.send(fd);
+        }
     }
 
     fn change(&mut self, time: Nanos, id: PipeId, up: bool, directions: &[Direction; 2]) {
@@ -225,8 +250,10 @@ impl Worker {
 
     /// What has arrived at an interface is taken, one batch of it.
     fn receive(&mut self, id: PipeId, port: usize) {
-        while self.buffers.len() < BATCH {
-            self.buffers.push(self.spare.pop().unwrap_or_else(|| vec![0; LONGEST]));
+        // The buffers that were used last are taken first, at both places: they are still in the processor's cache.
+        self.buffers.resize_with(BATCH, Vec::new);
+        for buffer in self.buffers.iter_mut().rev().filter(|buffer| buffer.is_empty()) {
+            *buffer = self.spare.pop().unwrap_or_else(|| vec![0; LONGEST]);
         }
         let Some(held) = self.pipes.get_mut(&id) else { return };
         let (way, up) = (&mut held.ways[port], held.up);
@@ -242,9 +269,8 @@ impl Worker {
         }
         let time = now();
         let before = way.waiting_bytes();
-        // Which buffers were used is known: the first ones.
-        let used = self.buffers.drain(..self.got.len());
-        for (buffer, got) in used.zip(self.got.drain(..)) {
+        for (buffer, got) in self.buffers.iter_mut().zip(self.got.drain(..)) {
+            let buffer = std::mem::take(buffer);
             let free = match Frame::received(buffer, got.length, got.vlan) {
                 Ok(frame) if !got.truncated => {
                     let room = self.memory.saturating_sub(self.waiting - before + way.waiting_bytes());
@@ -270,6 +296,7 @@ impl Worker {
     /// Sends what came out of a direction, and notes its next deadline.
     fn flush(&mut self, id: PipeId, way: usize) {
         let Some(held) = self.pipes.get_mut(&id) else { return };
+        join(&mut self.out);
         let mut sent = 0;
         while sent < self.out.len() {
             let result = match &held.ports[1 - way] {
