@@ -11,7 +11,7 @@ use testyard_model::impairment::{Impairment, Setting};
 
 use crate::emulator::Nanos;
 use crate::frame::{Frame, LONGEST, Offload};
-use crate::io::clock::now;
+use crate::io::clock::{Moment, now};
 use crate::sys::{self, BATCH};
 
 /// What impairs a link between two nodes.
@@ -32,7 +32,7 @@ pub struct End {
 /// A frame that came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When.
+    /// When, by the kernel: that this process was late to look does not count.
     pub at: Nanos,
     /// The Ethernet frame.
     pub bytes: Vec<u8>,
@@ -83,10 +83,11 @@ impl End {
                 return all;
             }
             let _ = sys::receive(self.fd.as_fd(), &mut buffers, &mut got);
-            let at = now();
+            let moment = Moment::this();
             for (buffer, got) in buffers.iter_mut().zip(&got) {
                 let full = std::mem::replace(buffer, vec![0; LONGEST]);
                 if let Ok(frame) = Frame::received(full, got.length, got.vlan) {
+                    let at = moment.of(got.came);
                     all.push(Arrival { at, bytes: frame.ethernet().to_vec() });
                 }
             }

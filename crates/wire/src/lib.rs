@@ -7,9 +7,12 @@
 //!                                   netlink events             one epoll, one timer, no lock
 //! ```
 //!
-//! - [`pipe`]: what a wire is asked to be. - [`protocol`], [`client`]: how it is asked, and answers.
-//! - [`emulator`]: what impairments do to packets, in virtual time; pure. - [`frame`]: offload headers, segmentation; pure.
-//! - [`process`]: the whole process. - `sys`: the kernel's calls without a safe wrapper, the only `unsafe` here.
+//! - [`pipe`]: what a wire is asked to be.
+//! - [`protocol`], [`client`]: how it is asked, and answers.
+//! - [`emulator`]: what impairments do to packets, in virtual time; pure.
+//! - [`frame`]: offload headers, segmentation; pure.
+//! - [`process`]: the whole process.
+//! - `sys`: the kernel's calls without a safe wrapper, the only `unsafe` here.
 //!
 //! A wire makes no interface of its own, so its end changes none: carrier, addresses and captures of the nodes stay, and
 //! a new wire that is given the same state goes on.
@@ -24,6 +27,7 @@ mod io;
 pub mod pipe;
 pub mod process;
 pub mod protocol;
+mod server;
 mod sys;
 
 pub use client::{Client, ClientError};

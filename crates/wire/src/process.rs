@@ -1,6 +1,5 @@
 //! The wire as a process: its socket, its signals, its end.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -8,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,16 +16,12 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, getsockopt, sockopt,
-};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 
 use crate::io::supervisor::Supervisor;
-use crate::protocol::{self, Answer, MOST_CHANGES, MessageError, Request, VERSION};
+use crate::server::{Shared, lock, welcome};
 use crate::sys;
 
-/// Clients at a time.
-const CLIENTS: usize = 32;
 /// `RTMGRP_LINK`.
 const LINK_GROUP: u32 = 1;
 /// Interfaces come in crowds: so many milliseconds are waited for more.
@@ -163,13 +158,10 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     sys::keep_capabilities(&[sys::NET_ADMIN, sys::NET_RAW]).map_err(kernel("fewer capabilities"))?;
     let stop =
         EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map_err(kernel("an event"))?;
-    let shared =
-        Arc::new(Shared { supervisor: Mutex::new(supervisor), clients: Mutex::new(HashMap::new()), stop });
+    let shared = Arc::new(Shared::new(supervisor, stop));
     tracing::info!(socket = %options.socket.display(), workers, "the wire runs");
     attend(&options.socket, &listener, &folder, &signals, &links, &shared)?;
-    for stream in lock(&shared.clients).values() {
-        let _ = stream.shutdown(std::net::Shutdown::Both);
-    }
+    shared.disconnect();
     // Left to the end of the process, sockets would be closed one by one.
     lock(&shared.supervisor).stop();
     // Somebody else's by now, if ours was removed.
@@ -177,17 +169,6 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         let _ = fs::remove_file(&options.socket);
     }
     Ok(())
-}
-
-struct Shared {
-    supervisor: Mutex<Supervisor>,
-    clients: Mutex<HashMap<u64, UnixStream>>,
-    stop: EventFd,
-}
-
-/// What is behind a lock is sound even if somebody panicked: every change of it is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn listen(path: &Path) -> Result<UnixListener, RunError> {
@@ -293,72 +274,5 @@ fn drain(links: &OwnedFd) {
         if poll(&mut more, PollTimeout::from(CROWD_MS)).unwrap_or(0) == 0 {
             return;
         }
-    }
-}
-
-fn welcome(number: u64, stream: UnixStream, shared: &Arc<Shared>) {
-    let root = getsockopt(&stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == 0);
-    let Ok(twin) = stream.try_clone() else { return };
-    {
-        let mut clients = lock(&shared.clients);
-        if !root || clients.len() >= CLIENTS {
-            tracing::warn!(root, "a client is turned away");
-            return;
-        }
-        clients.insert(number, twin);
-    }
-    let mine = Arc::clone(shared);
-    let body = move || {
-        if let Err(error) = serve(stream, &mine) {
-            tracing::debug!(%error, "a client is gone");
-        }
-        lock(&mine.clients).remove(&number);
-    };
-    if std::thread::Builder::new().name("wire-client".to_owned()).spawn(body).is_err() {
-        lock(&shared.clients).remove(&number);
-    }
-}
-
-/// Serves one client to its end.
-fn serve(mut stream: UnixStream, shared: &Shared) -> Result<(), MessageError> {
-    stream.set_nonblocking(false)?;
-    protocol::write(&mut stream, &Answer::Hello { version: VERSION, process: std::process::id() })?;
-    let mut greeted = false;
-    loop {
-        let request = match protocol::read(&mut stream) {
-            Ok(request) => request,
-            Err(MessageError::Json(error)) => {
-                protocol::write(&mut stream, &Answer::Refused { reason: error.to_string() })?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let refused = |reason: String| Answer::Refused { reason };
-        let outcome = |done: Result<(), crate::pipe::DesiredError>| match done {
-            Ok(()) => Answer::Done,
-            Err(error) => refused(error.to_string()),
-        };
-        let answer = match request {
-            Request::Hello { version: VERSION } => {
-                greeted = true;
-                Answer::Done
-            }
-            Request::Hello { version } => refused(format!(
-                "this wire speaks version {VERSION}, not {version}: stop it and start one of yours"
-            )),
-            _ if !greeted => refused("say hello first".to_owned()),
-            Request::Apply(desired) => outcome(lock(&shared.supervisor).apply(desired)),
-            Request::Change(changes) if changes.len() > MOST_CHANGES => {
-                refused(format!("{} changes are too many at once: at most {MOST_CHANGES}", changes.len()))
-            }
-            Request::Change(changes) => outcome(lock(&shared.supervisor).change(changes)),
-            Request::Observe => Answer::Observed(lock(&shared.supervisor).observe()),
-            Request::Stop => {
-                protocol::write(&mut stream, &Answer::Done)?;
-                let _ = shared.stop.write(1);
-                return Ok(());
-            }
-        };
-        protocol::write(&mut stream, &answer)?;
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const BATCH: usize = 16;
 const IGNORE_OUTGOING: libc::c_int = 23;
 /// For both directions of a socket. TCP sends windows of megabytes in frames of 64 KiB.
 const SOCKET_BUFFER: libc::c_int = 16 << 20;
-const CONTROL: usize = 64;
+const CONTROL: usize = 96;
 
 /// One received frame: in its buffer behind the room.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// Protocol and tag that the kernel took off.
     pub(crate) vlan: Option<(u16, u16)>,
+    /// When it came to the interface, by the real-time clock, in nanoseconds.
+    pub(crate) came: Option<u64>,
     /// It did not fit.
     pub(crate) truncated: bool,
 }
@@ -54,6 +56,7 @@ pub(crate) fn packet_socket(interface: u32) -> io::Result<OwnedFd> {
     set(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
     set(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
     set(&fd, libc::SOL_PACKET, IGNORE_OUTGOING, 1)?;
+    set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
         set(&fd, libc::SOL_SOCKET, force, SOCKET_BUFFER)
             .or_else(|_| set(&fd, libc::SOL_SOCKET, plain, SOCKET_BUFFER))?;
@@ -111,27 +114,40 @@ pub(crate) fn receive(
         )
     };
     let received = check(result)? as usize;
-    got.extend(messages[..received].iter().map(|message| Received {
-        length: message.msg_len as usize,
-        vlan: tag(&message.msg_hdr),
-        truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+    got.extend(messages[..received].iter().map(|message| {
+        let (vlan, came) = beside(&message.msg_hdr);
+        let truncated = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        Received { length: message.msg_len as usize, vlan, came, truncated }
     }));
     Ok(())
 }
 
-/// The VLAN tag beside a message.
-fn tag(header: &libc::msghdr) -> Option<(u16, u16)> {
+/// What is beside a message: VLAN tag and time.
+fn beside(header: &libc::msghdr) -> (Option<(u16, u16)>, Option<u64>) {
+    let (mut vlan, mut came) = (None, None);
     // SAFETY: the kernel filled the control buffer, which is still alive and aligned, and set its length.
-    let data = unsafe {
-        let first = libc::CMSG_FIRSTHDR(header);
-        if first.is_null()
-            || (*first).cmsg_level != libc::SOL_PACKET
-            || (*first).cmsg_type != libc::PACKET_AUXDATA
-        {
-            return None;
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !next.is_null() {
+        // SAFETY: the macros stay inside the buffer; each kind of message has the type that is read.
+        unsafe {
+            let data = libc::CMSG_DATA(next);
+            match ((*next).cmsg_level, (*next).cmsg_type) {
+                (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
+                    vlan = tag(&data.cast::<libc::tpacket_auxdata>().read_unaligned());
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    let time = data.cast::<libc::timespec>().read_unaligned();
+                    came = Some(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned());
+                }
+                _ => {}
+            }
+            next = libc::CMSG_NXTHDR(header, next);
         }
-        libc::CMSG_DATA(first).cast::<libc::tpacket_auxdata>().read_unaligned()
-    };
+    }
+    (vlan, came)
+}
+
+fn tag(data: &libc::tpacket_auxdata) -> Option<(u16, u16)> {
     let valid = data.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
     let protocol = if data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0 {
         data.tp_vlan_tpid

@@ -9,8 +9,34 @@ use crate::emulator::Nanos;
 
 /// The monotonic clock, in nanoseconds.
 pub(crate) fn now() -> Nanos {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
+    read(nix::time::ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: nix::time::ClockId) -> Nanos {
+    let time = nix::time::clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0));
     time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
+}
+
+/// Longer than this no frame has waited to be taken: the real-time clock has been set.
+const LONGEST_WAIT: Nanos = 1_000_000_000;
+
+/// Says when frames came, which the kernel tells by the real-time clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    now: Nanos,
+    real: Nanos,
+}
+
+impl Moment {
+    pub(crate) fn this() -> Self {
+        Self { now: now(), real: read(nix::time::ClockId::CLOCK_REALTIME) }
+    }
+
+    /// On the monotonic clock; now, if the kernel's time cannot be.
+    pub(crate) fn of(self, came: Option<Nanos>) -> Nanos {
+        let ago = came.and_then(|came| self.real.checked_sub(came)).filter(|ago| *ago < LONGEST_WAIT);
+        self.now.saturating_sub(ago.unwrap_or(0))
+    }
 }
 
 /// An absolute timer: it fires when it should, however long the thread was at something else.
@@ -102,6 +128,19 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_frames_came() {
+        let moment = Moment { now: 5_000_000, real: 1_000_000_000_000 };
+        for (came, at) in [
+            (None, 5_000_000),
+            (Some(999_999_999_000), 4_999_000),
+            (Some(1_000_000_000_001), 5_000_000),
+            (Some(900_000_000_000), 5_000_000),
+        ] {
+            assert_eq!(moment.of(came), at, "{came:?}");
+        }
+    }
 
     #[test]
     fn a_tenth_of_the_time() {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use super::clock::{Alarm, Patience, now};
+use super::clock::{Alarm, Moment, Patience, now};
 use super::way::Way;
 use crate::emulator::{Nanos, Packet as _};
 use crate::frame::{Frame, LONGEST, join};
@@ -267,14 +267,14 @@ impl Worker {
                 Err(_) => break,
             }
         }
-        let time = now();
+        let moment = Moment::this();
         let before = way.waiting_bytes();
         for (buffer, got) in self.buffers.iter_mut().zip(self.got.drain(..)) {
             let buffer = std::mem::take(buffer);
             let free = match Frame::received(buffer, got.length, got.vlan) {
                 Ok(frame) if !got.truncated => {
                     let room = self.memory.saturating_sub(self.waiting - before + way.waiting_bytes());
-                    way.take(time, frame, up, room, &mut self.out)
+                    way.take(moment.of(got.came), frame, up, room, &mut self.out)
                 }
                 Ok(frame) => {
                     way.unreadable += 1;
