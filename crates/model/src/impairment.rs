@@ -1,7 +1,8 @@
 //! What one direction of a link does to packets.
 //!
 //! The order in which it is done, which both back ends keep: duplicate, loss, corrupt, then the queue (limit and
-//! discipline) that the rate drains, then delay with jitter; reordered packets skip the delay.
+//! discipline) that the rate drains, then delay with jitter; reordered packets skip the delay. Packets keep their order,
+//! with jitter too: one that would overtake arrives with the one ahead. Only `reorder` changes it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,7 +36,7 @@ pub struct Impairment {
     /// How likely one bit of a packet is wrong.
     #[serde(default, skip_serializing_if = "Probability::is_never")]
     pub corrupt: Probability,
-    /// What waits for its turn at the rate, or for its delay to pass.
+    /// What waits for its turn at the rate or, without a rate, for its delay to pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
 }

@@ -1,0 +1,407 @@
+//! The suite that every back end of impairments must pass, so that all behave alike. It sends frames of its own at the
+//! two ends of a link and judges what comes out; it knows nothing of what is between.
+//!
+//! Every function panics with what is wrong, as tests do.
+
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use testyard_model::impairment::{Impairment, Setting};
+
+use crate::emulator::Nanos;
+use crate::frame::{Frame, LONGEST, Offload};
+use crate::io::clock::{Moment, now};
+use crate::sys::{self, BATCH};
+
+/// What impairs a link between two nodes.
+pub trait Backend {
+    /// Makes the link so: stages for either direction, from end 0 to end 1 and back; when it returns, it is so.
+    fn set(&mut self, up: bool, directions: [Vec<Impairment>; 2]);
+
+    /// Whether queues and counted losses are exact to the packet, rather than roughly so.
+    fn exact(&self) -> bool;
+}
+
+/// A node's end of the link.
+#[derive(Debug)]
+pub struct End {
+    fd: OwnedFd,
+}
+
+/// A frame that came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When, by the kernel: that this process was late to look does not count.
+    pub at: Nanos,
+    /// The Ethernet frame.
+    pub bytes: Vec<u8>,
+}
+
+/// An ethertype for experiments (IEEE 802).
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+/// Header, number, time.
+const NUMBERED: usize = 14 + 4 + 8;
+/// How long nothing must come until nothing will.
+const QUIET_MS: u64 = 150;
+const MS: Nanos = 1_000_000;
+
+impl End {
+    /// The end at an interface of the calling thread's network namespace.
+    ///
+    /// # Panics
+    /// If there is no such interface, or the caller is not root.
+    #[must_use]
+    pub fn open(interface: &str) -> Self {
+        let index = nix::net::if_::if_nametoindex(interface).expect("the interface is there");
+        Self { fd: sys::packet_socket(index).expect("a packet socket can be opened") }
+    }
+
+    /// Sends Ethernet frames as they are, at once.
+    ///
+    /// # Panics
+    /// If the interface does not take them.
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        let frames: Vec<Frame> = frames.iter().map(|bytes| Frame::new(Offload::default(), bytes)).collect();
+        let mut sent = 0;
+        while sent < frames.len() {
+            sent +=
+                sys::send(self.fd.as_fd(), frames[sent..].iter().map(Frame::wire)).expect("frames are taken");
+        }
+    }
+
+    /// Whatever comes until nothing has come for a while.
+    #[must_use]
+    pub fn collect(&self, quiet_ms: u64) -> Vec<Arrival> {
+        let mut all = Vec::new();
+        let mut buffers = vec![vec![0; LONGEST]; BATCH];
+        let mut got = Vec::new();
+        loop {
+            let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(quiet_ms).unwrap_or(PollTimeout::MAX);
+            if poll(&mut fds, patience).expect("poll") == 0 {
+                return all;
+            }
+            let _ = sys::receive(self.fd.as_fd(), &mut buffers, &mut got);
+            let moment = Moment::this();
+            for (buffer, got) in buffers.iter_mut().zip(&got) {
+                let full = std::mem::replace(buffer, vec![0; LONGEST]);
+                if let Ok(frame) = Frame::received(full, got.length, got.vlan) {
+                    let at = moment.of(got.came);
+                    all.push(Arrival { at, bytes: frame.ethernet().to_vec() });
+                }
+            }
+        }
+    }
+
+    /// Frames of the suite only.
+    fn numbered(&self, quiet_ms: u64) -> Vec<Arrival> {
+        let mut all = self.collect(quiet_ms);
+        all.retain(|arrival| arrival.bytes.len() >= NUMBERED && arrival.bytes[12..14] == ETHERTYPE);
+        all
+    }
+
+    /// Sends numbered frames of a length at a pace.
+    ///
+    /// # Panics
+    /// If the interface does not take them.
+    pub fn pace(&self, count: u32, length: usize, pace: Nanos) {
+        let begin = now();
+        for number in 0..count {
+            while now() < begin + u64::from(number) * pace {
+                std::hint::spin_loop();
+            }
+            self.send(&[frame(number, length)]);
+        }
+    }
+}
+
+/// A numbered frame that says when it was made.
+fn frame(number: u32, length: usize) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    bytes.extend(ETHERTYPE);
+    bytes.extend(number.to_be_bytes());
+    bytes.extend(now().to_be_bytes());
+    bytes.resize(length.max(60), 0xa5);
+    bytes
+}
+
+/// Its number.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[14..18].try_into().expect("four bytes"))
+}
+
+fn took(arrival: &Arrival) -> Nanos {
+    arrival.at - Nanos::from_be_bytes(arrival.bytes[18..26].try_into().expect("eight bytes"))
+}
+
+fn median(mut values: Vec<Nanos>) -> Nanos {
+    assert!(!values.is_empty(), "nothing has arrived");
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+/// An impairment from settings with `;` between.
+///
+/// # Panics
+/// If they are none.
+#[must_use]
+pub fn impairment(settings: &str) -> Impairment {
+    let mut impairment = Impairment::default();
+    for setting in settings.split(';').filter(|text| !text.is_empty()) {
+        setting.parse::<Setting>().expect("a setting").apply(&mut impairment);
+    }
+    impairment.check().expect("possible");
+    impairment
+}
+
+/// A back end and the ends of its link.
+pub struct Bench<'a> {
+    /// What is tried.
+    pub backend: &'a mut dyn Backend,
+    /// Where frames go in and come out.
+    pub ends: [&'a End; 2],
+}
+
+/// A part of the suite; what it measured.
+type Part<'a> = fn(&mut Bench<'a>) -> String;
+
+impl<'a> Bench<'a> {
+    fn forth(&mut self, settings: &[&str]) {
+        self.backend.set(true, [settings.iter().map(|text| impairment(text)).collect(), Vec::new()]);
+    }
+
+    fn through(&mut self, settings: &str, count: u32, length: usize, pace: Nanos) -> Vec<Arrival> {
+        self.through_stages(&[settings], count, length, pace)
+    }
+
+    fn through_stages(&mut self, stages: &[&str], count: u32, length: usize, pace: Nanos) -> Vec<Arrival> {
+        self.forth(stages);
+        let (from, to) = (self.ends[0], self.ends[1]);
+        std::thread::scope(|scope| {
+            let collector = scope.spawn(|| to.numbered(1_000));
+            from.pace(count, length, pace);
+            collector.join().expect("no panic")
+        })
+    }
+
+    /// Everything, and one line for each part.
+    pub fn all(&mut self) -> String {
+        let mut report = String::new();
+        let parts: [(&str, Part<'a>); 12] = [
+            ("every frame passes", Self::transparent),
+            ("delay", Self::delay),
+            ("two stages", Self::two_stages),
+            ("jitter", Self::jitter),
+            ("rate", Self::rate),
+            ("queue", Self::queue),
+            ("loss", Self::loss),
+            ("duplicate", Self::duplicate),
+            ("reorder", Self::reorder),
+            ("corrupt", Self::corrupt),
+            ("changes", Self::changes),
+            ("down", Self::down),
+        ];
+        for (name, part) in parts {
+            let _ = writeln!(report, "{name}: {}", part(self));
+        }
+        self.forth(&[]);
+        report
+    }
+
+    /// LLDP, spanning tree, tags, unknown types, all lengths: out as they went in, both ways, in order.
+    pub fn transparent(&mut self) -> String {
+        let mut frames = Vec::new();
+        for to in [[1, 0x80, 0xc2, 0, 0, 0x0e], [1, 0x80, 0xc2, 0, 0, 0], [2, 0, 0, 0, 0, 9], [0xff; 6]] {
+            for kind in [
+                vec![0x88, 0xcc],
+                vec![0, 50],
+                vec![0x81, 0, 0, 7, 0x88, 0xb5],
+                vec![0x88, 0xa8, 0, 9, 0x81, 0, 0, 7, 0x08, 0x06],
+                vec![0x12, 0x34],
+            ] {
+                for length in [60, 64, 600, 1_514] {
+                    let mut frame: Vec<u8> =
+                        to.into_iter().chain([2, 0, 0, 0, 0, 7]).chain(kind.clone()).collect();
+                    frame.resize(length, 0x3c);
+                    frames.push(frame);
+                }
+            }
+        }
+        for settings in ["", "delay=1ms", "loss=0.0001%"] {
+            let stages = vec![impairment(settings)];
+            self.backend.set(true, [stages.clone(), stages]);
+            for (from, to) in [(0, 1), (1, 0)] {
+                self.ends[from].send(&frames);
+                let mut got: Vec<Vec<u8>> =
+                    self.ends[to].collect(QUIET_MS).into_iter().map(|a| a.bytes).collect();
+                got.retain(|bytes| bytes[6..12] == [2, 0, 0, 0, 0, 7]);
+                assert_eq!(got.len(), frames.len(), "{settings:?} from end {from}");
+                assert!(got == frames, "{settings:?} from end {from}: a frame has changed, or the order");
+            }
+        }
+        format!("{} frames", frames.len())
+    }
+
+    /// As asked within 1 % or 0.1 ms, the path itself subtracted; the way back is not delayed.
+    pub fn delay(&mut self) -> String {
+        let own = median(self.through("", 100, 100, 2 * MS).iter().map(took).collect());
+        let mut report = format!("own {} µs", own / 1_000);
+        for asked in [1, 5, 20, 100] {
+            let arrivals = self.through(&format!("delay={asked}ms"), 100, 100, 2 * MS);
+            assert_eq!(arrivals.len(), 100);
+            let more = median(arrivals.iter().map(took).collect()).saturating_sub(own);
+            let tolerance = (asked * MS / 100).max(MS / 10);
+            let _ = write!(
+                report,
+                ", {asked} ms: {:+} µs",
+                (more / 1_000).cast_signed() - (asked * 1_000).cast_signed()
+            );
+            assert!(more.abs_diff(asked * MS) <= tolerance, "{asked} ms: {more} ns more than none");
+        }
+        self.ends[1].send(&[frame(0, 100)]);
+        let back = self.ends[0].numbered(QUIET_MS);
+        assert!(took(&back[0]) < 50 * MS, "the way back is delayed too");
+        report
+    }
+
+    /// A link's and a member's add up.
+    pub fn two_stages(&mut self) -> String {
+        let own = median(self.through("", 100, 100, 2 * MS).iter().map(took).collect());
+        let arrivals = self.through_stages(&["delay=20ms", "delay=10ms"], 100, 100, 2 * MS);
+        let more = median(arrivals.iter().map(took).collect()).saturating_sub(own);
+        assert!(more.abs_diff(30 * MS) <= 30 * MS / 100, "20 ms and 10 ms: {more} ns more than none");
+        format!("20 ms and 10 ms: {} µs", more / 1_000)
+    }
+
+    /// Delays vary, the order stays.
+    pub fn jitter(&mut self) -> String {
+        let arrivals = self.through("delay=20ms;jitter=10ms", 300, 100, MS);
+        let numbers: Vec<u32> = arrivals.iter().map(|a| number(&a.bytes)).collect();
+        assert_eq!(numbers, (0..300).collect::<Vec<_>>(), "jitter has changed the order");
+        let times: Vec<Nanos> = arrivals.iter().map(took).collect();
+        let (least, most) = (times.iter().min().copied(), times.iter().max().copied());
+        let spread = most.unwrap_or(0) - least.unwrap_or(0);
+        assert!(spread > 5 * MS, "{spread}");
+        format!("{} µs between the fastest and the slowest", spread / 1_000)
+    }
+
+    /// Within 2 %.
+    pub fn rate(&mut self) -> String {
+        let mut report = String::new();
+        for (rate, bits) in [("1Mbit", 1_000_000), ("10Mbit", 10_000_000), ("100Mbit", 100_000_000_u64)] {
+            let count = u32::try_from(bits / 8_000 / 3).unwrap_or(u32::MAX).clamp(100, 5_000);
+            let arrivals = self.through(&format!("rate={rate};queue=6000"), count, 1_000, 0);
+            assert_eq!(arrivals.len(), count as usize, "{rate}");
+            let took = arrivals[arrivals.len() - 1].at - arrivals[9].at;
+            let asked = u64::from(count - 10) * 8_000 * 1_000_000_000 / bits;
+            let share = took as f64 / asked as f64;
+            let _ = write!(report, "{rate}: {:.3} ", 1.0 / share);
+            assert!((0.98..1.02).contains(&share), "{rate}: {share}");
+        }
+        report
+    }
+
+    /// What comes on top of the limit is dropped.
+    pub fn queue(&mut self) -> String {
+        let count = self.through("rate=1Mbit;queue=10", 100, 1_000, 0).len();
+        let most = if self.backend.exact() { 10 } else { 14 };
+        // One may be out before the last has come.
+        assert!((10..=most + 1).contains(&count), "{count}");
+        format!("{count} of 100")
+    }
+
+    /// Within the binomial interval of one failure in a million.
+    pub fn loss(&mut self) -> String {
+        let mut report = String::new();
+        for (settings, share, spread) in
+            [("loss=10%", 0.1, 1.0), ("loss=1%", 0.01, 1.0), ("loss=burst 2% 20%", 2.0 / 22.0, 3.0)]
+        {
+            let lost = 4_000 - self.through(settings, 4_000, 60, 10_000).len();
+            let deviation = spread * f64::sqrt(4_000.0 * share * (1.0 - share));
+            let _ = write!(report, "{settings}: {lost} of 4000 ");
+            assert!((lost as f64 - 4_000.0 * share).abs() < 4.9 * deviation, "{settings}: {lost}");
+        }
+        if self.backend.exact() {
+            let arrivals = self.through("loss=every 10", 1_000, 60, 10_000);
+            assert_eq!(arrivals.len(), 900);
+            assert!(arrivals.iter().all(|a| number(&a.bytes) % 10 != 9), "every tenth");
+        }
+        report
+    }
+
+    /// As many as asked come twice, and alike.
+    pub fn duplicate(&mut self) -> String {
+        let arrivals = self.through("duplicate=10%", 2_000, 60, 20_000);
+        let twice = arrivals.windows(2).filter(|two| two[0].bytes == two[1].bytes).count();
+        assert_eq!(arrivals.len() - twice, 2_000);
+        assert!((134..=266).contains(&twice), "{twice}");
+        format!("{twice} of 2000")
+    }
+
+    /// As many as asked overtake; the others keep their order.
+    pub fn reorder(&mut self) -> String {
+        let arrivals = self.through("delay=10ms;reorder=10%", 1_000, 60, MS / 2);
+        let (early, late): (Vec<_>, Vec<_>) = arrivals.iter().partition(|a| took(a) < 5 * MS);
+        assert_eq!(arrivals.len(), 1_000);
+        assert!((50..=150).contains(&early.len()), "{}", early.len());
+        assert!(
+            late.windows(2).all(|two| number(&two[0].bytes) < number(&two[1].bytes)),
+            "the others' order"
+        );
+        format!("{} of 1000", early.len())
+    }
+
+    /// As many as asked have one wrong bit.
+    pub fn corrupt(&mut self) -> String {
+        self.forth(&["corrupt=10%"]);
+        let sent: Vec<Vec<u8>> = (0..1_000).map(|number| frame(number, 200)).collect();
+        let to = self.ends[1];
+        let arrivals = std::thread::scope(|scope| {
+            let collector = scope.spawn(|| to.collect(1_000));
+            for some in sent.chunks(100) {
+                self.ends[0].send(some);
+            }
+            collector.join().expect("no panic")
+        });
+        assert_eq!(arrivals.len(), 1_000, "nothing is lost");
+        let wrong =
+            |(a, b): (&Vec<u8>, &Arrival)| a.iter().zip(&b.bytes).map(|(a, b)| (a ^ b).count_ones()).sum();
+        let bits: Vec<u32> = sent.iter().zip(&arrivals).map(wrong).collect();
+        assert!(bits.iter().all(|count| *count <= 1), "one bit at most");
+        let bad = bits.iter().filter(|count| **count == 1).count();
+        assert!((53..=147).contains(&bad), "{bad}");
+        format!("{bad} of 1000")
+    }
+
+    /// A change takes effect at once and loses nothing that is on its way.
+    pub fn changes(&mut self) -> String {
+        self.forth(&["rate=10Mbit;delay=300ms"]);
+        self.ends[0].send(&(0..50).map(|number| frame(number, 1_000)).collect::<Vec<_>>());
+        self.forth(&["rate=20Mbit;delay=200ms"]);
+        self.forth(&["rate=50Mbit;delay=200ms;loss=0.0001%"]);
+        self.ends[0].send(&(50..100).map(|number| frame(number, 1_000)).collect::<Vec<_>>());
+        let numbers: Vec<u32> = self.ends[1].numbered(600).iter().map(|a| number(&a.bytes)).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        "100 of 100".to_owned()
+    }
+
+    /// Nothing passes, either way, until it is up again.
+    pub fn down(&mut self) -> String {
+        self.backend.set(false, Default::default());
+        for (from, to) in [(0, 1), (1, 0)] {
+            self.ends[from].send(&[frame(1, 60)]);
+            assert_eq!(self.ends[to].numbered(QUIET_MS), [], "from end {from}");
+        }
+        self.backend.set(true, Default::default());
+        for (from, to) in [(0, 1), (1, 0)] {
+            self.ends[from].send(&[frame(2, 60)]);
+            assert_eq!(self.ends[to].numbered(QUIET_MS).len(), 1, "from end {from}");
+        }
+        "nothing, then all".to_owned()
+    }
+}
