@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use testyard_model::id::{Instance, SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::Port;
 
+use crate::links::Links;
+
 /// What the fabric of one testbed on one host needs to know; from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FabricConfig {
@@ -22,6 +24,10 @@ pub struct FabricConfig {
     /// Whether addresses of the prefix are answered for on the host's uplink (neighbour discovery proxy), for
     /// prefixes that are on the link rather than routed to the host.
     pub ipv6_proxy: bool,
+    /// The folder for what need not outlive the machine's restart: the namespaces of links, sockets of wires.
+    pub run: std::path::PathBuf,
+    /// The program that a wire is, with its first arguments; none where impaired links are not wanted.
+    pub wire: Vec<std::ffi::OsString>,
     /// Addresses that no node may reach, beside other slices; the host's own services are closed to nodes anyway.
     pub denied: Vec<ipnet::IpNet>,
 }
@@ -79,11 +85,13 @@ pub enum Repair {
     Jump,
     /// A kernel setting had been changed back.
     Setting(String),
+    /// The wire of a slice had ended.
+    Wire(SliceId),
 }
 
 /// The fabric of one testbed on one host. Every call is idempotent.
 #[async_trait]
-pub trait Fabric: Send + Sync + 'static {
+pub trait Fabric: Links {
     /// Makes everything that does not belong to one node: the table, the jump, kernel settings. Keeps attachments.
     async fn prepare(&self) -> Result<(), FabricError>;
 
@@ -100,7 +108,7 @@ pub trait Fabric: Send + Sync + 'static {
     /// to [`Self::attach`] before are part of it.
     async fn repair(&self) -> Result<Vec<Repair>, FabricError>;
 
-    /// Ticks when something outside has changed packet rules; [`Self::repair`] then looks.
+    /// Ticks when something outside has changed packet rules, or a wire has ended; [`Self::repair`] then looks.
     fn disturbances(&self) -> BoxStream<'static, ()>;
 
     /// Name servers that nodes of this host can reach.

@@ -3,6 +3,8 @@
 //! It behaves as [`Fabric`] promises: calls are idempotent, a node that has ended is [`FabricError::Gone`], a port that
 //! leads to one node cannot lead to another. Tests make it fail, end nodes and disturb it.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use testyard_model::id::SliverId;
+use testyard_model::id::{SliceId, SliverId};
 use tokio::sync::broadcast;
 
+use crate::links::{LinkTraffic, NodePorts, SliceLinks};
 use crate::{Attached, Attachment, Fabric, FabricError, Repair};
 
 /// A call that was made.
@@ -28,6 +31,12 @@ pub enum Call {
     Repair,
     /// [`Fabric::reset`].
     Reset,
+    /// [`Links::join`](crate::Links::join).
+    Join(SliceId),
+    /// [`Links::plug`](crate::Links::plug), with the path of the namespace.
+    Plug(SliverId, PathBuf),
+    /// [`Links::part`](crate::Links::part).
+    Part(SliceId),
 }
 
 /// Which calls a failure is for.
@@ -45,6 +54,14 @@ pub enum Verb {
     Repair,
     /// [`Fabric::reset`].
     Reset,
+    /// [`Links::join`](crate::Links::join).
+    Join,
+    /// [`Links::plug`](crate::Links::plug).
+    Plug,
+    /// [`Links::part`](crate::Links::part).
+    Part,
+    /// [`Links::joined`](crate::Links::joined).
+    Joined,
 }
 
 /// What a call fails with.
@@ -70,6 +87,9 @@ pub struct FakeFabric {
 #[derive(Debug, Default)]
 struct Inner {
     attached: BTreeMap<SliverId, (Attachment, bool)>,
+    joined: BTreeMap<SliceId, SliceLinks>,
+    plugged: BTreeMap<SliverId, (SliceId, NodePorts)>,
+    traffic: BTreeMap<SliceId, Vec<LinkTraffic>>,
     gone: BTreeSet<PathBuf>,
     taken: BTreeSet<u16>,
     name_servers: Vec<IpAddr>,
@@ -118,6 +138,7 @@ impl FakeFabric {
         if let Some((_, alive)) = inner.attached.get_mut(&sliver) {
             *alive = false;
         }
+        inner.plugged.remove(&sliver);
         inner.gone.insert(netns.into());
     }
 
@@ -248,6 +269,8 @@ impl Fabric for FakeFabric {
         inner.calls.push(Call::Reset);
         inner.enter(Verb::Reset)?;
         inner.attached.clear();
+        inner.joined.clear();
+        inner.plugged.clear();
         Ok(())
     }
 }

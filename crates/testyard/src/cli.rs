@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{am, credential, doctor, image, init, print, reset, serve};
+use crate::{am, credential, doctor, image, init, print, reset, serve, wire};
 
 /// A federated network testbed on one machine: from a topology to SSH.
 #[derive(Debug, Parser)]
@@ -41,6 +41,13 @@ enum Command {
     Image(image::Command),
     /// Say what this host lacks or limits, with the remedy
     Doctor(DoctorArguments),
+    /// Be the wire of a slice: started by `serve` where links are impaired, never by people
+    #[command(hide = true, disable_help_flag = true)]
+    Wire {
+        /// For the wire itself
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Remove everything that Testyard made on this host
     Reset(reset::Arguments),
     /// Print a completion script for a shell
@@ -106,6 +113,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Am(command) => am::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments.config.path(), arguments.json),
+        Command::Wire { arguments } => wire::run(arguments),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

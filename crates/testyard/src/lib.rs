@@ -19,3 +19,4 @@ pub mod image;
 pub mod init;
 pub mod reset;
 pub mod serve;
+mod wire;

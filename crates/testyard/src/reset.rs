@@ -83,6 +83,8 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             ipv4: "10.77.0.0/16".parse().context("a network")?,
             ipv6: None,
             ipv6_proxy: false,
+            run: "/run/testyard".into(),
+            wire: Vec::new(),
             denied: Vec::new(),
         };
         return Ok(Target {
@@ -110,6 +112,11 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
     })
 }
 
+/// How the fabric starts a wire: this very program, as it is now.
+fn wire_program() -> Vec<std::ffi::OsString> {
+    std::env::current_exe().map_or_else(|_| Vec::new(), |program| vec![program.into(), "wire".into()])
+}
+
 /// What the fabric needs to know of the configuration.
 #[must_use]
 pub fn fabric_config(settings: &Settings) -> FabricConfig {
@@ -118,6 +125,8 @@ pub fn fabric_config(settings: &Settings) -> FabricConfig {
         ipv4: settings.network.ipv4,
         ipv6: settings.network.ipv6,
         ipv6_proxy: settings.network.ipv6_proxy,
+        run: settings.paths.run.clone(),
+        wire: wire_program(),
         denied: settings.network.denied.clone(),
     }
 }

@@ -129,6 +129,12 @@ impl Client {
         }
     }
 
+    /// The connection alone: it is closed when the wire ends, and says nothing before.
+    #[must_use]
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// Ends the wire. Interfaces stay as they are.
     ///
     /// # Errors

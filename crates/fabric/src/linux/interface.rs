@@ -61,11 +61,14 @@ impl Plan<'_> {
     fn creation(&self, netns: i32) -> Vec<Change> {
         let name = self.link();
         let link = LinkRef::Name(name.clone());
-        let peer =
-            Peer { name: NODE_LINK.to_owned(), mac: self.names.node_mac(self.attachment.sliver), netns };
+        let peer = Peer {
+            name: NODE_LINK.to_owned(),
+            mac: Some(self.names.node_mac(self.attachment.sliver)),
+            netns: Some(netns),
+        };
         let group = self.attachment.tag.0.get();
         vec![
-            Change::CreateVeth { name, mac: HOST_MAC, mtu: self.mtu, group, peer },
+            Change::CreateVeth { name, mac: Some(HOST_MAC), mtu: self.mtu, group, peer },
             Change::Alias { link, text: self.alias() },
         ]
     }
@@ -127,11 +130,11 @@ impl Plan<'_> {
 
 /// The route to a node.
 pub(crate) fn host_route(ip: IpAddr, index: u32) -> Change {
-    Change::Route { route: Route { to: single(ip), via: None, index }, replace: true }
+    Change::Route { route: Route { to: single(ip), via: None, index, ours: false }, replace: true }
 }
 
 fn default_route(to: IpNet, via: IpAddr, index: u32) -> Change {
-    Change::Route { route: Route { to, via: Some(via), index }, replace: false }
+    Change::Route { route: Route { to, via: Some(via), index, ours: false }, replace: false }
 }
 
 /// One address as a network.
@@ -315,6 +318,7 @@ mod tests {
             group: 3,
             up: true,
             peer: 2,
+            master: 0,
         }
     }
 
@@ -329,6 +333,7 @@ mod tests {
             group: 0,
             up: true,
             peer: 7,
+            master: 0,
         }
     }
 

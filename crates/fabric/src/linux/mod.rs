@@ -6,6 +6,7 @@
 
 mod interface;
 mod jump;
+mod links;
 mod names;
 mod namespace;
 mod ports;
@@ -25,10 +26,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use nix::errno::Errno;
-use testyard_model::id::SliverId;
+use testyard_model::id::{SliceId, SliverId};
 
+use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
@@ -46,6 +48,7 @@ pub struct LinuxFabric {
     inner: Arc<Inner>,
     namespace: Namespace,
     stripes: Vec<tokio::sync::Mutex<()>>,
+    ends: links::Ends,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,7 @@ struct Inner {
     state: Mutex<State>,
     /// Opened when needed, and kept open for the same reason as the table.
     conntrack: Mutex<Option<Conntrack>>,
+    rooms: links::Rooms,
     /// Flows to be forgotten by whoever has the lock of `conntrack` next, for all who wait for it.
     stale: Mutex<Vec<Flows>>,
 }
@@ -77,6 +81,7 @@ impl LinuxFabric {
         Self {
             inner: Arc::new(Inner {
                 names,
+                rooms: links::Rooms::new(&config.run, config.wire.clone()),
                 config,
                 state: Mutex::default(),
                 conntrack: Mutex::default(),
@@ -84,6 +89,7 @@ impl LinuxFabric {
             }),
             namespace: Namespace::new(path),
             stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
+            ends: links::Ends::default(),
         }
     }
 
@@ -214,11 +220,19 @@ impl Fabric for LinuxFabric {
     }
 
     async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
-        self.run(|inner, host| inner.state().mend(&inner.names, &inner.config, host)).await
+        let work = |inner: &Inner, host: &mut Rtnetlink| {
+            let mut repairs = inner.state().mend(&inner.names, &inner.config, host)?;
+            repairs.extend(inner.rooms.repair()?);
+            Ok((repairs, inner.rooms.wires()))
+        };
+        let (repairs, wires) = self.run(work).await?;
+        self.ends.watch(wires);
+        Ok(repairs)
     }
 
     fn disturbances(&self) -> BoxStream<'static, ()> {
-        watch::disturbances(&self.namespace)
+        let ends = self.ends.disturbances();
+        stream::select(watch::disturbances(&self.namespace), ends).boxed()
     }
 
     async fn name_servers(&self) -> Result<Vec<IpAddr>, FabricError> {
@@ -226,7 +240,42 @@ impl Fabric for LinuxFabric {
     }
 
     async fn reset(&self) -> Result<(), FabricError> {
-        self.run(|inner, host| inner.state().reset(&inner.names, &inner.config, host)).await
+        self.run(|inner, host| {
+            inner.rooms.reset()?;
+            inner.state().reset(&inner.names, &inner.config, host)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Links for LinuxFabric {
+    async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
+        let wanted = wanted.clone();
+        let wires = self.run(move |inner, _| inner.rooms.join(&wanted).map(|()| inner.rooms.wires())).await?;
+        self.ends.watch(wires);
+        Ok(())
+    }
+
+    async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError> {
+        let (ports, netns) = (ports.clone(), netns.to_owned());
+        self.run(move |inner, _| {
+            let netns = open_node(&netns, ports.node)?;
+            inner.rooms.plug(slice, &ports, &netns)
+        })
+        .await
+    }
+
+    async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
+        self.run(move |inner, _| inner.rooms.part(slice)).await
+    }
+
+    async fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
+        self.run(|inner, _| inner.rooms.joined()).await
+    }
+
+    async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
+        self.run(move |inner, _| inner.rooms.traffic(slice)).await
     }
 }
 

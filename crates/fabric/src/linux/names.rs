@@ -90,7 +90,7 @@ pub(crate) fn read_owner(mark: &str) -> Option<(SliceId, SliverId)> {
     Some((slice.parse().ok()?, sliver.parse().ok()?))
 }
 
-fn digits(digest: &[u8], count: usize) -> String {
+pub(crate) fn digits(digest: &[u8], count: usize) -> String {
     digest.iter().take(count).map(|b| char::from(DIGITS[usize::from(b % 32)])).collect()
 }
 

@@ -59,6 +59,22 @@ pub(crate) fn switch_ipv6_on() -> Result<(), FabricError> {
     })
 }
 
+/// The calling thread's node passes packets of others on, of both families.
+pub(crate) fn forward() -> Result<(), FabricError> {
+    for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        match fs::write(format!("{ROOT}/{path}"), "1") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FabricError::Kernel {
+                    action: "having the node forward packets".to_owned(),
+                    detail: error.to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes settings so; returns those that were not.
 pub(crate) fn enforce(settings: &[Setting]) -> Result<Vec<String>, FabricError> {
     let mut changed = Vec::new();

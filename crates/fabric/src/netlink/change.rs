@@ -20,9 +20,9 @@ pub(crate) enum LinkRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    pub(crate) mac: Mac,
-    /// The descriptor of the network namespace that it is born in.
-    pub(crate) netns: i32,
+    pub(crate) mac: Option<Mac>,
+    /// The descriptor of the network namespace that it is born in; that of the first half if none.
+    pub(crate) netns: Option<i32>,
 }
 
 /// One change.
@@ -31,10 +31,35 @@ pub(crate) enum Change {
     /// Both halves at once, in their namespaces.
     CreateVeth {
         name: String,
-        mac: Mac,
+        /// The kernel chooses one if none.
+        mac: Option<Mac>,
         mtu: u32,
         group: u32,
         peer: Peer,
+    },
+    /// A switch that forwards all that it may: no spanning tree, no snooping.
+    CreateBridge {
+        name: String,
+        mtu: u32,
+    },
+    /// Makes a link a port of a bridge, or of none.
+    Master {
+        link: LinkRef,
+        bridge: Option<u32>,
+    },
+    /// Makes a link ready for [`Change::Redirect`]; one that is stays as it is.
+    Classify {
+        index: u32,
+    },
+    /// Has what comes in at a link sent out at another: one that is there already is replaced between two frames.
+    Redirect {
+        index: u32,
+        to: u32,
+        program: i32,
+    },
+    /// Takes that away, and everything like it.
+    NoRedirect {
+        index: u32,
     },
     /// The text that marks a link as ours.
     Alias {
@@ -62,6 +87,9 @@ pub(crate) enum Change {
     Up {
         link: LinkRef,
     },
+    Down {
+        link: LinkRef,
+    },
     DeleteLink {
         name: String,
     },
@@ -70,10 +98,17 @@ pub(crate) enum Change {
         index: u32,
         ip: IpNet,
     },
+    NoAddress {
+        index: u32,
+        ip: IpNet,
+    },
     /// `replace` false leaves another route to the same destination alone.
     Route {
         route: Route,
         replace: bool,
+    },
+    NoRoute {
+        route: Route,
     },
     /// For ever: no resolution.
     Neighbour {
@@ -110,6 +145,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// The other half's index, in its namespace.
     pub(crate) peer: u32,
+    /// The bridge that it is a port of; 0 if none.
+    pub(crate) master: u32,
 }
 
 /// A route that is there or should be.
@@ -119,6 +156,15 @@ pub(crate) struct Route {
     /// On the link whatever its addresses say.
     pub(crate) via: Option<IpAddr>,
     pub(crate) index: u32,
+    /// It has our mark, so nobody else has made it.
+    pub(crate) ours: bool,
+}
+
+/// An address that a link has, beside those that the kernel gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) index: u32,
+    pub(crate) ip: IpNet,
 }
 
 impl fmt::Display for Mac {
@@ -149,14 +195,25 @@ impl fmt::Display for Change {
             Self::CreateVeth { name, peer, .. } => {
                 write!(f, "making the interfaces {name} and {}", peer.name)
             }
+            Self::CreateBridge { name, .. } => write!(f, "making the bridge {name}"),
+            Self::Master { link, bridge: Some(bridge) } => write!(f, "making {link} a port of link {bridge}"),
+            Self::Master { link, bridge: None } => write!(f, "taking {link} from its bridge"),
+            Self::Classify { index } => write!(f, "preparing link {index} to be joined"),
+            Self::Redirect { index, to, .. } => write!(f, "joining link {index} to link {to}"),
+            Self::NoRedirect { index } => write!(f, "loosening link {index}"),
             Self::Alias { link, .. } => write!(f, "marking {link}"),
             Self::NoAutoAddress { link } => write!(f, "switching automatic addresses of {link} off"),
             Self::Ipv4Settings { link, .. } => write!(f, "changing IPv4 settings of {link}"),
             Self::Group { link, group } => write!(f, "putting {link} into group {group}"),
             Self::Mtu { link, mtu } => write!(f, "setting the MTU of {link} to {mtu}"),
             Self::Up { link } => write!(f, "switching {link} on"),
+            Self::Down { link } => write!(f, "switching {link} off"),
             Self::DeleteLink { name } => write!(f, "removing the interface {name}"),
             Self::Address { index, ip } => write!(f, "adding the address {ip} to link {index}"),
+            Self::NoAddress { index, ip } => write!(f, "taking the address {ip} from link {index}"),
+            Self::NoRoute { route } => {
+                write!(f, "removing the route to {} over link {}", route.to, route.index)
+            }
             Self::Route { route, .. } => {
                 write!(f, "adding the route to {} over link {}", route.to, route.index)
             }

@@ -4,6 +4,7 @@
 //! [`recorded::Recorder`] remembers what it was told. What is to be changed is plain data ([`Change`]), so planning an
 //! interface is a pure function.
 
+pub(crate) mod bpf;
 pub(crate) mod change;
 pub(crate) mod conntrack;
 pub(crate) mod elements;
@@ -14,7 +15,7 @@ pub(crate) mod rtnetlink;
 pub(crate) mod socket;
 pub(crate) mod wire;
 
-pub(crate) use change::{Change, Ipv4Setting, Link, LinkRef, Mac, Peer, Route};
+pub(crate) use change::{Address, Change, Ipv4Setting, Link, LinkRef, Mac, Peer, Route};
 pub(crate) use rtnetlink::Rtnetlink;
 pub(crate) use socket::Refusal;
 
@@ -37,6 +38,8 @@ pub(crate) trait Routing {
     fn links(&mut self) -> Result<Vec<Link>, Refusal>;
     /// All unicast routes of the main table.
     fn routes(&mut self) -> Result<Vec<Route>, Refusal>;
+    /// All addresses of links but those that the kernel gives them.
+    fn addresses(&mut self) -> Result<Vec<Address>, Refusal>;
     /// Addresses that are answered for by neighbour discovery, with the link.
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal>;
     /// Makes changes, in order.

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::{Change, ChangeError, Link, Refusal, Route, Routing};
+use super::{Address, Change, ChangeError, Link, Refusal, Route, Routing};
 
 /// Remembers changes and answers from lists; refuses what it was told to.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) links: Vec<Link>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) addresses: Vec<Address>,
     pub(crate) changes: Vec<Change>,
     /// Refuses the next change that creates a link, this often, as the kernel does while an old half is dying.
     pub(crate) refuse_creation: u32,
@@ -27,6 +28,10 @@ impl Routing for Recorder {
 
     fn routes(&mut self) -> Result<Vec<Route>, Refusal> {
         Ok(self.routes.clone())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<Address>, Refusal> {
+        Ok(self.addresses.clone())
     }
 
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal> {
@@ -46,11 +51,12 @@ impl Routing for Recorder {
                     index: 7,
                     name: name.clone(),
                     alias: String::new(),
-                    mac: Some(*mac),
+                    mac: *mac,
                     mtu: *mtu,
                     group: *group,
                     up: false,
                     peer: 2,
+                    master: 0,
                 }),
                 Change::DeleteLink { name } => {
                     let before = self.links.len();

@@ -7,7 +7,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::socket::{Refusal, Refused, Socket};
 use super::wire::{Message, Reply, attribute, attributes, text, u32_at};
-use super::{Change, ChangeError, Link, LinkRef, Mac, Route, Routing};
+use super::{Address, Change, ChangeError, Link, LinkRef, Mac, Route, Routing};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
@@ -16,6 +16,7 @@ const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 const NEIGHBOUR_HEADER: usize = 12;
+const ADDRESS_HEADER: usize = 8;
 /// `enum` of linux/veth.h, linux/if_link.h and linux/if_addr.h that libc does not have.
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
@@ -24,12 +25,32 @@ const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const ROUTE_MAIN: u8 = 254;
 const ROUTE_BOOT: u8 = 3;
+/// A number that no routing daemon has (linux/rtnetlink.h lists them).
+const ROUTE_OURS: u8 = 210;
 const ROUTE_UNICAST: u8 = 1;
 const SCOPE_LINK: u8 = 253;
 const ROUTE_ONLINK: u32 = 4;
 const FLAG_NO_DAD: u32 = 0x02;
 const NEIGHBOUR_PERMANENT: u16 = 0x80;
 const NEIGHBOUR_PROXY: u8 = 0x08;
+/// linux/if_link.h, of bridges.
+const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+/// All link-local groups but those three that the kernel keeps in any case (pause frames among them).
+const ALL_GROUPS: u16 = 0xfff8;
+/// linux/pkt_sched.h and linux/pkt_cls.h.
+const TRAFFIC_HEADER: usize = 20;
+const CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
+const CLSACT_INGRESS: u32 = 0xffff_fff2;
+const REDIRECT_HANDLE: u32 = 1;
+/// Priority 1, and every protocol (`ETH_P_ALL`, in network order).
+const REDIRECT_INFO: u32 = 1 << 16 | (0x0003_u16.to_be() as u32);
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 const ROUTE_KIND: u16 = libc::RTM_NEWROUTE;
 
 /// The kernel of one namespace.
@@ -64,6 +85,11 @@ impl Routing for Rtnetlink {
         Ok(self.socket.dump(&ask)?.iter().filter_map(read_route).collect())
     }
 
+    fn addresses(&mut self) -> Result<Vec<Address>, Refusal> {
+        let ask = Message::new(libc::RTM_GETADDR, 0, &[0; ADDRESS_HEADER]);
+        Ok(self.socket.dump(&ask)?.iter().filter_map(read_address).collect())
+    }
+
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal> {
         let mut header = [0; NEIGHBOUR_HEADER];
         header[0] = libc::AF_INET6 as u8;
@@ -93,7 +119,7 @@ pub(crate) fn encode(change: &Change) -> Message {
         Change::CreateVeth { name, mac, mtu, group, peer } => {
             Message::new(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &[0; LINK_HEADER])
                 .text(libc::IFLA_IFNAME, name)
-                .attr(libc::IFLA_ADDRESS, &mac.0)
+                .attr_if(libc::IFLA_ADDRESS, mac.as_ref().map(|mac| mac.0.as_slice()))
                 .u32(libc::IFLA_MTU, *mtu)
                 .u32(libc::IFLA_GROUP, *group)
                 // Else the kernel makes a queue for each processor, and waits until all but one are gone again.
@@ -102,36 +128,80 @@ pub(crate) fn encode(change: &Change) -> Message {
                 .nest(libc::IFLA_LINKINFO, |m| {
                     m.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |m| {
                         m.nest_with(VETH_INFO_PEER, &[0; LINK_HEADER], |m| {
-                            m.text(libc::IFLA_IFNAME, &peer.name)
-                                .attr(libc::IFLA_ADDRESS, &peer.mac.0)
+                            let m = m
+                                .text(libc::IFLA_IFNAME, &peer.name)
+                                .attr_if(libc::IFLA_ADDRESS, peer.mac.as_ref().map(|mac| mac.0.as_slice()))
                                 .u32(libc::IFLA_MTU, *mtu)
                                 .u32(libc::IFLA_NUM_TX_QUEUES, 1)
-                                .u32(libc::IFLA_NUM_RX_QUEUES, 1)
-                                .u32(libc::IFLA_NET_NS_FD, peer.netns.cast_unsigned())
+                                .u32(libc::IFLA_NUM_RX_QUEUES, 1);
+                            match peer.netns {
+                                Some(netns) => m.u32(libc::IFLA_NET_NS_FD, netns.cast_unsigned()),
+                                None => m,
+                            }
                         })
                     })
                 })
         }
-        Change::Alias { link, text } => set_link(link, false).attr(libc::IFLA_IFALIAS, text.as_bytes()),
-        Change::NoAutoAddress { link } => set_link(link, false).nest(libc::IFLA_AF_SPEC, |m| {
+        Change::CreateBridge { name, mtu } => {
+            Message::new(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &[0; LINK_HEADER])
+                .text(libc::IFLA_IFNAME, name)
+                .u32(libc::IFLA_MTU, *mtu)
+                .nest(libc::IFLA_LINKINFO, |m| {
+                    m.text(libc::IFLA_INFO_KIND, "bridge").nest(libc::IFLA_INFO_DATA, |m| {
+                        m.u32(IFLA_BR_STP_STATE, 0)
+                            .attr(IFLA_BR_GROUP_FWD_MASK, &ALL_GROUPS.to_ne_bytes())
+                            .attr(IFLA_BR_MCAST_SNOOPING, &[0])
+                    })
+                })
+        }
+        Change::Master { link, bridge } => set_link(link, None).u32(libc::IFLA_MASTER, bridge.unwrap_or(0)),
+        Change::Redirect { index, program, .. } => {
+            let header = traffic_header(*index, REDIRECT_HANDLE, CLSACT_INGRESS, REDIRECT_INFO);
+            Message::new(libc::RTM_NEWTFILTER, CREATE | REPLACE, &header).text(libc::TCA_KIND, "bpf").nest(
+                libc::TCA_OPTIONS,
+                |m| {
+                    m.u32(TCA_BPF_FD, program.cast_unsigned())
+                        .text(TCA_BPF_NAME, "testyard")
+                        .u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT)
+                },
+            )
+        }
+        Change::Classify { index } => {
+            Message::new(libc::RTM_NEWQDISC, CREATE, &traffic_header(*index, CLSACT_HANDLE, CLSACT, 0))
+                .text(libc::TCA_KIND, "clsact")
+        }
+        Change::NoRedirect { index } => {
+            Message::new(libc::RTM_DELQDISC, 0, &traffic_header(*index, CLSACT_HANDLE, CLSACT, 0))
+                .text(libc::TCA_KIND, "clsact")
+        }
+        Change::Alias { link, text } => set_link(link, None).attr(libc::IFLA_IFALIAS, text.as_bytes()),
+        Change::NoAutoAddress { link } => set_link(link, None).nest(libc::IFLA_AF_SPEC, |m| {
             m.nest(libc::AF_INET6 as u16, |m| m.attr(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]))
         }),
-        Change::Ipv4Settings { link, settings } => set_link(link, false).nest(libc::IFLA_AF_SPEC, |m| {
+        Change::Ipv4Settings { link, settings } => set_link(link, None).nest(libc::IFLA_AF_SPEC, |m| {
             m.nest(libc::AF_INET as u16, |m| {
                 m.nest(IFLA_INET_CONF, |m| {
                     settings.iter().fold(m, |m, (setting, value)| m.u32(*setting as u16, *value))
                 })
             })
         }),
-        Change::Group { link, group } => set_link(link, false).u32(libc::IFLA_GROUP, *group),
-        Change::Mtu { link, mtu } => set_link(link, false).u32(libc::IFLA_MTU, *mtu),
-        Change::Up { link } => set_link(link, true),
+        Change::Group { link, group } => set_link(link, None).u32(libc::IFLA_GROUP, *group),
+        Change::Mtu { link, mtu } => set_link(link, None).u32(libc::IFLA_MTU, *mtu),
+        Change::Up { link } => set_link(link, Some(true)),
+        Change::Down { link } => set_link(link, Some(false)),
         Change::DeleteLink { name } => {
             Message::new(libc::RTM_DELLINK, 0, &[0; LINK_HEADER]).text(libc::IFLA_IFNAME, name)
         }
         Change::Address { index, ip } => address(*index, *ip),
+        Change::NoAddress { index, ip } => {
+            let bytes = octets(ip.addr());
+            Message::new(libc::RTM_DELADDR, 0, &address_header(*index, *ip))
+                .attr(libc::IFA_LOCAL, &bytes)
+                .attr(libc::IFA_ADDRESS, &bytes)
+        }
+        Change::NoRoute { route } => set_route(libc::RTM_DELROUTE, route, 0),
         Change::Route { route, replace } => {
-            add_route(route, if *replace { CREATE | REPLACE } else { CREATE | EXCLUSIVE })
+            set_route(ROUTE_KIND, route, if *replace { CREATE | REPLACE } else { CREATE | EXCLUSIVE })
         }
         Change::Neighbour { index, ip, mac } => Message::new(
             libc::RTM_NEWNEIGH,
@@ -148,12 +218,21 @@ pub(crate) fn encode(change: &Change) -> Message {
     }
 }
 
-fn set_link(link: &LinkRef, up: bool) -> Message {
+/// Of a queueing discipline or a filter (`struct tcmsg`).
+fn traffic_header(index: u32, handle: u32, parent: u32, info: u32) -> [u8; TRAFFIC_HEADER] {
+    let mut header = [0; TRAFFIC_HEADER];
+    for (at, value) in [(4, index), (8, handle), (12, parent), (16, info)] {
+        header[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    header
+}
+
+fn set_link(link: &LinkRef, up: Option<bool>) -> Message {
     let mut header = [0; LINK_HEADER];
-    if up {
-        let flag = (libc::IFF_UP as u32).to_ne_bytes();
-        header[8..12].copy_from_slice(&flag);
-        header[12..16].copy_from_slice(&flag);
+    if let Some(up) = up {
+        let flag = libc::IFF_UP as u32;
+        header[8..12].copy_from_slice(&(if up { flag } else { 0 }).to_ne_bytes());
+        header[12..16].copy_from_slice(&flag.to_ne_bytes());
     }
     if let LinkRef::Index(index) = link {
         header[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -166,36 +245,40 @@ fn set_link(link: &LinkRef, up: bool) -> Message {
 }
 
 fn address(index: u32, ip: IpNet) -> Message {
-    let link_local = match ip.addr() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let mut header = [0; 8];
-    header[0] = family(ip.addr());
-    header[1] = ip.prefix_len();
-    header[3] = if link_local { SCOPE_LINK } else { 0 };
-    header[4..].copy_from_slice(&index.to_ne_bytes());
     let bytes = octets(ip.addr());
-    let message = Message::new(libc::RTM_NEWADDR, CREATE | REPLACE, &header)
+    let message = Message::new(libc::RTM_NEWADDR, CREATE | REPLACE, &address_header(index, ip))
         .attr(libc::IFA_LOCAL, &bytes)
         .attr(libc::IFA_ADDRESS, &bytes);
     // A node is usable at once, not after a second of looking for duplicates that cannot be there.
     if ip.addr().is_ipv6() { message.u32(libc::IFA_FLAGS, FLAG_NO_DAD) } else { message }
 }
 
-fn add_route(route: &Route, flags: u16) -> Message {
+fn address_header(index: u32, ip: IpNet) -> [u8; ADDRESS_HEADER] {
+    let link_local = match ip.addr() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let mut header = [0; ADDRESS_HEADER];
+    header[0] = family(ip.addr());
+    header[1] = ip.prefix_len();
+    header[3] = if link_local { SCOPE_LINK } else { 0 };
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    header
+}
+
+fn set_route(kind: u16, route: &Route, flags: u16) -> Message {
     let mut header = [0; ROUTE_HEADER];
     header[0] = family(route.to.addr());
     header[1] = route.to.prefix_len();
     header[4] = ROUTE_MAIN;
-    header[5] = ROUTE_BOOT;
+    header[5] = if route.ours { ROUTE_OURS } else { ROUTE_BOOT };
     let direct_v4 = route.via.is_none() && route.to.addr().is_ipv4();
     header[6] = if direct_v4 { SCOPE_LINK } else { 0 };
     header[7] = ROUTE_UNICAST;
     if route.via.is_some() {
         header[8..12].copy_from_slice(&ROUTE_ONLINK.to_ne_bytes());
     }
-    let mut message = Message::new(libc::RTM_NEWROUTE, flags, &header);
+    let mut message = Message::new(kind, flags, &header);
     if route.to.prefix_len() > 0 {
         message = message.attr(libc::RTA_DST, &octets(route.to.addr()));
     }
@@ -243,6 +326,7 @@ fn read_link(reply: &Reply) -> Option<Link> {
         mtu: 0,
         group: 0,
         peer: 0,
+        master: 0,
     };
     for (kind, value) in attributes(body) {
         match kind {
@@ -252,10 +336,22 @@ fn read_link(reply: &Reply) -> Option<Link> {
             libc::IFLA_MTU => link.mtu = u32_at(value, 0),
             libc::IFLA_GROUP => link.group = u32_at(value, 0),
             libc::IFLA_LINK => link.peer = u32_at(value, 0),
+            libc::IFLA_MASTER => link.master = u32_at(value, 0),
             _ => {}
         }
     }
     Some(link)
+}
+
+/// Not those of the link's scope, which the kernel makes.
+fn read_address(reply: &Reply) -> Option<Address> {
+    let (header, body) = reply.body.split_at_checked(ADDRESS_HEADER)?;
+    if reply.kind != libc::RTM_NEWADDR || header[3] == SCOPE_LINK {
+        return None;
+    }
+    let ip =
+        attribute(body, libc::IFA_LOCAL).or_else(|| attribute(body, libc::IFA_ADDRESS)).and_then(read_ip)?;
+    Some(Address { index: u32_at(header, 4), ip: IpNet::new(ip, header[1]).ok()? })
 }
 
 fn read_route(reply: &Reply) -> Option<Route> {
@@ -273,5 +369,6 @@ fn read_route(reply: &Reply) -> Option<Route> {
         to: IpNet::new(to, header[1]).ok()?,
         via: attribute(body, libc::RTA_GATEWAY).and_then(read_ip),
         index: attribute(body, libc::RTA_OIF).map(|v| u32_at(v, 0))?,
+        ours: header[5] == ROUTE_OURS,
     })
 }

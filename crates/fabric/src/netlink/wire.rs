@@ -48,6 +48,15 @@ impl Message {
         self
     }
 
+    /// With an attribute, if there is a value for it.
+    #[must_use]
+    pub(crate) fn attr_if(self, kind: u16, value: Option<&[u8]>) -> Self {
+        match value {
+            Some(value) => self.attr(kind, value),
+            None => self,
+        }
+    }
+
     /// With a number.
     #[must_use]
     pub(crate) fn u32(self, kind: u16, value: u32) -> Self {

@@ -144,6 +144,14 @@ impl Drop for Server {
 pub(crate) struct World {
     pub(crate) outside: Netns,
     pub(crate) host: Netns,
+    run: tempfile::TempDir,
+}
+
+/// The wire that cargo builds beside this test.
+fn wire_program() -> std::path::PathBuf {
+    let own = std::env::current_exe().expect("a test is a file");
+    let target = own.ancestors().nth(2).expect("it is in target/PROFILE/deps");
+    target.join("examples/wire")
 }
 
 pub(crate) const HOST4: &str = "198.51.100.2";
@@ -183,7 +191,13 @@ impl World {
             "ip route add default via 198.51.100.1",
             "ip -6 route add default via 2001:db8:f::1",
         ]);
-        Self { outside, host }
+        let run = tempfile::tempdir().expect("a temporary folder can be made");
+        Self { outside, host, run }
+    }
+
+    /// Where namespaces of links and sockets of wires are.
+    pub(crate) fn run_folder(&self) -> &std::path::Path {
+        self.run.path()
     }
 
     pub(crate) fn config(&self, instance: &str) -> FabricConfig {
@@ -192,6 +206,8 @@ impl World {
             ipv4: "10.77.0.0/16".parse().expect("a network"),
             ipv6: Some("2001:db8:a::/64".parse().expect("a prefix")),
             ipv6_proxy: false,
+            run: self.run.path().to_owned(),
+            wire: vec![wire_program().into()],
             denied: vec!["203.0.113.0/24".parse().expect("a network")],
         }
     }
@@ -254,4 +270,15 @@ pub(crate) fn tcp(number: u16) -> Port {
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
+}
+
+impl Drop for World {
+    /// What a failed test leaves: wires end with their sockets, namespaces with their mounts.
+    fn drop(&mut self) {
+        let slices = std::fs::read_dir(self.run.path().join("links")).into_iter().flatten().flatten();
+        for slice in slices {
+            let _ = std::fs::remove_file(slice.path().join("wire"));
+            let _ = nix::mount::umount2(&slice.path().join("netns"), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
 }

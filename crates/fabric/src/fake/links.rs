@@ -1,0 +1,77 @@
+//! Links of the fake.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use testyard_model::id::{SliceId, SliverId};
+
+use super::{Call, FakeFabric, Verb};
+use crate::FabricError;
+use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
+
+impl FakeFabric {
+    /// The links of a slice as they were last wanted.
+    #[must_use]
+    pub fn links(&self, slice: SliceId) -> Option<SliceLinks> {
+        self.lock().joined.get(&slice).cloned()
+    }
+
+    /// A node's interfaces, if it has any and has not ended.
+    #[must_use]
+    pub fn ports(&self, node: SliverId) -> Option<NodePorts> {
+        self.lock().plugged.get(&node).map(|(_, ports)| ports.clone())
+    }
+
+    /// What [`Links::traffic`] answers for a slice.
+    pub fn set_traffic(&self, slice: SliceId, traffic: Vec<LinkTraffic>) {
+        self.lock().traffic.insert(slice, traffic);
+    }
+}
+
+#[async_trait]
+impl Links for FakeFabric {
+    async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
+        let mut inner = self.lock();
+        inner.calls.push(Call::Join(wanted.slice));
+        inner.enter(Verb::Join)?;
+        if inner.joined.get(&wanted.slice).is_some_and(|there| there.revision > wanted.revision) {
+            return Ok(());
+        }
+        inner.joined.insert(wanted.slice, wanted.clone());
+        Ok(())
+    }
+
+    async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError> {
+        let mut inner = self.lock();
+        inner.calls.push(Call::Plug(ports.node, netns.to_owned()));
+        inner.enter(Verb::Plug)?;
+        if inner.gone.contains(netns) {
+            return Err(FabricError::Gone { sliver: ports.node });
+        }
+        inner.plugged.insert(ports.node, (slice, ports.clone()));
+        Ok(())
+    }
+
+    async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
+        let mut inner = self.lock();
+        inner.calls.push(Call::Part(slice));
+        inner.enter(Verb::Part)?;
+        inner.joined.remove(&slice);
+        inner.plugged.retain(|_, (of, _)| *of != slice);
+        Ok(())
+    }
+
+    async fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
+        let mut inner = self.lock();
+        inner.enter(Verb::Joined)?;
+        let mut slices: Vec<SliceId> = inner.joined.keys().copied().collect();
+        slices.extend(inner.plugged.values().map(|(slice, _)| *slice));
+        slices.sort_unstable();
+        slices.dedup();
+        Ok(slices)
+    }
+
+    async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
+        Ok(self.lock().traffic.get(&slice).cloned().unwrap_or_default())
+    }
+}

@@ -1,0 +1,157 @@
+//! Links as a host should have them: the second half of the contract.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::impairment::Impairment;
+use testyard_model::link::LinkKind;
+use testyard_model::mac::Mac;
+
+use crate::FabricError;
+
+/// A slice's links on one host, as they should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceLinks {
+    /// The slice.
+    pub slice: SliceId,
+    /// Rises with every change.
+    pub revision: Revision,
+    /// In the order of the topology.
+    pub links: Vec<HostLink>,
+}
+
+/// A link on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLink {
+    /// The link's own sliver.
+    pub sliver: SliverId,
+    /// The user's name of it, for people who look at interfaces.
+    pub name: String,
+    /// Cable or switch.
+    pub kind: LinkKind,
+    /// Interfaces of a link that is down have no carrier.
+    pub up: bool,
+    /// The largest packet, in bytes without the Ethernet header.
+    pub mtu: u16,
+    /// Where chances begin.
+    pub seed: u64,
+    /// Its interfaces on this host.
+    pub ends: Vec<LinkEnd>,
+}
+
+/// A node's interface on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEnd {
+    /// Which.
+    pub port: PortId,
+    /// What is done to what it sends.
+    pub to_link: Impairment,
+    /// What is done to what it gets.
+    pub from_link: Impairment,
+}
+
+/// An interface of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortId {
+    /// The node.
+    pub node: SliverId,
+    /// Its name in the node: `eth1`.
+    pub device: String,
+}
+
+/// A node's interfaces on links, and where they lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePorts {
+    /// The node.
+    pub node: SliverId,
+    /// In the order of the topology.
+    pub ports: Vec<NodePort>,
+    /// Beside those that follow from the addresses.
+    pub routes: Vec<NodeRoute>,
+    /// Whether it passes on packets of others.
+    pub forwarding: bool,
+}
+
+/// One interface of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePort {
+    /// Its name in the node.
+    pub device: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The largest packet.
+    pub mtu: u16,
+    /// Each with the length of its network's prefix.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A route of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoute {
+    /// What it leads to.
+    pub to: IpNet,
+    /// The neighbour.
+    pub via: std::net::IpAddr,
+    /// The interface's name in the node.
+    pub device: String,
+}
+
+/// The links of slices on one host. Every call is idempotent.
+///
+/// ```text
+///            join                         plug, after each boot
+///  nothing ───────► namespace, bridges, ────────────────────────► a veth for each port, its other half joined
+///     ▲             wires                    ▲        │
+///     │                                      └────────┘ the node ends: its halves go, all else stays
+///     └────── part ─────────────────────────────────────
+/// ```
+#[async_trait]
+pub trait Links: Send + Sync + 'static {
+    /// Makes the slice's side of its links so: what all nodes share, and how the interfaces that are there are joined.
+    /// What no link wants any more goes, with the nodes' interfaces on it. An older revision than the last changes nothing.
+    async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError>;
+
+    /// Makes a node's interfaces so, with addresses and routes, and joins them as [`Self::join`] was told. `netns` opens
+    /// the node's namespace. Interfaces that are right stay untouched, also those of its peers.
+    async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError>;
+
+    /// Ends all of a slice's links; gone already is fine.
+    async fn part(&self, slice: SliceId) -> Result<(), FabricError>;
+
+    /// Slices whose links are there, by their marks.
+    async fn joined(&self) -> Result<Vec<SliceId>, FabricError>;
+
+    /// What has passed on each direction of the impaired links.
+    async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError>;
+}
+
+/// What has passed one direction of a link since its wire was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkTraffic {
+    /// The link.
+    pub link: SliverId,
+    /// Who sent; none: any of the LAN.
+    pub from: Option<PortId>,
+    /// Who got it; none: any of the LAN.
+    pub to: Option<PortId>,
+    /// How much.
+    pub passed: Passed,
+}
+
+/// Packets of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// That came.
+    pub offered: u64,
+    /// That went on.
+    pub delivered: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Lost as asked.
+    pub lost: u64,
+    /// Dropped because a queue was full, or RED said so.
+    pub dropped: u64,
+}

@@ -1,0 +1,192 @@
+//! [`Links`](crate::Links) on Linux.
+//!
+//! ```text
+//!   node              slice's fabric namespace ([space])              node
+//!  ┌──────┐ veth ┌──────────────────────────────────────────┐ veth ┌──────┐
+//!  │ eth1 ┼──────┼ half ── redirect, bridge or wire ── half ┼──────┼ eth1 │
+//!  └──────┘      └──────────────────────────────────────────┘      └──────┘
+//! ```
+//!
+//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
+//! [`wire`] keeps the process that impairs. A node's end takes its own halves away and nothing else.
+
+mod ends;
+mod layout;
+mod names;
+mod plug;
+mod shared;
+mod space;
+mod wire;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use testyard_model::id::{Revision, SliceId};
+use testyard_wire::Desired;
+
+use super::namespace;
+use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
+use crate::netlink::Rtnetlink;
+use crate::{FabricError, Repair};
+pub(crate) use ends::Ends;
+use layout::Layout;
+use space::{Space, Spaces};
+use wire::{Found, Wire};
+
+/// The links of all slices of one testbed on this host. Everything here runs on a thread of the fabric's.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    spaces: Spaces,
+    /// The program that a wire is, with its first arguments.
+    wire: Vec<OsString>,
+    rooms: Mutex<HashMap<SliceId, Arc<Mutex<Room>>>>,
+}
+
+/// One slice's.
+#[derive(Debug)]
+struct Room {
+    space: Space,
+    revision: Revision,
+    links: Vec<HostLink>,
+    layout: Layout,
+    /// By the index of a half: where what comes in at it goes, as far as this process knows.
+    redirects: HashMap<u32, Option<u32>>,
+    wire: Wire,
+}
+
+impl Rooms {
+    pub(crate) fn new(run: &Path, wire: Vec<OsString>) -> Self {
+        Self { spaces: Spaces::new(run), wire, rooms: Mutex::default() }
+    }
+
+    pub(crate) fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
+        let room = self.room(wanted.slice);
+        let mut room = lock(&room);
+        if wanted.revision < room.revision {
+            return Ok(());
+        }
+        room.revision = wanted.revision;
+        if room.links != wanted.links {
+            room.links.clone_from(&wanted.links);
+            room.layout = Layout::of(&wanted.links);
+        }
+        room.converge(&self.wire).map(drop)
+    }
+
+    pub(crate) fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &File) -> Result<(), FabricError> {
+        let room = self.room(slice);
+        let mut room = lock(&room);
+        let space = room.space.ensure()?;
+        plug::plug(&mut room, ports, &space, netns)
+    }
+
+    pub(crate) fn part(&self, slice: SliceId) -> Result<(), FabricError> {
+        let room = self.room(slice);
+        {
+            let mut room = lock(&room);
+            let space = room.space.clone();
+            room.wire.stop(&space)?;
+            space.remove()?;
+            (room.links, room.layout) = Default::default();
+            room.redirects.clear();
+        }
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).remove(&slice);
+        Ok(())
+    }
+
+    pub(crate) fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
+        self.spaces.all()
+    }
+
+    /// Starts wires again that have ended.
+    pub(crate) fn repair(&self) -> Result<Vec<Repair>, FabricError> {
+        let rooms: Vec<_> = {
+            let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            rooms.iter().map(|(slice, room)| (*slice, Arc::clone(room))).collect()
+        };
+        let mut repairs = Vec::new();
+        for (slice, room) in rooms {
+            let mut room = lock(&room);
+            if !room.layout.pipes.is_empty() && room.wire.has_ended() {
+                room.converge(&self.wire)?;
+                repairs.push(Repair::Wire(slice));
+            }
+        }
+        Ok(repairs)
+    }
+
+    /// The sockets of wires that should run: their end is to be noticed.
+    pub(crate) fn wires(&self) -> Vec<std::path::PathBuf> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = rooms.values().filter_map(|room| {
+            let room = lock(room);
+            (!room.layout.pipes.is_empty()).then(|| room.space.socket())
+        });
+        sockets.collect()
+    }
+
+    pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
+        let room = self.room(slice);
+        let mut room = lock(&room);
+        if room.layout.pipes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let space = room.space.clone();
+        let observed = room.wire.observe(&space)?;
+        Ok(room.layout.traffic(&observed))
+    }
+
+    /// Ends the links of all slices.
+    pub(crate) fn reset(&self) -> Result<(), FabricError> {
+        self.joined()?.into_iter().try_for_each(|slice| self.part(slice))
+    }
+
+    fn room(&self, slice: SliceId) -> Arc<Mutex<Room>> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            Arc::new(Mutex::new(Room {
+                space: self.spaces.of(slice),
+                revision: Revision(0),
+                links: Vec::new(),
+                layout: Layout::default(),
+                redirects: HashMap::new(),
+                wire: Wire::default(),
+            }))
+        };
+        Arc::clone(rooms.entry(slice).or_insert_with(new))
+    }
+}
+
+impl Room {
+    /// Makes everything so that does not need a node's namespace.
+    fn converge(&mut self, wire: &[OsString]) -> Result<Found, FabricError> {
+        let space = self.space.ensure()?;
+        let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
+        namespace::enter(&space).map_err(|error| entering("the slice's namespace", &error))?;
+        let made = Rtnetlink::open()
+            .map_err(|refusal| {
+                super::interface::kernel("opening a socket in the slice's namespace", &refusal)
+            })
+            .and_then(|mut links| shared::make(self, &mut links));
+        namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
+        made?;
+        let space = self.space.clone();
+        if self.layout.pipes.is_empty() {
+            return self.wire.stop(&space).map(|()| Found::Running);
+        }
+        let desired = Desired { revision: self.revision.0, pipes: self.layout.pipes.clone() };
+        self.wire.apply(&space, wire, &desired)
+    }
+}
+
+/// A panic elsewhere leaves at worst a mirror that differs from the kernel, which the next convergence mends.
+fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
+    room.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn entering(what: &str, error: &std::io::Error) -> FabricError {
+    FabricError::Kernel { action: format!("entering {what}"), detail: error.to_string() }
+}

@@ -1,0 +1,171 @@
+//! What the nodes of a slice share: bridges, ways to the wire, and how halves that are there are joined.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::AsRawFd as _;
+
+use nix::errno::Errno;
+use testyard_model::id::SliverId;
+
+use super::Room;
+use super::layout::{Half, Joint, Layout};
+use super::names::LETTERS;
+use crate::FabricError;
+use crate::linux::interface::{kernel, refused};
+use crate::netlink::{Change, Link, LinkRef, Peer, Routing, bpf};
+
+/// Makes the namespace so. The calling thread is in it.
+pub(super) fn make(room: &mut Room, host: &mut impl Routing) -> Result<(), FabricError> {
+    let mut there = list(host)?;
+    let stale = stale(&room.layout, &there);
+    for name in &stale {
+        remove(host, name)?;
+        there.remove(name);
+    }
+    let missing = missing(&room.layout, &there);
+    if !missing.is_empty() || !stale.is_empty() {
+        host.apply(&missing).map_err(refused)?;
+        there = list(host)?;
+        host.apply(&ways(&room.layout, &there)).map_err(refused)?;
+    }
+    let indices: BTreeSet<u32> = there.values().map(|link| link.index).collect();
+    room.redirects.retain(|index, _| indices.contains(index));
+    let halves: Vec<(String, Half)> =
+        room.layout.halves.iter().map(|(name, half)| (name.clone(), half.clone())).collect();
+    join(room, host, &there, &halves)
+}
+
+/// Joins the links that a node is on; `there` are the interfaces that have to do with them.
+pub(super) fn join_node(room: &mut Room, host: &mut impl Routing, node: SliverId) -> Result<(), FabricError> {
+    let halves: Vec<(String, Half)> =
+        room.layout.joints_of(node).map(|(name, half)| (name.clone(), half.clone())).collect();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (name, half) in &halves {
+        names.insert(name);
+        match &half.joint {
+            Joint::Redirect(other) | Joint::Bridge(other) => {
+                names.insert(other);
+            }
+            Joint::Loose | Joint::Wire => {}
+        }
+    }
+    let mut there = HashMap::new();
+    for name in names {
+        if let Some(link) = host.link(name).map_err(|r| kernel(&format!("looking for {name}"), &r))? {
+            there.insert(name.to_owned(), link);
+        }
+    }
+    join(room, host, &there, &halves)
+}
+
+fn list(host: &mut impl Routing) -> Result<HashMap<String, Link>, FabricError> {
+    let links = host.links().map_err(|r| kernel("listing the slice's interfaces", &r))?;
+    Ok(links.into_iter().map(|link| (link.name.clone(), link)).collect())
+}
+
+/// What is ours by its name, and not wanted.
+fn stale(layout: &Layout, there: &HashMap<String, Link>) -> Vec<String> {
+    let peers: BTreeSet<&str> = layout.stubs.values().map(|stub| stub.peer.as_str()).collect();
+    let wanted = |name: &str| {
+        layout.halves.contains_key(name)
+            || layout.bridges.contains_key(name)
+            || layout.stubs.contains_key(name)
+            || peers.contains(name)
+    };
+    there.keys().filter(|name| name.starts_with(LETTERS) && !wanted(name)).cloned().collect()
+}
+
+/// Bridges and stubs that are to be made.
+fn missing(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (name, bridge) in layout.bridges.iter().filter(|(name, _)| !there.contains_key(*name)) {
+        let link = LinkRef::Name(name.clone());
+        changes.extend([
+            Change::CreateBridge { name: name.clone(), mtu: bridge.mtu },
+            Change::Alias { link: link.clone(), text: bridge.alias.clone() },
+            Change::Up { link },
+        ]);
+    }
+    for (name, stub) in layout.stubs.iter().filter(|(name, _)| !there.contains_key(*name)) {
+        let peer = Peer { name: stub.peer.clone(), mac: None, netns: None };
+        changes.push(Change::CreateVeth { name: name.clone(), mac: None, mtu: stub.mtu, group: 0, peer });
+        for name in [name, &stub.peer] {
+            changes.push(Change::Up { link: LinkRef::Name(name.clone()) });
+        }
+    }
+    changes
+}
+
+/// The bridges' ports on the way to the wire.
+fn ways(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
+    let master = |stub: &super::layout::Stub| {
+        let (peer, bridge) = (there.get(&stub.peer)?, there.get(&stub.bridge)?);
+        let link = LinkRef::Index(peer.index);
+        (peer.master != bridge.index).then_some(Change::Master { link, bridge: Some(bridge.index) })
+    };
+    layout.stubs.values().filter_map(master).collect()
+}
+
+fn join(
+    room: &mut Room,
+    host: &mut impl Routing,
+    there: &HashMap<String, Link>,
+    halves: &[(String, Half)],
+) -> Result<(), FabricError> {
+    let mut changes = Vec::new();
+    let mut redirects = Vec::new();
+    for (name, half) in halves {
+        let Some(link) = there.get(name) else { continue };
+        let to = match &half.joint {
+            Joint::Redirect(other) => there.get(other).map(|other| other.index),
+            Joint::Loose | Joint::Bridge(_) | Joint::Wire => None,
+        };
+        let bridge = match &half.joint {
+            Joint::Bridge(bridge) => there.get(bridge).map(|bridge| bridge.index),
+            Joint::Loose | Joint::Redirect(_) | Joint::Wire => None,
+        };
+        let reference = || LinkRef::Index(link.index);
+        // Away from the old joint first: what is joined twice sends every frame twice.
+        if link.master != bridge.unwrap_or(0) {
+            changes.push(Change::Master { link: reference(), bridge });
+        }
+        if link.mtu != half.mtu {
+            changes.push(Change::Mtu { link: reference(), mtu: half.mtu });
+        }
+        if room.redirects.get(&link.index) != Some(&to) {
+            redirects.push((link.index, to));
+        }
+        if link.up != half.up {
+            changes.push(if half.up {
+                Change::Up { link: reference() }
+            } else {
+                Change::Down { link: reference() }
+            });
+        }
+    }
+    for (index, to) in redirects {
+        redirect(host, index, to)?;
+        room.redirects.insert(index, to);
+    }
+    host.apply(&changes).map_err(refused)
+}
+
+fn redirect(host: &mut impl Routing, index: u32, to: Option<u32>) -> Result<(), FabricError> {
+    let Some(to) = to else {
+        return match host.apply(&[Change::NoRedirect { index }]) {
+            // There was none.
+            Err(error) if matches!(error.refusal.errno, Errno::ENOENT | Errno::EINVAL) => Ok(()),
+            other => other.map_err(refused),
+        };
+    };
+    let program = bpf::redirect_to(to).map_err(|r| kernel("loading the program that joins two links", &r))?;
+    host.apply(&[Change::Classify { index }, Change::Redirect { index, to, program: program.as_raw_fd() }])
+        .map_err(refused)
+}
+
+/// Removes an interface; gone already is fine.
+pub(super) fn remove(host: &mut impl Routing, name: &str) -> Result<(), FabricError> {
+    match host.apply(&[Change::DeleteLink { name: name.to_owned() }]) {
+        Err(error) if error.refusal.errno != Errno::ENODEV => Err(refused(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,125 @@
+//! The wire of a slice: started when there is something to impair, told what, ended when there is nothing any more. It
+//! outlives us; a later agent finds it by its socket.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use testyard_wire::{Client, ClientError, Desired, Observed};
+
+use super::space::Space;
+use crate::FabricError;
+
+/// A wire is there within milliseconds; a machine that is busy may take longer.
+const START: Duration = Duration::from_secs(10);
+
+/// What is known of a slice's wire.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    client: Option<Client>,
+    /// If it is ours to wait for.
+    child: Option<Child>,
+}
+
+/// Whether it had to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Running,
+    Started,
+}
+
+impl Wire {
+    /// Has the wire be this.
+    pub(super) fn apply(
+        &mut self,
+        space: &Space,
+        program: &[OsString],
+        desired: &Desired,
+    ) -> Result<Found, FabricError> {
+        if let Some(client) = &mut self.client {
+            match client.apply(desired) {
+                Ok(()) => return Ok(Found::Running),
+                Err(ClientError::Gone(_)) => self.client = None,
+                Err(error) => return Err(failed("telling the wire", &error)),
+            }
+        }
+        let (mut client, found) = match Client::connect(&space.socket()) {
+            Ok(client) => (client, Found::Running),
+            Err(ClientError::Connect { .. }) => (self.start(space, program)?, Found::Started),
+            Err(error) => return Err(failed("finding the wire", &error)),
+        };
+        client.apply(desired).map_err(|error| failed("telling the wire", &error))?;
+        self.client = Some(client);
+        Ok(found)
+    }
+
+    pub(super) fn observe(&mut self, space: &Space) -> Result<Observed, FabricError> {
+        if let Some(client) = &mut self.client
+            && let Ok(observed) = client.observe()
+        {
+            return Ok(observed);
+        }
+        let mut client =
+            Client::connect(&space.socket()).map_err(|error| failed("asking the wire", &error))?;
+        let observed = client.observe().map_err(|error| failed("asking the wire", &error))?;
+        self.client = Some(client);
+        Ok(observed)
+    }
+
+    /// Whether it has ended, if it is known to have begun.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.client.as_mut().is_some_and(|client| matches!(client.observe(), Err(ClientError::Gone(_))))
+    }
+
+    /// Ends it, if there is one, and waits until it is over.
+    pub(super) fn stop(&mut self, space: &Space) -> Result<(), FabricError> {
+        let client = self.client.take().map_or_else(|| Client::connect(&space.socket()), Ok);
+        match client.and_then(Client::stop) {
+            Ok(()) | Err(ClientError::Connect { .. } | ClientError::Gone(_)) => {}
+            Err(error) => return Err(failed("ending the wire", &error)),
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, space: &Space, program: &[OsString]) -> Result<Client, FabricError> {
+        let action = "starting the wire";
+        let (first, rest) = program
+            .split_first()
+            .ok_or_else(|| FabricError::Lacking("this host has no program for impaired links".to_owned()))?;
+        if let Some(mut old) = self.child.take() {
+            // It does not answer, and one of its kind at a time may have the interfaces.
+            let _ = old.kill();
+            let _ = old.wait();
+        }
+        let log = OpenOptions::new().create(true).append(true).open(space.log());
+        let log = log.map_err(|error| failed(action, &error))?;
+        let errors = log.try_clone().map_err(|error| failed(action, &error))?;
+        let child = Command::new(first)
+            .args(rest)
+            .arg("--socket")
+            .arg(space.socket())
+            .arg("--netns")
+            .arg(space.netns())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            // What ends us from a terminal must not end it.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed(action, &error))?;
+        self.child = Some(child);
+        Client::wait(&space.socket(), START).map_err(|error| failed(action, &error))
+    }
+}
+
+fn failed(action: &str, error: &dyn std::error::Error) -> FabricError {
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    FabricError::Kernel { action: action.to_owned(), detail: format!("{error}{source}") }
+}
