@@ -12,9 +12,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{Netns, Rig};
+use testyard_wire::conformance::End;
 use testyard_wire::{Alteration, Change, Client, Desired, Pipe};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const SECONDS: u64 = 2;
 
 /// Gbit/s of one TCP stream between nodes.
@@ -136,6 +137,9 @@ fn traffic(rig: &mut Rig, client: &mut Client) {
     let mut rates: [Vec<f64>; 7] = Default::default();
     let mut trips: [Vec<(f64, f64)>; 7] = Default::default();
     let mut busy = [0.0; 7];
+    let mut one_way: [Vec<f64>; 7] = Default::default();
+    let ends =
+        ["veth1", "br1", "eth0"].map(|name| rig.nodes.each_ref().map(|node| node.run(|| End::open(name))));
     for _ in 0..ROUNDS {
         for (index, (_, host, settings)) in cases.iter().enumerate() {
             if let Some(settings) = settings {
@@ -146,6 +150,8 @@ fn traffic(rig: &mut Rig, client: &mut Client) {
             let used = (processor_time(client.process()) - before) as f64;
             busy[index] += used / begun.elapsed().as_nanos() as f64 / ROUNDS as f64;
             trips[index].push(latency(&rig.nodes, host));
+            let [from, to] = &ends[index.min(2)];
+            one_way[index].push(testyard_wire::conformance::latency(from, to, 300, 1_000_000) as f64 / 1e3);
         }
     }
     let mut table = String::new();
@@ -156,9 +162,10 @@ fn traffic(rig: &mut Rig, client: &mut Client) {
         let rate = median(rates[index].clone());
         let _ = writeln!(
             table,
-            "| {name} | {rate:.2} | {:.2} | {:.0} % | {:.1} | {:+.1} | {:.1} | {:+.1} |",
+            "| {name} | {rate:.2} | {:.2} | {:.0} % | {:.1} | {:.1} | {:+.1} | {:.1} | {:+.1} |",
             rate / plain,
             busy[index] * 100.0,
+            median(one_way[index].clone()),
             paced(index),
             (paced(index) - paced(0)) / 2.0,
             close(index),
@@ -166,9 +173,9 @@ fn traffic(rig: &mut Rig, client: &mut Client) {
         );
     }
     println!(
-        "| path | Gbit/s | of veth | wire's processor | RTT, every 3 ms, µs | added one way | RTT, at once, µs | added one way |"
+        "| path | Gbit/s | of veth | wire's processor | frame one way, µs | RTT, every 3 ms, µs | added one way | RTT, at once, µs | added one way |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |\n{table}");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n{table}");
 }
 
 fn changes(rig: &mut Rig, client: &mut Client) {

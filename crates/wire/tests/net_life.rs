@@ -158,15 +158,21 @@ fn net_a_seed_means_the_same_again() {
     for node in &rig.nodes {
         node.run(|| fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").unwrap());
     }
-    for seed in [1, 1, 2] {
+    let mut try_once = |seed| {
         let mut client = rig.start();
         let mut pipe = rig.pipe();
         pipe.seed = seed;
         pipe.directions[0].stages = vec![impairment("loss=20%;duplicate=10%")];
         rig.apply_pipes(&mut client, vec![pipe]);
         let [a, b] = rig.ends();
-        seen.push(send(&a, &b, 500));
+        let got = send(&a, &b, 500);
+        let counts = client.observe().unwrap().pipes[0].directions[0].counts.clone();
         rig.kill();
+        // A kernel under load may drop frames before or behind the wire: then these were not the same packets.
+        (counts.offered == 500 && counts.delivered == got.len() as u64).then_some(got)
+    };
+    for seed in [1, 1, 2] {
+        seen.push((0..10).find_map(|_| try_once(seed)).expect("once in ten times the kernel drops nothing"));
     }
     assert_eq!(seen[0], seen[1]);
     assert_ne!(seen[0], seen[2]);

@@ -289,6 +289,8 @@ impl Worker {
                 self.spare.push(buffer);
             }
         }
+        // They came a moment ago: some may be due by now.
+        way.due(moment.of(None), &mut self.out);
         self.waiting = self.waiting - before + way.waiting_bytes();
         self.flush(id, port);
     }
