@@ -1,0 +1,356 @@
+//! Statements about nodes.
+
+use testyard_model::diagnostic::{Position, Severity};
+use testyard_model::image::ImageName;
+use testyard_model::link::Attribute;
+use testyard_model::name::SliverTypeName;
+use testyard_model::service::{Execute, Install, Program, Shell};
+use testyard_model::suggest::closest;
+use testyard_model::topology::OnFailure;
+
+use super::drafts::{NodeDraft, Object, ProgramDraft};
+use super::reader::{Call, Complaint, Reader, Taken, short};
+use super::units;
+use super::words::words;
+
+type Outcome = Result<Taken, Complaint>;
+
+/// A name for what gets its own at the end.
+pub(super) fn unnamed() -> testyard_model::name::ClientId {
+    "unnamed".parse().expect("it is a client id")
+}
+
+pub(super) fn node(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    if !call.arguments.is_empty() {
+        reader.warn(call.position, "arguments of $ns node are ignored");
+    }
+    reader.made(call, Object::Node(reader.nodes.len()));
+    reader.nodes.push(NodeDraft::new(call.made.unwrap_or_default(), call.position, unnamed()));
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn hardware(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let ([name, kind], more) = call.at_least::<2>()?;
+    let node = reader.node(name)?;
+    if !more.is_empty() {
+        reader.warn(call.position, format!("only {} of the kinds of node is looked at", short(kind)));
+    }
+    let known = |kind: &str| reader.site.sliver_types.iter().find(|known| known.as_str() == kind).cloned();
+    let found: Option<SliverTypeName> = known(kind)
+        .or_else(|| reader.vtypes.get(kind).and_then(|kinds| kinds.iter().find_map(|kind| known(kind))));
+    match found {
+        Some(found) => {
+            reader.nodes[node].node.sliver_type = Some(found);
+            Ok(Taken::AsListed)
+        }
+        None => {
+            let note = format!("{} is no kind of node here: it gets the default kind", short(kind));
+            let meant = closest(kind, reader.site.sliver_types.iter().map(SliverTypeName::as_str))
+                .map(|meant| format!("did you mean {meant}?"));
+            if meant.is_some() {
+                reader.tell(Severity::Notice, call.position, format!("tb-set-hardware: {note}"), meant);
+            }
+            Ok(Taken::Approximated(note))
+        }
+    }
+}
+
+pub(super) fn image(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let ([name, image], _) = call.at_least::<2>()?;
+    let node = reader.node(name)?;
+    match known_image(reader, image) {
+        Some(image) => {
+            reader.nodes[node].node.image = Some(image);
+            Ok(Taken::AsListed)
+        }
+        None => {
+            reader.nodes[node].node.image = None;
+            Ok(Taken::Ignored(unknown_image(image)))
+        }
+    }
+}
+
+/// The image that a name stands for: one that the testbed maps, or one of a registry with its tag or path
+/// (`debian:12`; Emulab's own names with a version, `UBUNTU20-64-STD:2`, have capitals).
+pub(super) fn known_image(reader: &Reader<'_>, name: &str) -> Option<ImageName> {
+    let mapped = reader.site.images.get(name).cloned();
+    mapped.or_else(|| name.contains(['/', ':', '@']).then(|| name.parse().ok()).flatten())
+}
+
+pub(super) fn unknown_image(name: &str) -> String {
+    format!(
+        "{name} is no image here: the node gets its kind's default; name an image of a registry (debian:12), or let \
+         the testbed's configuration map {name} to one",
+        name = short(name)
+    )
+}
+
+fn execute(command: String) -> Execute {
+    Execute { shell: Shell::Sh, command, timeout: None }
+}
+
+pub(super) fn start_command(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, command] = call.exactly()?;
+    let node = reader.node(name)?;
+    reader.nodes[node].start =
+        Some(command).filter(|command| !command.trim().is_empty()).map(|command| execute(command.to_owned()));
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn packages(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let ([name], rest) = call.at_least::<1>()?;
+    let node = reader.node(name)?;
+    let mut left = Vec::new();
+    for package in rest.iter().flat_map(|argument| words(argument)) {
+        if is_url(&package) {
+            let quoted = package.replace('\'', "'\\''");
+            reader.nodes[node].packages.push(execute(format!("rpm -U '{quoted}'")));
+        } else {
+            left.push(package);
+        }
+    }
+    match left.first() {
+        None => Ok(Taken::AsListed),
+        Some(first) => Ok(Taken::Ignored(no_file(first))),
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn no_file(path: &str) -> String {
+    format!("there is no {} here: give an http or https URL", short(path))
+}
+
+pub(super) fn tarfiles(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let ([name], rest) = call.at_least::<1>()?;
+    let node = reader.node(name)?;
+    let (installs, taken) = archives(rest)?;
+    reader.nodes[node].node.services.installs.extend(installs);
+    Ok(taken)
+}
+
+pub(super) fn tarfiles_of_all(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let (installs, taken) = archives(call.arguments)?;
+    reader.installs.extend(installs);
+    Ok(taken)
+}
+
+fn archives(arguments: &[String]) -> Result<(Vec<Install>, Taken), Complaint> {
+    let given: Vec<String> = match arguments {
+        [one] => words(one),
+        many => many.to_vec(),
+    };
+    if given.is_empty() || given.len() % 2 == 1 {
+        return Err(Complaint::error("archives come in pairs: a folder, then an archive"));
+    }
+    let (mut installs, mut taken) = (Vec::new(), Taken::AsListed);
+    for pair in given.chunks_exact(2) {
+        let (path, url) = (&pair[0], &pair[1]);
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(Complaint::error(format!("{:?} is no folder to unpack an archive in", short(path)))
+                .suggest("give an absolute path, like /opt"));
+        }
+        if is_url(url) {
+            installs.push(Install { url: url.clone(), path: path.clone(), checksum: None });
+        } else {
+            taken = Taken::Ignored(no_file(url));
+        }
+    }
+    Ok((installs, taken))
+}
+
+pub(super) fn failure_action(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, action] = call.exactly()?;
+    let node = reader.node(name)?;
+    reader.nodes[node].on_failure = Some(on_failure(action)?);
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn default_failure_action(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [action] = call.exactly()?;
+    reader.on_failure = Some(on_failure(action)?);
+    Ok(Taken::AsListed)
+}
+
+fn on_failure(action: &str) -> Result<OnFailure, Complaint> {
+    match action {
+        "fatal" => Ok(OnFailure::Fatal),
+        "nonfatal" => Ok(OnFailure::Nonfatal),
+        "ignore" => Ok(OnFailure::Ignore),
+        _ => Err(Complaint::error(format!("{:?} is no failure action", short(action)))
+            .suggest("it can be fatal, nonfatal or ignore")),
+    }
+}
+
+pub(super) fn vtype(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, kinds] = call.exactly()?;
+    define_vtype(reader, name, kinds)
+}
+
+pub(super) fn weighted_vtype(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, weight, kinds] = call.exactly()?;
+    let weight = units::probability(weight)?;
+    if weight.is_never() || weight.ratio() >= 1.0 {
+        return Err(Complaint::error("a weight is above 0 and below 1"));
+    }
+    define_vtype(reader, name, kinds)
+}
+
+fn define_vtype(reader: &mut Reader<'_>, name: &str, kinds: &str) -> Outcome {
+    let kinds = words(kinds);
+    if kinds.is_empty() {
+        return Err(Complaint::error(format!("{} has no kinds of node in it", short(name))));
+    }
+    reader.vtypes.insert(name.to_owned(), kinds);
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn fix(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, host] = call.exactly()?;
+    let node = reader.node(name)?;
+    if let Ok(other) = reader.node(host) {
+        let partition = reader.nodes[other].node.partition.clone();
+        let partition = partition.unwrap_or_else(|| format!("with {}", reader.nodes[other].name));
+        reader.nodes[other].node.partition = Some(partition.clone());
+        reader.nodes[node].node.partition = Some(partition);
+        return Ok(Taken::Approximated("the two run on one host".to_owned()));
+    }
+    if !reader.site.hosts.iter().any(|known| known == host) {
+        let meant = closest(host, reader.site.hosts.iter().map(String::as_str));
+        let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+        return Ok(Taken::Ignored(format!("there is no host {} here{meant}", short(host))));
+    }
+    reader.nodes[node].node.partition = Some(host.to_owned());
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [name, key, value] = call.exactly()?;
+    let node = reader.node(name)?;
+    let position: Option<Position> = call.position;
+    let draft = &mut reader.nodes[node];
+    let bad = || Complaint::error(format!("{:?} is no value of {key}", short(value)));
+    match key {
+        "containers:partition" | "containers::partition" => {
+            draft.node.partition.get_or_insert_with(|| value.to_owned());
+        }
+        "containers:image_name" => {
+            if draft.box_image.is_none() {
+                draft.box_image = Some((position, value.to_owned()));
+            }
+        }
+        "testyard:execute" => draft.executes.push(execute(value.to_owned())),
+        "testyard:exclusive" => draft.node.exclusive = value == "true",
+        "testyard:port" => {
+            let (number, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+            let protocol = match protocol {
+                "tcp" => testyard_model::sliver_type::Protocol::Tcp,
+                "udp" => testyard_model::sliver_type::Protocol::Udp,
+                _ => return Err(bad().suggest("write it like 80/tcp")),
+            };
+            let number = number.parse().map_err(|_| bad().suggest("write it like 80/tcp"))?;
+            draft.node.ports.push(testyard_model::sliver_type::Port { protocol, number });
+        }
+        _ if key.starts_with("testyard:") => {
+            return Err(Complaint::error(format!("{} is unknown for a node", short(key)))
+                .suggest("there are testyard:execute, testyard:exclusive and testyard:port"));
+        }
+        _ => {
+            push_attribute(&mut draft.node.attributes, key, value);
+            if key.starts_with("containers:") {
+                return Ok(Taken::Approximated(format!("{} is kept, but has no effect", short(key))));
+            }
+        }
+    }
+    Ok(Taken::AsListed)
+}
+
+/// The first of a key counts.
+pub(super) fn push_attribute(attributes: &mut Vec<Attribute>, key: &str, value: &str) {
+    if !attributes.iter().any(|attribute| attribute.key == key) {
+        attributes.push(Attribute { key: key.to_owned(), value: value.to_owned() });
+    }
+}
+
+pub(super) fn program_agent(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let node = call.node()?;
+    let mut program = no_program();
+    for pair in call.arguments.chunks(2) {
+        let [option, value] = pair else {
+            return Err(Complaint::error(format!("{} has no value", short(&pair[0]))));
+        };
+        program_option(&mut program, option, value)?;
+    }
+    reader.made(call, Object::Program(reader.programs.len()));
+    let name = call.made.unwrap_or_default().to_owned();
+    reader.programs.push(ProgramDraft { name, position: call.position, node: Some(node), program });
+    Ok(Taken::AsListed)
+}
+
+/// `new Program $ns`: what it runs, and where, is set afterwards.
+pub(super) fn new_program(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    reader.made(call, Object::Program(reader.programs.len()));
+    let name = call.made.unwrap_or_default().to_owned();
+    reader.programs.push(ProgramDraft { name, position: call.position, node: None, program: no_program() });
+    Ok(Taken::AsListed)
+}
+
+fn no_program() -> Program {
+    Program {
+        client_id: unnamed(),
+        command: String::new(),
+        directory: None,
+        timeout: None,
+        expected_exit: None,
+    }
+}
+
+pub(super) fn program_set(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
+    let [variable, value] = call.exactly()?;
+    let Object::Program(program) = call.object else {
+        return Err(Complaint::Broken("its program could not be made".to_owned()));
+    };
+    if variable == "node" {
+        let node = reader.node(value)?;
+        reader.programs[program].node = Some(node);
+        return Ok(Taken::AsListed);
+    }
+    let option = match variable.trim_end_matches('_') {
+        "command" => "-command",
+        "dir" => "-dir",
+        "timeout" => "-timeout",
+        "expected-exit-code" | "expected_exit_code" => "-expected-exit-code",
+        _ => return Ok(Taken::Ignored(format!("a program has no {}", short(variable)))),
+    };
+    program_option(&mut reader.programs[program].program, option, value)?;
+    Ok(Taken::AsListed)
+}
+
+pub(super) fn program_option(program: &mut Program, option: &str, value: &str) -> Result<(), Complaint> {
+    match option {
+        "-command" if value.contains('\n') => {
+            return Err(Complaint::error("the command of a program has a line end")
+                .suggest("part its commands with ;"));
+        }
+        "-command" => program.command = value.to_owned(),
+        "-dir" => program.directory = Some(value.to_owned()),
+        "-timeout" => program.timeout = Some(units::seconds(value)?),
+        "-expected-exit-code" => {
+            program.expected_exit = Some(
+                value.parse().map_err(|_| Complaint::error(format!("{:?} is no exit code", short(value))))?,
+            );
+        }
+        "-tag" => {}
+        _ => {
+            const OPTIONS: [&str; 4] = ["-command", "-dir", "-timeout", "-expected-exit-code"];
+            let error = Complaint::error(format!("a program has no option {:?}", short(option)));
+            return Err(match closest(option, OPTIONS) {
+                Some(meant) => error.suggest(format!("did you mean {meant}?")),
+                None => error.suggest(format!("there are {}", OPTIONS.join(", "))),
+            });
+        }
+    }
+    Ok(())
+}
