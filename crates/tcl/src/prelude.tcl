@@ -23,7 +23,9 @@ namespace eval yard {
     variable shadowed
     variable values
     variable named
+    variable titled
     array set named {}
+    array set titled {}
     array set places {}
     array set bases {}
     array set class {}
@@ -38,19 +40,20 @@ proc yard::record {kind place args} {
     variable bytes
     variable most
     variable mostbytes
-    set fields [list $kind [lindex $place 0] [lindex $place 1]]
-    foreach field $args {
-        lappend fields [string map [list \\ \\\\ \t \\t \n \\n \r \\r] $field]
-    }
-    set line [join $fields \t]
     incr records
-    incr bytes [string length $line]
+    foreach field $args {
+        incr bytes [string length $field]
+    }
     if {$records > $most || $bytes > $mostbytes} {
         puts "end\t[lindex $place 0]\t[lindex $place 1]\toutput"
         flush stdout
         exit
     }
-    puts $line
+    set fields [list $kind [lindex $place 0] [lindex $place 1]]
+    foreach field $args {
+        lappend fields [string map [list \\ \\\\ \t \\t \n \\n \r \\r] $field]
+    }
+    puts [join $fields \t]
 }
 
 # Where the file's running command is. Frames of literal text count lines of the file, those of a proc lines of its
@@ -101,6 +104,8 @@ proc yard::set_ {args} {
     variable box
     variable pending
     variable named
+    variable titled
+    variable class
     if {$pending eq ""} {
         tailcall interp invokehidden $box set {*}$args
     }
@@ -120,11 +125,14 @@ proc yard::set_ {args} {
         }
     }
     set name [string map {( - ) {}} $plain]
-    if {[info exists named($name)]} {
+    # An internal name is its object's until that is named.
+    if {[info exists named($name)]
+            || ([info exists class($name)] && $name ne $object && ![info exists titled($name)])} {
         record taken [where] $object $name
         return $value
     }
     set named($name) 1
+    set titled($object) 1
     record name [where] $object $name
     make_command $name $object
     tailcall interp invokehidden $box set $variable $name
@@ -164,11 +172,20 @@ proc yard::make {kind} {
     variable pending
     variable box
     variable class
+    variable named
     switch -- $kind {
-        Node { set object tbnode-n[incr counter] }
-        Link { set object tblink-l[incr counter] }
-        Lan { set object tblan-lan[incr counter] }
-        default { set object _o[array size class] }
+        Node { set stem tbnode-n }
+        Link { set stem tblink-l }
+        Lan { set stem tblan-lan }
+        default { set stem "" }
+    }
+    if {$stem eq ""} {
+        set object _o[array size class]
+    } else {
+        set object $stem[incr counter]
+        while {[info exists named($object)]} {
+            set object $stem[incr counter]
+        }
     }
     set class($object) $kind
     interp alias $box $object {} yard::call $object

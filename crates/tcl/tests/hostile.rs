@@ -5,13 +5,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{run, told, try_run};
-use testyard_tcl::{End, Limit, TclError};
+use common::{run, told, vocabulary};
+use testyard_tcl::{End, Limit, Limits, Process, Tcl, TclError};
 
 /// What a run came to, in a word.
 fn outcome(text: &str) -> &'static str {
     let start = Instant::now();
-    let outcome = match try_run(text) {
+    let limits = Limits { time: Duration::from_millis(300), ..Limits::default() };
+    let outcome = match Process::default().run(text, &vocabulary(), &limits) {
         Ok(run) => match run.end {
             End::Finished => "finished",
             End::Failed(_) => "failed",

@@ -31,7 +31,7 @@ fn objects_are_named_after_their_variables() {
             "2:1 tbnode-n1 is a",
             "3:11 Simulator _o0 node [] -> tbnode-n2",
             "3:1 tbnode-n2 is n-3",
-            "4:15 Simulator _o0 duplex-link [\"a\", \"n-3\"] -> tblink-l3",
+            "4:14 Simulator _o0 duplex-link [\"a\", \"n-3\"] -> tblink-l3",
             "4:1 tblink-l3 is l-a-3",
             "5:1 tb-mark [\"l-a-3\"]",
         ],
@@ -51,7 +51,7 @@ fn what_cancels_a_name() {
         names("proc p {} { global ns; set x [$ns node]; return $x }\nset y [p]"),
         Vec::<String>::new()
     );
-    assert_eq!(names("proc p {} { global ns x; set x [$ns node] }\np"), ["2:28 tbnode-n1 is x"]);
+    assert_eq!(names("proc p {} { global ns x; set x [$ns node] }\np"), ["2:26 tbnode-n1 is x"]);
     assert_eq!(
         told(&run("set ns [new Simulator]\nforeach i {1 2} {\n set n [$ns node]\n tb-mark $n\n}"))[2..],
         [
@@ -75,7 +75,7 @@ fn a_name_that_is_a_command_too_is_both() {
             "1:1 _o0 is ns",
             "2:13 Simulator _o0 node [] -> tbnode-n1",
             "2:1 tbnode-n1 is switch",
-            "3:16 Node tbnode-n1 touch [\"me\"] -> -",
+            "3:1 Node tbnode-n1 touch [\"me\"] -> -",
             "4:10 Simulator _o0 node [] -> tbnode-n2",
             "4:1 tbnode-n2 is set",
         ],

@@ -24,6 +24,8 @@ pub(super) struct Scheduled {
     words: Vec<String>,
 }
 
+/// Our own event of links and directions of them, which can change everything: each argument is a setting.
+const SET: &str = "testyard:set";
 /// How deep groups may be in groups.
 const DEPTH: usize = 8;
 /// How many events there may be.
@@ -168,6 +170,18 @@ fn ignore(reader: &mut Reader<'_>, position: Option<Position>, kind: &str, event
     );
 }
 
+fn settings(arguments: &[String]) -> Result<Vec<Setting>, Complaint> {
+    if arguments.is_empty() {
+        return Err(
+            Complaint::error("testyard:set changes nothing").suggest("write it like testyard:set delay=50ms")
+        );
+    }
+    arguments
+        .iter()
+        .map(|setting| setting.parse().map_err(|error| Complaint::error(format!("{error}"))))
+        .collect()
+}
+
 type Done = Option<(&'static str, Action, Option<&'static str>)>;
 
 /// One event of one object; none if it has none such.
@@ -193,15 +207,36 @@ fn one(
                 "bandwidth" => Setting::Rate(units::rate(first()?)?),
                 "delay" => Setting::Delay(units::event_delay(first()?)?),
                 "plr" => Setting::Loss(units::loss(first()?)?),
+                SET => {
+                    let settings = settings(arguments)?;
+                    return Ok(Some(("link", Action::LinkSet { link: id(), from: None, settings }, None)));
+                }
                 _ => return Ok(None),
             };
-            let note = (reader.links[link].kind == LinkKind::Lan)
-                .then_some("on a LAN it is set for what each node sends, the way back is left clear");
-            Ok(Some(("link", Action::LinkSet { link: id(), from: None, settings: vec![setting] }, note)))
+            let action = Action::LinkSet { link: id(), from: None, settings: vec![setting] };
+            if reader.links[link].kind != LinkKind::Lan {
+                return Ok(Some(("link", action, None)));
+            }
+            let [delay, loss, rate] = reader.lan_events.entry(link).or_default();
+            match setting {
+                Setting::Delay(_) => *delay = true,
+                Setting::Loss(_) => *loss = true,
+                _ => *rate = true,
+            }
+            Ok(Some((
+                "link",
+                action,
+                Some("on a LAN it is set for what each node sends, the way back is clear"),
+            )))
         }
         Some(Object::Half { link, member } | Object::Queue { link, member }) => {
             let draft = &reader.links[link].members[member];
+            let from = Some(names.interfaces[link][member].clone());
             let setting = match (event, arguments) {
+                (SET, _) => {
+                    let (link, settings) = (names.links[link].clone(), settings(arguments)?);
+                    return Ok(Some(("queue", Action::LinkSet { link, from, settings }, None)));
+                }
                 ("set", [variable, value]) => {
                     let mut queue = draft.to.queue.unwrap_or(QUEUE);
                     if !queues::change(&mut queue, variable, value)? {
@@ -214,7 +249,6 @@ fn one(
                 ("plr", _) => Setting::Loss(units::loss(first()?)?),
                 _ => return Ok(None),
             };
-            let from = Some(names.interfaces[link][member].clone());
             let action = Action::LinkSet { link: names.links[link].clone(), from, settings: vec![setting] };
             Ok(Some(("queue", action, None)))
         }

@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use testyard_model::diagnostic::{Position, Severity};
-use testyard_model::impairment::Setting;
 use testyard_model::impairment::{Impairment, Loss};
 use testyard_model::link::{Capture, Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Probability;
 use testyard_model::route::{Destination, NextHop, Route};
-use testyard_model::schedule::{Action, Event};
 use testyard_model::topology::{Interface, InterfaceAddress, Node, Storage, Topology};
 
 use super::drafts::{LinkDraft, To, Via};
@@ -44,8 +42,8 @@ pub(super) fn finish(reader: &mut Reader<'_>) -> Topology {
     let names = names(reader);
     let schedule = events::schedule(reader, &names);
     check_links(reader);
-    for at in 0..reader.links.len() {
-        settle(&mut reader.links[at], &names.links[at], &schedule);
+    for (link, changed) in std::mem::take(&mut reader.lan_events) {
+        settle(&mut reader.links[link], changed);
     }
     let nodes = nodes(reader, &names);
     let links = links(reader, &names);
@@ -178,25 +176,11 @@ fn check_links(reader: &mut Reader<'_>) {
 
 /// A LAN that events change has all that they change where they change it: in what its nodes send. What a frame meets
 /// between two nodes stays the same.
-fn settle(link: &mut LinkDraft, name: &ClientId, schedule: &[Event]) {
-    if link.kind != LinkKind::Lan {
-        return;
-    }
-    let settings: Vec<&Setting> = schedule
-        .iter()
-        .filter_map(|event| match &event.action {
-            Action::LinkSet { link, from: None, settings } if link == name => Some(settings),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+fn settle(link: &mut LinkDraft, [delay, loss, rate]: [bool; 3]) {
     let Some(first) = link.members.first().map(|member| member.from) else { return };
     let same = |value: &dyn Fn(&Impairment) -> bool| link.members.iter().all(|member| value(&member.from));
-    let delay = settings.iter().any(|setting| matches!(setting, Setting::Delay(_)))
-        && same(&|way| way.delay == first.delay);
-    let loss = settings.iter().any(|setting| matches!(setting, Setting::Loss(_)))
-        && same(&|way| way.loss == first.loss);
-    let rate = settings.iter().any(|setting| matches!(setting, Setting::Rate(_)));
+    let delay = delay && same(&|way| way.delay == first.delay);
+    let loss = loss && same(&|way| way.loss == first.loss);
     for member in &mut link.members {
         if delay {
             member.to.delay = member.to.delay.plus(std::mem::take(&mut member.from.delay));

@@ -27,6 +27,7 @@ use testyard_model::topology::Variable;
 use testyard_tcl::{Limits, Tcl, What};
 
 pub use commands::table;
+pub(crate) use words::words;
 
 use crate::import::{Import, Refused, Site, Treatment};
 use failure::position;

@@ -1,6 +1,6 @@
 //! Statements about nodes.
 
-use testyard_model::diagnostic::{Position, Severity};
+use testyard_model::diagnostic::Position;
 use testyard_model::image::ImageName;
 use testyard_model::link::Attribute;
 use testyard_model::name::SliverTypeName;
@@ -44,13 +44,13 @@ pub(super) fn hardware(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
             Ok(Taken::AsListed)
         }
         None => {
-            let note = format!("{} is no kind of node here: it gets the default kind", short(kind));
             let meant = closest(kind, reader.site.sliver_types.iter().map(SliverTypeName::as_str))
-                .map(|meant| format!("did you mean {meant}?"));
-            if meant.is_some() {
-                reader.tell(Severity::Notice, call.position, format!("tb-set-hardware: {note}"), meant);
-            }
-            Ok(Taken::Approximated(note))
+                .map(|meant| format!("; did you mean {meant}?"))
+                .unwrap_or_default();
+            Ok(Taken::Approximated(format!(
+                "{} is no kind of node here: it gets the default kind{meant}",
+                short(kind)
+            )))
         }
     }
 }
@@ -101,6 +101,7 @@ pub(super) fn packages(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let ([name], rest) = call.at_least::<1>()?;
     let node = reader.node(name)?;
     let mut left = Vec::new();
+    let before = reader.nodes[node].packages.len();
     for package in rest.iter().flat_map(|argument| words(argument)) {
         if is_url(&package) {
             let quoted = package.replace('\'', "'\\''");
@@ -111,8 +112,16 @@ pub(super) fn packages(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     }
     match left.first() {
         None => Ok(Taken::AsListed),
-        Some(first) => Ok(Taken::Ignored(no_file(first))),
+        Some(first) if reader.nodes[node].packages.len() == before => Ok(Taken::Ignored(no_file(first))),
+        Some(first) => Ok(in_part(reader, call, first)),
     }
+}
+
+/// Some of what a statement lists is taken.
+fn in_part(reader: &mut Reader<'_>, call: &Call<'_>, left: &str) -> Taken {
+    let note = format!("{} is left out: {}", short(left), no_file(left));
+    reader.warn(call.position, format!("{}: {note}", call.entry.title()));
+    Taken::Approximated(note)
 }
 
 fn is_url(text: &str) -> bool {
@@ -126,18 +135,29 @@ fn no_file(path: &str) -> String {
 pub(super) fn tarfiles(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let ([name], rest) = call.at_least::<1>()?;
     let node = reader.node(name)?;
-    let (installs, taken) = archives(rest)?;
+    let (installs, left) = archives(rest)?;
+    let taken = what_of(reader, call, &installs, left);
     reader.nodes[node].node.services.installs.extend(installs);
     Ok(taken)
 }
 
 pub(super) fn tarfiles_of_all(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
-    let (installs, taken) = archives(call.arguments)?;
+    let (installs, left) = archives(call.arguments)?;
+    let taken = what_of(reader, call, &installs, left);
     reader.installs.extend(installs);
     Ok(taken)
 }
 
-fn archives(arguments: &[String]) -> Result<(Vec<Install>, Taken), Complaint> {
+fn what_of(reader: &mut Reader<'_>, call: &Call<'_>, installs: &[Install], left: Option<String>) -> Taken {
+    match left {
+        None => Taken::AsListed,
+        Some(left) if installs.is_empty() => Taken::Ignored(no_file(&left)),
+        Some(left) => in_part(reader, call, &left),
+    }
+}
+
+/// What is to be unpacked, and the first archive that cannot be had.
+fn archives(arguments: &[String]) -> Result<(Vec<Install>, Option<String>), Complaint> {
     let given: Vec<String> = match arguments {
         [one] => words(one),
         many => many.to_vec(),
@@ -145,7 +165,7 @@ fn archives(arguments: &[String]) -> Result<(Vec<Install>, Taken), Complaint> {
     if given.is_empty() || given.len() % 2 == 1 {
         return Err(Complaint::error("archives come in pairs: a folder, then an archive"));
     }
-    let (mut installs, mut taken) = (Vec::new(), Taken::AsListed);
+    let (mut installs, mut left) = (Vec::new(), None);
     for pair in given.chunks_exact(2) {
         let (path, url) = (&pair[0], &pair[1]);
         if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
@@ -155,10 +175,10 @@ fn archives(arguments: &[String]) -> Result<(Vec<Install>, Taken), Complaint> {
         if is_url(url) {
             installs.push(Install { url: url.clone(), path: path.clone(), checksum: None });
         } else {
-            taken = Taken::Ignored(no_file(url));
+            left = left.or_else(|| Some(url.clone()));
         }
     }
-    Ok((installs, taken))
+    Ok((installs, left))
 }
 
 pub(super) fn failure_action(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {

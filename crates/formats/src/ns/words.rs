@@ -1,7 +1,7 @@
 //! Tcl's lists, as NS texts within texts use them: members of a LAN, events.
 
 /// The words of a text, parted by white space; braces and double quotes hold a word together.
-pub(super) fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     statements(text).into_iter().flatten().collect()
 }
 

@@ -2,7 +2,7 @@
 
 use testyard_tcl::{Limits, Method, Process, Run, Tcl, TclError, Vocabulary, What};
 
-pub fn vocabulary() -> Vocabulary {
+pub(crate) fn vocabulary() -> Vocabulary {
     let method = |class, name, makes| Method { class, name, makes };
     Vocabulary {
         commands: vec!["tb-mark"],
@@ -17,17 +17,17 @@ pub fn vocabulary() -> Vocabulary {
     }
 }
 
-pub fn try_run(text: &str) -> Result<Run, TclError> {
+pub(crate) fn try_run(text: &str) -> Result<Run, TclError> {
     Process::default().run(text, &vocabulary(), &Limits::default())
 }
 
-pub fn run(text: &str) -> Run {
+pub(crate) fn run(text: &str) -> Run {
     try_run(text).unwrap_or_else(|error| panic!("{error}: {:?}", text.chars().take(200).collect::<String>()))
 }
 
 /// Each record as `line:column what`.
 #[allow(dead_code, reason = "not every test file looks at records")]
-pub fn told(run: &Run) -> Vec<String> {
+pub(crate) fn told(run: &Run) -> Vec<String> {
     run.records
         .iter()
         .map(|record| {
