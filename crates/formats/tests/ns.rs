@@ -102,6 +102,22 @@ fn strictly_a_warning_refuses() {
     assert!(import(&data("bare-words")).unwrap().strict().is_ok());
 }
 
+#[test]
+fn the_example() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/four-nodes.ns"))
+        .unwrap();
+    let import = import(&text).unwrap().strict().unwrap();
+    assert_eq!((import.topology.nodes.len(), import.topology.links.len()), (4, 3));
+    let wan = &import.topology.links[1];
+    assert_eq!(wan.client_id.as_str(), "wan");
+    for member in &wan.members {
+        assert_eq!(member.to_link.loss.unwrap().share(), 0.01);
+        assert_eq!(member.to_link.delay.to_string(), "40ms");
+        assert_eq!(member.to_link.rate.unwrap().to_string(), "10Mbit");
+        assert!(member.from_link.is_clear());
+    }
+}
+
 /// A file made by others, read in place.
 #[test]
 fn a_real_file() {

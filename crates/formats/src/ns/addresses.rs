@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use testyard_model::link::LinkKind;
 use testyard_model::route::Routing;
 use testyard_model::suggest::closest;
+use testyard_model::topology::InterfaceAddress;
 
 use super::drafts::{Object, RouteDraft, To, Via};
 use super::nodes::push_attribute;
@@ -241,11 +242,29 @@ pub(super) fn interface_attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> O
         "testyard:mac" => {
             member.mac = Some(value.parse().map_err(|error| Complaint::error(format!("{error}")))?);
         }
+        "testyard:address" => member.more_addresses.push(interface_address(value)?),
         _ if key.starts_with("testyard:") => {
-            return Err(Complaint::error(format!("{} is unknown for an interface", short(key)))
-                .suggest("there are testyard:to-link, testyard:from-link and testyard:mac"));
+            return Err(Complaint::error(format!("{} is unknown for an interface", short(key))).suggest(
+                "there are testyard:address, testyard:from-link, testyard:mac and testyard:to-link",
+            ));
         }
         _ => push_attribute(&mut member.attributes, key, value),
     }
     Ok(Taken::AsListed)
+}
+
+/// An address, with its prefix's length if it has one.
+fn interface_address(text: &str) -> Result<InterfaceAddress, Complaint> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address = units::address(address)?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bad = || Complaint::error(format!("{:?} is no address of an interface", short(text)));
+    let length: Option<u8> = length.map(|length| length.parse().map_err(|_| bad())).transpose()?;
+    if length.is_some_and(|length| length > most) {
+        return Err(bad());
+    }
+    Ok(InterfaceAddress { address, prefix_length: length })
 }

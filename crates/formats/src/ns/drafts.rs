@@ -9,7 +9,7 @@ use testyard_model::mac::Mac;
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Size;
 use testyard_model::service::{Execute, Program};
-use testyard_model::topology::{Node, OnFailure};
+use testyard_model::topology::{InterfaceAddress, Node, OnFailure};
 
 use super::reader::Reader;
 
@@ -114,6 +114,8 @@ pub(super) struct MemberDraft {
     pub(super) from: Impairment,
     pub(super) address: Option<IpAddr>,
     pub(super) address_position: Option<Position>,
+    /// Beside that one.
+    pub(super) more_addresses: Vec<InterfaceAddress>,
     pub(super) mac: Option<Mac>,
     pub(super) cost: Option<u32>,
     pub(super) attributes: Vec<Attribute>,

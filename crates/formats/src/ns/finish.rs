@@ -281,7 +281,7 @@ fn interface(reader: &Reader<'_>, names: &Names, (link, member): (usize, usize))
         .map(|address| InterfaceAddress { address, prefix_length: address.is_ipv4().then_some(prefix) });
     Interface {
         client_id: names.interfaces[link][member].clone(),
-        addresses: addresses.into_iter().collect(),
+        addresses: addresses.into_iter().chain(port.more_addresses.iter().copied()).collect(),
         mac: port.mac,
         cost: port.cost,
         attributes: port.attributes.clone(),

@@ -103,6 +103,7 @@ fn add(
             from,
             address: None,
             address_position: None,
+            more_addresses: Vec::new(),
             mac: None,
             cost: None,
             attributes: Vec::new(),

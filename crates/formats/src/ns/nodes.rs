@@ -263,6 +263,10 @@ pub(super) fn attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
         }
         "testyard:execute" => draft.executes.push(execute(value.to_owned())),
         "testyard:exclusive" => draft.node.exclusive = value == "true",
+        "testyard:image" => draft.node.image = Some(value.parse().map_err(|_| bad())?),
+        "testyard:sliver-type" => draft.node.sliver_type = Some(value.parse().map_err(|_| bad())?),
+        "testyard:component" => draft.node.component = Some(value.parse().map_err(|_| bad())?),
+        "testyard:install" => draft.node.services.installs.push(install(value).ok_or_else(bad)?),
         "testyard:port" => {
             let (number, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
             let protocol = match protocol {
@@ -273,18 +277,42 @@ pub(super) fn attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
             let number = number.parse().map_err(|_| bad().suggest("write it like 80/tcp"))?;
             draft.node.ports.push(testyard_model::sliver_type::Port { protocol, number });
         }
-        _ if key.starts_with("testyard:") => {
-            return Err(Complaint::error(format!("{} is unknown for a node", short(key)))
-                .suggest("there are testyard:execute, testyard:exclusive and testyard:port"));
-        }
-        _ => {
-            push_attribute(&mut draft.node.attributes, key, value);
-            if key.starts_with("containers:") {
-                return Ok(Taken::Approximated(format!("{} is kept, but has no effect", short(key))));
+        _ => match key.strip_prefix("testyard:execute:") {
+            Some(how) => draft.executes.push(execute_with(how, value).ok_or_else(bad)?),
+            None if key.starts_with("testyard:") => {
+                return Err(Complaint::error(format!("{} is unknown for a node", short(key))).suggest(
+                    "there are testyard:component, execute, exclusive, image, install, port and sliver-type",
+                ));
             }
-        }
+            None => {
+                push_attribute(&mut draft.node.attributes, key, value);
+                if key.starts_with("containers:") {
+                    return Ok(Taken::Approximated(format!("{} is kept, but has no effect", short(key))));
+                }
+            }
+        },
     }
     Ok(Taken::AsListed)
+}
+
+/// `URL FOLDER [CHECKSUM]`.
+fn install(text: &str) -> Option<Install> {
+    let (url, path, checksum) = match words(text).as_slice() {
+        [url, path] => (url.clone(), path.clone(), None),
+        [url, path, checksum] => (url.clone(), path.clone(), Some(checksum.parse().ok()?)),
+        _ => return None,
+    };
+    let fine = is_url(&url) && path.starts_with('/') && !path.split('/').any(|part| part == "..");
+    fine.then_some(Install { url, path, checksum })
+}
+
+/// A command with `SHELL` or `SHELL:SECONDS`.
+fn execute_with(how: &str, command: &str) -> Option<Execute> {
+    let (shell, seconds) = match how.split_once(':') {
+        Some((shell, seconds)) => (shell, Some(seconds.parse().ok()?)),
+        None => (how, None),
+    };
+    Some(Execute { shell: Shell::from_request(shell)?, command: command.to_owned(), timeout: seconds })
 }
 
 /// The first of a key counts.
