@@ -6,6 +6,7 @@ mod common;
 use std::fmt::Write as _;
 
 use common::ns::{import, site};
+use common::{not_run, shared};
 use testyard_formats::import::{Import, Refused, Treatment};
 use testyard_model::diagnostic::Severity;
 
@@ -118,14 +119,23 @@ fn the_example() {
     }
 }
 
+/// What Emulab's own tests expect of its parser (deter.md §11), where we are not more generous.
+#[test]
+fn what_emulab_took_and_refused() {
+    let good = |text: &str| import(text).is_ok();
+    assert!(good("source tb_compat.tcl\nset ns [new Simulator]\n$ns run"), "no node at all");
+    assert!(good("set ns [new Simulator]\nset a [$ns node]\n$ns run\nsource tb_compat.tcl"), "one node");
+    assert!(!good("foo bar"), "prose");
+    assert!(good(
+        "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n$ns duplex-link a b 1150Mb 0 DropTail\n$ns run"
+    ));
+}
+
 /// A file made by others, read in place.
 #[test]
 fn a_real_file() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/testdata/ns/dtn2-linear.ns");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        // Without the shared data beside the project there is nothing to read.
-        return;
-    };
+    let Some(folder) = shared("testdata/ns") else { return not_run("shared NS files") };
+    let text = std::fs::read_to_string(folder.join("dtn2-linear.ns")).unwrap();
     let import = import(&text).unwrap();
     let names: Vec<&str> = import.topology.nodes.iter().map(|node| node.client_id.as_str()).collect();
     assert_eq!(names, ["node-0", "node-1", "node-2", "node-3", "node-4"]);

@@ -7,9 +7,10 @@ use testyard_model::route::Routing;
 use testyard_model::suggest::closest;
 use testyard_model::topology::InterfaceAddress;
 
+use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Object, RouteDraft, To, Via};
 use super::nodes::push_attribute;
-use super::reader::{Call, Complaint, Reader, Taken, short};
+use super::reader::Reader;
 use super::units;
 
 type Outcome = Result<Taken, Complaint>;

@@ -3,9 +3,10 @@
 
 use testyard_tcl::{Method, Vocabulary};
 
+use super::call::{Call, Complaint, Taken};
 use super::drafts::Object;
-use super::reader::{Call, Complaint, Reader, Taken};
-use super::{addresses, events, links, nodes, queues};
+use super::reader::Reader;
+use super::{addresses, events, links, nodes, programs, queues};
 use crate::import::Treatment;
 
 /// What takes a statement.
@@ -225,7 +226,7 @@ const fn ignored(
 #[rustfmt::skip]
 const COMMANDS: &[Entry] = &[
     honoured(On::New, "Simulator", "", Some("Simulator"), Some(simulator), ""),
-    honoured(On::New, "Program", "$ns", Some("Program"), Some(nodes::new_program), "what it runs and where is set afterwards: `node`, `command`, `dir`, `timeout`, `expected-exit-code`"),
+    honoured(On::New, "Program", "$ns", Some("Program"), Some(programs::new_program), "what it runs and where is set afterwards: `node`, `command`, `dir`, `timeout`, `expected-exit-code`"),
     approximated(On::New, "EventSequence", "$ns", Some("EventSequence"), Some(events::sequence), "its events start in order, without waiting for each other's end"),
     honoured(On::New, "EventTimeline", "$ns", Some("EventTimeline"), Some(events::timeline), ""),
     honoured(On::New, "EventGroup", "$ns", Some("EventGroup"), Some(events::group), ""),
@@ -256,7 +257,7 @@ const COMMANDS: &[Entry] = &[
     ignored(On::Simulator, "make-cloud", "\"NODE NODE …\" BANDWIDTH DELAY", Some("Null"), None, "there are no clouds; use make-lan"),
     ignored(On::Simulator, "make-path", "\"LINK LINK …\"", Some("Null"), None, "paths are not needed: routes are"),
     ignored(On::Simulator, "bridge", "", Some("Null"), None, "there are no bridge nodes"),
-    honoured(On::Node, "program-agent", "-command COMMAND [-dir D] [-timeout T] [-expected-exit-code E]", Some("Program"), Some(nodes::program_agent), ""),
+    honoured(On::Node, "program-agent", "-command COMMAND [-dir D] [-timeout T] [-expected-exit-code E]", Some("Program"), Some(programs::program_agent), ""),
     honoured(On::Node, "add-route", "DESTINATION NEXTHOP", None, Some(addresses::add_route), "destination: a node, link, LAN, `[$ns link A B]`, or a network like 10.1.0.0/16; next hop: a neighbour or its address"),
     ignored(On::Node, "add-desire", "FEATURE WEIGHT", None, None, "hosts have no features to prefer"),
     honoured(On::Link, "trace", "[header|packet|monitor] [FILTER]", None, Some(links::trace), "a capture from the start on: 64 bytes of each packet, or 65535; `monitor` is approximated by headers"),
@@ -266,7 +267,7 @@ const COMMANDS: &[Entry] = &[
     honoured(On::SimplexLink, "cost", "COST", None, Some(addresses::cost), ""),
     honoured(On::SimplexLink, "queue", "", Some("Queue"), Some(queues::queue), ""),
     honoured(On::Queue, "set", "VARIABLE VALUE", None, Some(queues::queue_set), "`limit_`, `queue-in-bytes_`, `red_`, `gentle_`, `thresh_`, `maxthresh_`, `q_weight_`, `linterm_`"),
-    honoured(On::Program, "set", "VARIABLE VALUE", None, Some(nodes::program_set), ""),
+    honoured(On::Program, "set", "VARIABLE VALUE", None, Some(programs::program_set), ""),
     honoured(On::Blockstore, "set-class", "local|SAN", None, Some(queues::store_class), "`SAN` is approximated by `local`"),
     honoured(On::Blockstore, "set-size", "SIZE", None, Some(queues::store_size), "a bare number is MiB"),
     honoured(On::Blockstore, "set-mount-point", "PATH", None, Some(queues::store_mount_point), ""),

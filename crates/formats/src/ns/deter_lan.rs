@@ -4,7 +4,7 @@
 use testyard_model::impairment::{Distribution, Impairment, Jitter, Loss};
 use testyard_model::quantity::{Probability, Rate, Span};
 
-use super::reader::{Complaint, Taken, short};
+use super::call::{Complaint, Taken, short};
 use super::units;
 
 struct Arguments<'a> {

@@ -6,11 +6,12 @@ use testyard_model::link::LinkKind;
 use testyard_model::quantity::Span;
 use testyard_model::schedule::{Action, Event};
 
+use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Composite, Object};
 use super::finish::Names;
 use super::links::QUEUE;
-use super::nodes::program_option;
-use super::reader::{Call, Complaint, Reader, Taken, short};
+use super::programs::program_option;
+use super::reader::Reader;
 use super::words::{statements, words};
 use super::{queues, units};
 use crate::import::Treatment;
@@ -54,9 +55,21 @@ fn composite(reader: &mut Reader<'_>, call: &Call<'_>, composite: Composite) -> 
 }
 
 pub(super) fn sequence(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
-    let steps =
-        call.arguments.iter().flat_map(|list| words(list)).filter(|step| step.contains(' ')).collect();
+    let steps = call.arguments.iter().flat_map(|list| statements(list)).flat_map(steps).collect();
     composite(reader, call, Composite::Sequence(steps))
+}
+
+/// The events of one line of a sequence: each in quotes, or the whole line is one.
+fn steps(line: Vec<String>) -> Vec<String> {
+    if line.iter().all(|word| word.contains(' ')) {
+        return line;
+    }
+    // A single word is the simulator, which old forms have in front.
+    if line.len() < 2 {
+        return Vec::new();
+    }
+    let quote = |word: &String| if word.contains([' ', ';']) { format!("{{{word}}}") } else { word.clone() };
+    vec![line.iter().map(quote).collect::<Vec<_>>().join(" ")]
 }
 
 pub(super) fn timeline(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {

@@ -4,8 +4,8 @@ use testyard_model::diagnostic::{Diagnostic, Position, Severity};
 use testyard_model::suggest::closest;
 use testyard_tcl::{End, Failure, Limit, Limits, Place};
 
+use super::call::short;
 use super::commands::{On, names};
-use super::reader::short;
 
 /// Commands of Tcl that a file has not.
 const FORBIDDEN: &[&str] = &[

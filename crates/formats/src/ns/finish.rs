@@ -11,10 +11,11 @@ use testyard_model::quantity::Probability;
 use testyard_model::route::{Destination, NextHop, Route};
 use testyard_model::topology::{Interface, InterfaceAddress, Node, Storage, Topology};
 
+use super::call::{Complaint, short};
 use super::drafts::{LinkDraft, To, Via};
 use super::events;
 use super::nodes::{known_image, unknown_image, unnamed};
-use super::reader::{Complaint, Reader, short};
+use super::reader::Reader;
 use crate::import::Treatment;
 
 /// The longest name, which leaves room for an interface's number behind it.

@@ -4,8 +4,9 @@ use testyard_model::impairment::{Impairment, Loss, Queue, QueueLimit, Red};
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::{Rate, Span};
 
+use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{LinkDraft, MemberDraft, Object};
-use super::reader::{Call, Complaint, Reader, Taken, short};
+use super::reader::Reader;
 use super::units;
 use super::words::words;
 

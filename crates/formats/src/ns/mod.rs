@@ -9,6 +9,7 @@
 //! refused; what is not known is ignored with a warning, as Emulab did.
 
 mod addresses;
+mod call;
 mod commands;
 mod deter_lan;
 mod drafts;
@@ -17,6 +18,7 @@ mod failure;
 mod finish;
 mod links;
 mod nodes;
+mod programs;
 mod queues;
 mod reader;
 mod units;
@@ -30,8 +32,9 @@ pub use commands::table;
 pub(crate) use words::words;
 
 use crate::import::{Import, Refused, Site, Treatment};
+use call::short;
 use failure::position;
-use reader::{Reader, short};
+use reader::Reader;
 
 /// Reads an NS file.
 ///

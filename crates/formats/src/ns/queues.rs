@@ -4,9 +4,10 @@ use testyard_model::impairment::{Queue, QueueLimit, Red};
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::{Probability, Size};
 
+use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Object, StoreDraft};
 use super::links::QUEUE;
-use super::reader::{Call, Complaint, Reader, Taken, short};
+use super::reader::Reader;
 use super::units;
 
 type Outcome = Result<Taken, Complaint>;

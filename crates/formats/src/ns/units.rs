@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use testyard_model::impairment::Loss;
 use testyard_model::quantity::{Probability, Rate, Size, Span};
 
-use super::reader::Complaint;
+use super::call::Complaint;
 
 const RATE_UNITS: &[&str] = &[
     "b", "bps", "bit", "k", "kb", "kbps", "kbit", "K", "Kb", "Kbps", "M", "Mb", "Mbps", "Mbit", "G", "Gb",
