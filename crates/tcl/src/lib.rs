@@ -58,7 +58,7 @@ pub struct Limits {
     pub text: usize,
     /// Commands that it runs.
     pub commands: u32,
-    /// How long it runs.
+    /// How much processor time it takes.
     pub time: Duration,
     /// How deep calls may nest.
     pub depth: u32,
@@ -234,7 +234,7 @@ pub enum TclError {
     #[error("the file is longer than {0} bytes")]
     Length(usize),
     /// It ran on after its time limit, in one step.
-    #[error("the file did not end in {} ms", .0.as_millis())]
+    #[error("the file was stopped: a single step of it ran for over {} ms", .0.as_millis())]
     Time(Duration),
     /// It wanted more memory than it may have, or nested deeper than Tcl can bear.
     #[error("the file needs more than {0} MiB of memory, or nests too deeply")]

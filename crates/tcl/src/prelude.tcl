@@ -360,6 +360,29 @@ proc yard::failed {message options} {
     puts "end\t0\t0\tfailed"
 }
 
+# Processor time of this process, in milliseconds. Linux counts it for /proc in hundredths of a second.
+proc yard::used {} {
+    set file [open /proc/self/stat]
+    set fields [lrange [split [lindex [split [read $file] )] end] { }] 1 end]
+    close $file
+    return [expr {([lindex $fields 11] + [lindex $fields 12]) * 10}]
+}
+
+# Tcl's limit is of the clock. On a busy machine a file is given what it has not had of the processor.
+proc yard::check_time {} {
+    variable allowed
+    set left [expr {$allowed - [used]}]
+    if {$left > 0} {
+        extend_time [expr {max($left, 20)}]
+    }
+}
+
+proc yard::extend_time {milliseconds} {
+    variable box
+    set until [expr {[clock milliseconds] + $milliseconds}]
+    interp limit $box time -seconds [expr {$until / 1000}] -milliseconds [expr {$until % 1000}]
+}
+
 proc yard::main {} {
     variable box
     variable most
@@ -407,10 +430,10 @@ proc yard::main {} {
     interp eval $box {expr {srand(1)}}
     set text [read stdin]
     set lines [split $text \n]
-    set now [clock milliseconds]
-    set until [expr {$now + $milliseconds}]
+    variable allowed [expr {[used] + $milliseconds}]
     interp limit $box command -value [expr {[interp eval $box {info cmdcount}] + $commands}] -granularity 1
-    interp limit $box time -seconds [expr {$until / 1000}] -milliseconds [expr {$until % 1000}] -granularity 1
+    interp limit $box time -granularity 1 -command yard::check_time
+    extend_time $milliseconds
     if {[catch {interp eval $box [list eval $text]} message options] == 1} {
         failed $message $options
     } else {

@@ -2,20 +2,23 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::lines::Joined;
 use crate::{Limits, Run, Tcl, TclError, Vocabulary, records};
 
 const PRELUDE: &str = include_str!("prelude.tcl");
-/// How much longer than the file's own time the child may take, for its start and for steps that Tcl cannot
+/// How much more processor time than the file's own the child may take, for its start and for steps that Tcl cannot
 /// interrupt.
 const GRACE: Duration = Duration::from_secs(2);
+/// How many times longer all may take on a busy machine.
+const PATIENCE: u32 = 10;
 /// How much of what it writes beside the records is looked at.
 const MOST_STDERR: usize = 4096;
 
@@ -66,15 +69,21 @@ impl Tcl for Process {
         // It has read nothing of ours yet: what runs so far is the installed interpreter alone.
         restrict(&child.0, limits).map_err(self.io())?;
         let most = limits.output as usize * 4 + (1 << 20);
-        let deadline = Instant::now() + limits.time + GRACE;
+        let deadline = Instant::now() + (limits.time + GRACE) * PATIENCE;
         let answer = converse(&mut child.0, input.as_bytes(), most, deadline).map_err(self.io())?;
         let Some(answer) = answer else { return Err(TclError::Time(limits.time)) };
         let output = String::from_utf8_lossy(&answer.output);
         records::read(&output, &file).map_err(|line| match line {
             Some(line) => TclError::Answer { program: self.program.display().to_string(), line },
             None => {
-                tracing::debug!(stderr = %String::from_utf8_lossy(&answer.errors), "the interpreter died");
-                TclError::Memory(limits.memory >> 20)
+                // If it has closed its output it is ending already: then this only hears how.
+                let _ = child.0.kill();
+                let status = child.0.wait();
+                tracing::debug!(?status, stderr = %String::from_utf8_lossy(&answer.errors), "the interpreter died");
+                match status.ok().and_then(|status| status.signal()) {
+                    Some(signal) if signal == Signal::XCPU.as_raw() => TclError::Time(limits.time),
+                    _ => TclError::Memory(limits.memory >> 20),
+                }
             }
         })
     }
@@ -114,17 +123,17 @@ fn input(text: &str, vocabulary: &Vocabulary, limits: &Limits) -> String {
 /// The kernel's limits: memory, processor time, no process, no file written, few opened, no core.
 fn restrict(child: &Child, limits: &Limits) -> io::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // The kill timer comes first, and knows why.
-    let seconds = (limits.time + GRACE).as_secs() + 1;
-    for (resource, most) in [
-        (Resource::As, limits.memory),
-        (Resource::Cpu, seconds),
-        (Resource::Nproc, 0),
-        (Resource::Fsize, 0),
-        (Resource::Nofile, 16),
-        (Resource::Core, 0),
+    let seconds = (limits.time + GRACE).as_secs().max(1);
+    for (resource, most, hard) in [
+        (Resource::As, limits.memory, limits.memory),
+        // The first is told by its own signal.
+        (Resource::Cpu, seconds, seconds + 1),
+        (Resource::Nproc, 0, 0),
+        (Resource::Fsize, 0, 0),
+        (Resource::Nofile, 16, 16),
+        (Resource::Core, 0, 0),
     ] {
-        match prlimit(pid, resource, Rlimit { current: Some(most), maximum: Some(most) }) {
+        match prlimit(pid, resource, Rlimit { current: Some(most), maximum: Some(hard) }) {
             Ok(_) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
