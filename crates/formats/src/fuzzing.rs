@@ -1,13 +1,118 @@
 //! Entry points of the fuzz targets (`fuzz/`), run over the committed corpus by an ordinary test too.
 
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 
+use testyard_model::link::LinkKind;
 use testyard_model::topology::Node;
+use testyard_tcl::{End, Limits as TclLimits, Place, Record, Run, Tcl, TclError, Vocabulary, What};
 use testyard_xml::Limits;
 
 use crate::rspec::{
     Context, Endpoint, Forward, ManifestInfo, ManifestNode, RSPEC, Request, manifest, parse_request,
 };
+
+/// NS: whatever a file asks for, a topology that is accepted holds together. Without an interpreter: the file's lines
+/// are taken for what one would tell, see [`Lines`].
+///
+/// # Panics
+/// If it does not: that is what is looked for.
+pub fn ns(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    ns_of(text, &Lines);
+}
+
+/// As [`ns`], with any interpreter.
+///
+/// # Panics
+/// As [`ns`].
+pub fn ns_of(text: &str, tcl: &dyn Tcl) {
+    let site = crate::import::Site::default();
+    let topology = match crate::ns::import(text, &site, tcl) {
+        Ok(import) => import.topology,
+        Err(refused) => {
+            assert!(!refused.to_string().is_empty());
+            return;
+        }
+    };
+    let mut interfaces = HashSet::new();
+    let mut nodes = HashSet::new();
+    for node in &topology.nodes {
+        assert!(nodes.insert(&node.client_id), "{} twice", node.client_id);
+        for interface in &node.interfaces {
+            assert!(interfaces.insert(&interface.client_id), "{} twice", interface.client_id);
+        }
+    }
+    let mut links = HashSet::new();
+    for link in &topology.links {
+        assert!(links.insert(&link.client_id), "{} twice", link.client_id);
+        assert!(link.members.len() >= 2 && (link.kind == LinkKind::Lan || link.members.len() == 2));
+        for member in &link.members {
+            assert!(interfaces.remove(&member.interface), "{} is nowhere, or twice", member.interface);
+            assert!(member.to_link.check().is_ok() && member.from_link.check().is_ok());
+        }
+    }
+    assert!(interfaces.is_empty(), "on no link: {interfaces:?}");
+    let written = serde_json::to_string(&topology).expect("a topology can be written");
+    let again = serde_json::from_str(&written).expect("what is written can be read");
+    assert_eq!(topology, again);
+}
+
+/// Takes a file for a list of statements without anything of Tcl's but words: `set NAME [$OBJECT METHOD WORD …]`,
+/// `$OBJECT METHOD WORD …`, `COMMAND WORD …`, `set NAME [new CLASS]`.
+struct Lines;
+
+impl Tcl for Lines {
+    fn run(&self, text: &str, vocabulary: &Vocabulary, _: &TclLimits) -> Result<Run, TclError> {
+        let mut objects: HashMap<String, (String, String)> = HashMap::new();
+        let mut records = Vec::new();
+        for (line, number) in text.lines().zip(1..) {
+            let place = Some(Place { line: number, column: 1 });
+            let mut words: Vec<String> = crate::ns::words(line);
+            let name = match (words.first().map(String::as_str), words.get(1)) {
+                (Some("set"), Some(name)) => Some(name.clone()),
+                _ => None,
+            };
+            if name.is_some() {
+                words.drain(..2);
+            }
+            let words: Vec<String> =
+                words.iter().map(|word| word.trim_matches(['[', ']', '$']).to_owned()).collect();
+            let Some((first, rest)) = words.split_first() else { continue };
+            let made = format!("_o{number}");
+            let mut class_made = None;
+            let what = if first == "new" {
+                let class = rest.first().cloned().unwrap_or_default();
+                class_made = Some(class.clone());
+                What::New { object: made.clone(), class, arguments: rest.iter().skip(1).cloned().collect() }
+            } else if let (Some((object, class)), Some((method, arguments))) =
+                (objects.get(first).cloned(), rest.split_first())
+            {
+                let known = vocabulary.methods.iter().find(|it| it.class == class && it.name == method);
+                class_made = known.map_or(Some("Null"), |method| method.makes).map(str::to_owned);
+                let made = class_made.is_some().then(|| made.clone());
+                What::Call { object, class, method: method.clone(), made, arguments: arguments.to_vec() }
+            } else {
+                What::Command { name: first.clone(), arguments: rest.to_vec() }
+            };
+            records.push(Record { place, what });
+            let Some(class) = class_made else { continue };
+            objects.insert(made.clone(), (made.clone(), class.clone()));
+            if let Some(name) = name {
+                let taken = objects.contains_key(&name);
+                let name = name.clone();
+                let object = made.clone();
+                if taken {
+                    records.push(Record { place, what: What::Taken { object, name } });
+                } else {
+                    objects.insert(name.clone(), (made, class));
+                    records.push(Record { place, what: What::Name { object, name } });
+                }
+            }
+        }
+        Ok(Run { records, end: End::Finished })
+    }
+}
 
 /// Requests to manifest: whatever comes in, the manifest of what was accepted is well-formed, an RSpec, and has every
 /// node. A NUL separates two requests of one slice; one alone is taken twice.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod import;
+pub mod ns;
 pub mod rspec;
 
 #[doc(hidden)]

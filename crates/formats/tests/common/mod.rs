@@ -122,3 +122,4 @@ pub(crate) fn validate(schemas: &std::path::Path, schema: &str, documents: &[(St
     assert!(output.status.success(), "{names:?}\n{said}");
     assert_eq!(said.matches("validates").count(), documents.len(), "{said}");
 }
+pub(crate) mod ns;

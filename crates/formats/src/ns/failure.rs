@@ -1,0 +1,113 @@
+//! What Tcl says when a file fails, for people.
+
+use testyard_model::diagnostic::{Diagnostic, Position, Severity};
+use testyard_model::suggest::closest;
+use testyard_tcl::{End, Failure, Limit, Limits, Place};
+
+use super::call::short;
+use super::commands::{On, names};
+
+/// Commands of Tcl that a file has not.
+const FORBIDDEN: &[&str] = &[
+    "after",
+    "cd",
+    "chan",
+    "close",
+    "encoding",
+    "eof",
+    "exec",
+    "fblocked",
+    "fconfigure",
+    "fcopy",
+    "file",
+    "fileevent",
+    "flush",
+    "gets",
+    "glob",
+    "interp",
+    "load",
+    "open",
+    "pwd",
+    "read",
+    "seek",
+    "socket",
+    "tell",
+    "unload",
+    "update",
+    "vwait",
+    "zlib",
+];
+
+pub(super) fn position(place: Option<Place>) -> Option<Position> {
+    place.map(|place| Position { line: place.line, column: place.column })
+}
+
+/// What there is to say about the way that a file ended.
+pub(super) fn diagnostic(end: &End, limits: &Limits) -> Option<Diagnostic> {
+    let (message, place, suggestion) = match end {
+        End::Finished => return None,
+        End::Limit { limit, place } => {
+            let message = match limit {
+                Limit::Time => format!("the file was stopped: it ran for {} ms", limits.time.as_millis()),
+                Limit::Commands => format!("the file was stopped: it ran {} commands", limits.commands),
+                Limit::Output => format!(
+                    "the file was stopped: it asked for over {} things, or {} MiB of them",
+                    limits.records,
+                    limits.output >> 20
+                ),
+            };
+            (message, *place, Some("is there a loop that never ends?".to_owned()))
+        }
+        End::Failed(failure) => {
+            let (message, suggestion) = explain(failure);
+            (message, failure.place, suggestion)
+        }
+    };
+    let position = position(place);
+    Some(Diagnostic { severity: Severity::Error, position, message, suggestion })
+}
+
+fn explain(failure: &Failure) -> (String, Option<String>) {
+    let message = failure.message.as_str();
+    if let Some(name) = between(message, "invalid command name \"", "\"") {
+        let text = format!("there is no command {:?}", short(name));
+        if FORBIDDEN.contains(&name) {
+            return (text, Some("an NS file has neither files nor processes nor a clock".to_owned()));
+        }
+        let own = names(On::Command).map(|name| -> &str { name });
+        let known = own.chain(failure.commands.iter().map(String::as_str));
+        let suggestion = match closest(name, known) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => "if it is a remark, begin its line with #".to_owned(),
+        };
+        return (text, Some(suggestion));
+    }
+    if let Some(name) = between(message, "can't read \"", "\": no such variable")
+        .or_else(|| between(message, "can't read \"", "\": no such element in array"))
+    {
+        let text = format!("the variable {} is not set", short(name));
+        let (array, element) = match name.split_once('(') {
+            Some((array, _)) => (array, true),
+            None => (name, false),
+        };
+        let global = failure.globals.iter().any(|known| known == array);
+        let suggestion = match (&failure.procedure, global) {
+            (Some(procedure), true) if message.ends_with("no such variable") => Some(format!(
+                "in a proc, a variable of the file needs: global {array} (in {})",
+                short(procedure)
+            )),
+            (_, true) if element => None,
+            _ => closest(array, failure.globals.iter().map(String::as_str))
+                .map(|meant| format!("did you mean ${meant}?")),
+        };
+        return (text, suggestion);
+    }
+    if message == "missing close-brace" || message == "missing close-bracket" || message == "missing \"" {
+        return (message.to_owned(), Some("what is opened here is never closed".to_owned()));
+    }
+    (message.lines().map(short).collect::<Vec<_>>().join("; "), None)
+}
+
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    text.strip_prefix(before)?.strip_suffix(after)
+}
