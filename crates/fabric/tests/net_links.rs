@@ -86,7 +86,8 @@ async fn plug(fabric: &LinuxFabric, number: u8, address: &str, netns: &Netns) {
 
 /// Index, Ethernet address and addresses: what a peer's restart must not touch.
 fn identity(node: &Netns) -> String {
-    node.command("ip -o address show dev eth1") + &node.command("ip -o link show dev eth1")
+    let addresses = node.command("ip -o address show dev eth1").replace(" tentative", "");
+    addresses + &node.command("ip -o link show dev eth1")
 }
 
 /// The shortest of five echoes, in milliseconds.

@@ -138,7 +138,16 @@ pub struct Red {
 }
 
 impl Red {
-    /// NS's own defaults.
+    /// NS's defaults for a queue that counts so: thresholds in packets, or as many times the mean packet of 500 bytes.
+    #[must_use]
+    pub const fn for_limit(limit: QueueLimit) -> Self {
+        match limit {
+            QueueLimit::Packets(_) => Self::NS,
+            QueueLimit::Bytes(_) => Self { min: Self::NS.min * 500, max: Self::NS.max * 500, ..Self::NS },
+        }
+    }
+
+    /// NS's own defaults, for a queue of packets.
     pub const NS: Self = Self {
         min: 5,
         max: 15,
@@ -396,10 +405,10 @@ fn loss(value: &str) -> Result<Loss, SettingError> {
 fn queue(value: &str) -> Result<Queue, SettingError> {
     const EXPECTED: &str = "write 50 packets or 64KiB, and red behind it for random early detection";
     let mut words: Vec<&str> = value.split_whitespace().collect();
-    let red = (words.last() == Some(&"red")).then(|| {
+    let is_red = words.last() == Some(&"red");
+    if is_red {
         words.pop();
-        Red::NS
-    });
+    }
     let limit = match words.as_slice() {
         [count] | [count, "packets" | "packet"] if count.bytes().all(|b| b.is_ascii_digit()) => {
             QueueLimit::Packets(count.parse().map_err(|_| unexpected("queue", value, EXPECTED))?)
@@ -407,7 +416,7 @@ fn queue(value: &str) -> Result<Queue, SettingError> {
         [size] => QueueLimit::Bytes(quantity("queue", size)?),
         _ => return Err(unexpected("queue", value, EXPECTED)),
     };
-    Ok(Queue { limit, red })
+    Ok(Queue { limit, red: is_red.then(|| Red::for_limit(limit)) })
 }
 
 impl FromStr for Setting {

@@ -117,6 +117,14 @@ impl Client {
         self.done(&Request::Change(changes.to_vec()))
     }
 
+    /// Interfaces have appeared: when it returns, frames pass them. A wire notices by itself, a moment later.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn look(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Look)
+    }
+
     /// What is.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub enum Request {
     Apply(Desired),
     /// Change these, in order; all or none.
     Change(Vec<Change>),
+    /// Take up what has appeared, now.
+    Look,
     /// What is?
     Observe,
     /// End.

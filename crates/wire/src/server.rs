@@ -96,6 +96,10 @@ fn serve(mut stream: UnixStream, shared: &Shared) -> Result<(), MessageError> {
                 refused(format!("{} changes are too many at once: at most {MOST_CHANGES}", changes.len()))
             }
             Request::Change(changes) => outcome(lock(&shared.supervisor).change(changes)),
+            Request::Look => {
+                lock(&shared.supervisor).look();
+                Answer::Done
+            }
             Request::Observe => Answer::Observed(lock(&shared.supervisor).observe()),
             Request::Stop => {
                 protocol::write(&mut stream, &Answer::Done)?;

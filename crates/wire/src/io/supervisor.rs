@@ -151,6 +151,12 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Takes up interfaces that appeared, and waits until frames pass.
+    pub(crate) fn look(&mut self) {
+        self.look_for_interfaces();
+        self.settle();
+    }
+
     /// Takes up interfaces that appeared and lets go of those that are gone.
     pub(crate) fn look_for_interfaces(&mut self) {
         match nix::net::if_::if_nameindex() {

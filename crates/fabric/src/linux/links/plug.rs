@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
+use super::layout::{Half, Joint};
 use super::{Room, entering, names, shared};
 use crate::FabricError;
 use crate::links::{NodePort, NodePorts, PortId};
@@ -52,6 +53,11 @@ pub(super) fn plug(
         host.link(&names::half(&id)).ok().flatten()
     });
     settle(halves.map(|link| link.index));
+    let has_wire = |(_, half): (&String, &Half)| half.joint == Joint::Wire;
+    if room.layout.joints_of(ports.node).any(has_wire) {
+        let space = room.space.clone();
+        room.wire.look(&space)?;
+    }
     Ok(())
 }
 
@@ -124,10 +130,7 @@ fn creation(name: &str, alias: &str, port: &NodePort, netns: i32) -> Vec<Change>
 }
 
 /// Addresses and routes of the node, and none of ours that it should not have any more.
-fn inside<'p>(
-    ports: &'p NodePorts,
-    node: &mut impl Routing,
-) -> Result<HashMap<&'p str, Link>, FabricError> {
+fn inside<'p>(ports: &'p NodePorts, node: &mut impl Routing) -> Result<HashMap<&'p str, Link>, FabricError> {
     let mut devices: HashMap<&str, Link> = HashMap::new();
     for port in &ports.ports {
         let looking = |r: Refusal| kernel(&format!("looking for {} of the node", port.device), &r);

@@ -68,6 +68,24 @@ impl Wire {
         Ok(observed)
     }
 
+    /// Interfaces of its have appeared.
+    pub(super) fn look(&mut self, space: &Space) -> Result<(), FabricError> {
+        if let Some(client) = &mut self.client
+            && client.look().is_ok()
+        {
+            return Ok(());
+        }
+        // Without a wire there is nothing to be done: whoever starts one has it look first.
+        let mut client = match Client::connect(&space.socket()) {
+            Ok(client) => client,
+            Err(ClientError::Connect { .. }) => return Ok(()),
+            Err(error) => return Err(failed("telling the wire", &error)),
+        };
+        client.look().map_err(|error| failed("telling the wire", &error))?;
+        self.client = Some(client);
+        Ok(())
+    }
+
     /// Whether it has ended, if it is known to have begun.
     pub(super) fn has_ended(&mut self) -> bool {
         self.client.as_mut().is_some_and(|client| matches!(client.observe(), Err(ClientError::Gone(_))))
