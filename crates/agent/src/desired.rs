@@ -1,6 +1,7 @@
 //! What should be on a host.
 
 use serde::{Deserialize, Serialize};
+use testyard_fabric::links::{HostLink, NodePort, NodeRoute};
 use testyard_fabric::{ControlAddress, Forward};
 use testyard_guest_protocol::Secret;
 use testyard_model::account::Account;
@@ -26,6 +27,9 @@ pub struct Slice {
     pub revision: Revision,
     /// Its nodes on this host; none means: remove everything of this slice.
     pub nodes: Vec<Node>,
+    /// Its links that have an end on this host.
+    #[serde(default)]
+    pub links: Vec<HostLink>,
 }
 
 /// What the nodes of a slice may know of it.
@@ -74,6 +78,31 @@ pub struct Node {
     pub accounts: Vec<Account>,
     /// What to install and run, once per disk.
     pub services: Services,
+    /// Its place on links.
+    #[serde(default)]
+    pub network: NodeNetwork,
+}
+
+/// A node's place on links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeNetwork {
+    /// Its interfaces beside the control interface.
+    pub ports: Vec<NodePort>,
+    /// Routes over them.
+    pub routes: Vec<NodeRoute>,
+    /// Whether it passes on packets of others.
+    pub forwarding: bool,
+    /// Names of the interfaces of its slice, for its `/etc/hosts`, in order.
+    pub names: Vec<HostsLine>,
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostsLine {
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// Its names; the first is the canonical one.
+    pub names: Vec<String>,
 }
 
 /// Whether a node should run.

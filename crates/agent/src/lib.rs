@@ -16,6 +16,7 @@ pub mod desired;
 mod facts;
 mod guest;
 mod ledger;
+mod links;
 mod local;
 mod node;
 pub mod observed;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use testyard_fabric::links::SliceLinks;
 use testyard_fabric::{Fabric, FabricError};
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
@@ -20,7 +21,8 @@ use crate::contract::{Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::node::inside::InstallLimits;
-use crate::node::task::{Context, Found, NodeReport, Task, Wanted};
+use crate::links::SliceLinksHandle;
+use crate::node::task::{Context, Found, Report, Task, Wanted};
 use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
 use crate::{desired, observed};
@@ -83,6 +85,9 @@ struct SliceEntry {
     revision: Revision,
     /// In the order of the desired state.
     nodes: Vec<(SliverId, NodeEntry)>,
+    links: SliceLinksHandle,
+    /// Makes and ends the links, while there are any.
+    keeper: Option<JoinHandle<()>>,
 }
 
 struct NodeEntry {
@@ -148,7 +153,7 @@ impl LocalHost {
         let entry = state
             .slices
             .entry(slice.slice)
-            .or_insert_with(|| SliceEntry { revision: slice.revision, nodes: Vec::new() });
+            .or_insert_with(|| SliceEntry::new(slice.revision));
         if slice.revision < entry.revision {
             return;
         }
@@ -158,6 +163,9 @@ impl LocalHost {
                 node.wanted.send_replace(None);
             }
         }
+        // Before the nodes, which wait for them.
+        let links = SliceLinks { slice: slice.slice, revision: slice.revision, links: slice.links };
+        entry.set_links(&self.context, links);
         let about = Arc::new(slice.about);
         for node in slice.nodes {
             let sliver = node.sliver;
@@ -174,13 +182,13 @@ impl LocalHost {
                 None => {
                     let mut found = found.remove(&sliver).unwrap_or_default();
                     found.known |= listed;
-                    let entry_node = self.spawn(slice.slice, sliver, wanted, found);
+                    let entry_node = self.spawn(slice.slice, sliver, wanted, entry.links.clone(), found);
                     entry.nodes.push((sliver, entry_node));
                 }
             }
         }
-        if entry.nodes.is_empty() {
-            let gone = observed::Slice { slice: slice.slice, revision: slice.revision, nodes: Vec::new() };
+        if entry.is_gone() {
+            let gone = entry.observed(slice.slice);
             state.slices.remove(&slice.slice);
             state.leaving.push(gone);
         }
@@ -211,10 +219,18 @@ impl LocalHost {
         background.push(retry);
     }
 
-    fn spawn(&self, slice: SliceId, sliver: SliverId, wanted: Option<Wanted>, found: Found) -> NodeEntry {
+    fn spawn(
+        &self,
+        slice: SliceId,
+        sliver: SliverId,
+        wanted: Option<Wanted>,
+        links: SliceLinksHandle,
+        found: Found,
+    ) -> NodeEntry {
         let (wanted, receiver) = watch::channel(wanted);
         let wake = Arc::new(Wake::default());
-        let task = Task::new(Arc::clone(&self.context), slice, sliver, receiver, Arc::clone(&wake), found);
+        let context = Arc::clone(&self.context);
+        let task = Task::new(context, slice, sliver, receiver, Arc::clone(&wake), links, found);
         NodeEntry { wanted, wake, seen: None, task: tokio::spawn(task.run()) }
     }
 }
@@ -264,6 +280,7 @@ impl Host for LocalHost {
                 .collect();
             for known in missing {
                 if let Some(entry) = state.slices.get(&known) {
+                    entry.links.set(None);
                     entry.nodes.iter().for_each(|(_, node)| {
                         node.wanted.send_replace(None);
                     });
@@ -272,9 +289,8 @@ impl Host for LocalHost {
             for (slice, sliver, found) in leaving {
                 let revision =
                     slices.iter().find(|of| of.slice == slice).map_or(Revision(0), |of| of.revision);
-                let node = self.spawn(slice, sliver, None, found);
-                let entry =
-                    state.slices.entry(slice).or_insert_with(|| SliceEntry { revision, nodes: Vec::new() });
+                let entry = state.slices.entry(slice).or_insert_with(|| SliceEntry::new(revision));
+                let node = self.spawn(slice, sliver, None, entry.links.clone(), found);
                 entry.nodes.push((sliver, node));
             }
             for slice in slices {
@@ -379,13 +395,32 @@ impl State {
 }
 
 impl SliceEntry {
+    fn new(revision: Revision) -> Self {
+        Self { revision, nodes: Vec::new(), links: SliceLinksHandle::new(), keeper: None }
+    }
+
+    fn set_links(&mut self, context: &Arc<Context>, links: SliceLinks) {
+        let slice = links.slice;
+        let wanted = (!links.links.is_empty()).then_some(links);
+        if wanted.is_none() && self.keeper.is_none() {
+            return;
+        }
+        self.links.set(wanted);
+        self.keeper.get_or_insert_with(|| self.links.start(Arc::clone(context), slice));
+    }
+
+    /// Nothing of it is left: no node, no link.
+    fn is_gone(&self) -> bool {
+        self.nodes.is_empty() && (self.keeper.is_none() || self.links.seen() == observed::LinksSeen::None)
+    }
+
     fn observed(&self, slice: SliceId) -> observed::Slice {
         let seen = |(sliver, node): &(SliverId, NodeEntry)| {
             // A node that is not in a report counts as gone, and what it holds is given to others.
             node.seen.clone().unwrap_or_else(|| observed::Node::waiting(*sliver))
         };
         let nodes = self.nodes.iter().map(seen).collect();
-        observed::Slice { slice, revision: self.revision, nodes }
+        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen() }
     }
 }
 
@@ -395,29 +430,40 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Puts what the node tasks say together, a slice at a time.
-async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<NodeReport>) {
+async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<Report>) {
     let mut batch = Vec::new();
     while reported.recv_many(&mut batch, 10_000).await > 0 {
         let mut state = lock(&state);
         let mut changed: Vec<SliceId> = Vec::new();
         for report in batch.drain(..) {
-            let Some(entry) = state.slices.get_mut(&report.slice) else { continue };
-            match report.node {
-                Some(seen) => {
-                    if let Some((_, node)) = entry.nodes.iter_mut().find(|(id, _)| *id == report.sliver) {
-                        node.seen = Some(seen);
+            let slice = match report {
+                Report::Links(slice) => slice,
+                Report::Node(report) => {
+                    let Some(entry) = state.slices.get_mut(&report.slice) else { continue };
+                    match report.node {
+                        Some(seen) => {
+                            let mut nodes = entry.nodes.iter_mut();
+                            if let Some((_, node)) = nodes.find(|(id, _)| *id == report.sliver) {
+                                node.seen = Some(seen);
+                            }
+                        }
+                        None => entry.nodes.retain(|(id, _)| *id != report.sliver),
                     }
+                    report.slice
                 }
-                None => entry.nodes.retain(|(id, _)| *id != report.sliver),
-            }
-            if !changed.contains(&report.slice) {
-                changed.push(report.slice);
+            };
+            if !changed.contains(&slice) {
+                changed.push(slice);
             }
         }
         for slice in changed {
             let Some(entry) = state.slices.get(&slice) else { continue };
             let observed = entry.observed(slice);
-            if entry.nodes.is_empty() {
+            // Nothing may be reported as gone that is still there.
+            if entry.nodes.is_empty() && !entry.is_gone() {
+                continue;
+            }
+            if entry.is_gone() {
                 state.slices.remove(&slice);
             }
             state.tell(&observed);
@@ -498,7 +544,9 @@ async fn list(context: &Context) -> Result<Vec<(RuntimeKind, NodeSeen)>, String>
 /// before the controller has said what it wants. False if it has to be done again.
 async fn sweep(context: &Context, state: &Shared) -> bool {
     let leaving = std::mem::take(&mut lock(state).leaving);
-    let clean = sweep_nodes(context, state).await && sweep_interfaces(context, state).await;
+    let clean = sweep_nodes(context, state).await
+        && sweep_interfaces(context, state).await
+        && sweep_links(context, state).await;
     let mut state = lock(state);
     if clean {
         for gone in leaving {
@@ -553,6 +601,27 @@ async fn sweep_interfaces(context: &Context, state: &Shared) -> bool {
         }
         if let Err(error) = context.fabric.detach(attached.sliver).await {
             tracing::warn!(%error, "cannot remove an interface that nobody wants");
+            clean = false;
+        }
+    }
+    clean
+}
+
+async fn sweep_links(context: &Context, state: &Shared) -> bool {
+    let joined = match context.fabric.joined().await {
+        Ok(joined) => joined,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look for links that nobody wants");
+            return false;
+        }
+    };
+    let mut clean = true;
+    for slice in joined {
+        if lock(state).slices.get(&slice).is_some_and(|entry| entry.keeper.is_some()) {
+            continue;
+        }
+        if let Err(error) = context.fabric.part(slice).await {
+            tracing::warn!(%error, "cannot remove links that nobody wants");
             clean = false;
         }
     }

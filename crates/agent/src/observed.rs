@@ -16,6 +16,24 @@ pub struct Slice {
     pub revision: Revision,
     /// Its nodes; none when nothing of the slice is left.
     pub nodes: Vec<Node>,
+    /// Its links.
+    #[serde(default)]
+    pub links: LinksSeen,
+}
+
+/// How the links of a slice stand on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinksSeen {
+    /// There are none.
+    #[default]
+    None,
+    /// They are being made or changed.
+    Joining,
+    /// They are as they should be.
+    Joined,
+    /// Why they are not.
+    Failed(String),
 }
 
 /// What a host sees of one node.

@@ -28,14 +28,20 @@ pub(crate) fn inside(
     go: bool,
 ) -> guest::Desired {
     let name = node.hostname.as_str();
-    let names = vec![format!("{name}.{domain}"), name.to_owned()];
+    // A bare name is a link's where there are links: `ping b` is to meet what the link does to packets.
+    let has_links = node.network.names.iter().any(|line| line.names.iter().any(|known| known == name));
+    let mut names = vec![format!("{name}.{domain}")];
+    names.extend((!has_links).then(|| name.to_owned()));
     let own = std::iter::once(IpAddr::V4(node.address.ipv4)).chain(node.address.ipv6.map(IpAddr::V6));
+    let own = own.map(|address| guest::HostsLine { address, names: names.clone() });
+    let others = node.network.names.iter();
+    let others = others.map(|line| guest::HostsLine { address: line.address, names: line.names.clone() });
     guest::Desired {
         revision: 0,
         go,
         disk: format!("{}/{}", node.sliver, node.disk),
         hostname: name.to_owned(),
-        hosts: own.map(|address| guest::HostsLine { address, names: names.clone() }).collect(),
+        hosts: own.chain(others).collect(),
         resolver: guest::Resolver { servers: servers.to_vec(), search: Vec::new() },
         host_keys: node
             .host_keys

@@ -1,6 +1,7 @@
 //! Carrying out one step for a node. Steps run to their end, since a step that is dropped half-way may still happen in
 //! the engine; only the fetching of an image, which can take minutes, gives way to a new desired state.
 
+use std::path::Path;
 use std::time::Duration;
 
 use testyard_fabric::FabricError;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use crate::guest::Conversation;
 use crate::ledger::{Boot, Record};
 use crate::node::decide::Step;
-use crate::node::task::{Task, Wanted};
+use crate::node::task::{Connection, Task, Wanted};
 use crate::observed::{Phase, Stage};
 
 /// A step could not be carried out.
@@ -208,20 +209,38 @@ impl Task {
         };
         let key = NodeKey { slice: self.slice, sliver: self.sliver, disk: node.disk };
         self.runtime()?.name(&key, &running, &node.hostname).await?;
-        let attachment = self.attachment_of(wanted);
-        match self.context.fabric.attach(&attachment, &running.netns).await {
+        let connection = self.connection_of(wanted);
+        match self.connect(&connection, &running.netns).await {
             Ok(()) => {
                 self.facts.attached = Some(running.since);
-                self.attachment = Some(attachment);
+                self.connection = Some(connection);
                 self.reached(Stage::Attached);
                 Ok(())
             }
             Err(FabricError::Gone { .. }) => {
                 self.look().await;
-                Err(Setback::Passing("the node ended while its interface was being made".into()))
+                Err(Setback::Passing("the node ended while its interfaces were being made".into()))
             }
             Err(error) => Err(Setback::Passing(error.to_string())),
         }
+    }
+
+    /// Makes all interfaces of a node: the control interface first, so that it can be reached while links are in trouble.
+    async fn connect(&self, connection: &Connection, netns: &Path) -> Result<(), FabricError> {
+        let fabric = &self.context.fabric;
+        if self.connection.as_ref().is_none_or(|there| there.control != connection.control)
+            || self.facts.attached.is_none()
+        {
+            fabric.attach(&connection.control, netns).await?;
+        }
+        let had_ports = self.connection.as_ref().is_some_and(|there| !there.ports.ports.is_empty());
+        if connection.ports.ports.is_empty() && !had_ports {
+            return Ok(());
+        }
+        let trouble =
+            |detail| FabricError::Kernel { action: "joining the links of its slice".to_owned(), detail };
+        self.links.joined().await.map_err(trouble)?;
+        fabric.plug(self.slice, &connection.ports, netns).await
     }
 }
 

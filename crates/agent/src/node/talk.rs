@@ -1,6 +1,7 @@
 //! What a node's guest is told, and what it has to say.
 
 use testyard_fabric::Attachment;
+use testyard_fabric::links::NodePorts;
 use testyard_guest_protocol as guest;
 use tokio::time::Instant;
 
@@ -8,18 +9,26 @@ use crate::facts::Asker;
 use crate::guest::Heard;
 use crate::ledger::Record;
 use crate::node::inside::{facts, inside};
-use crate::node::task::{SILENCE, Task, Wanted};
+use crate::node::task::{Connection, SILENCE, Task, Wanted};
 use crate::observed::Stage;
 
 impl Task {
-    pub(super) fn attachment_of(&self, wanted: &Wanted) -> Attachment {
-        Attachment {
+    pub(super) fn connection_of(&self, wanted: &Wanted) -> Connection {
+        let node = &wanted.node;
+        let control = Attachment {
             slice: self.slice,
             tag: wanted.tag,
             sliver: self.sliver,
-            address: wanted.node.address,
-            forwards: wanted.node.forwards.clone(),
-        }
+            address: node.address,
+            forwards: node.forwards.clone(),
+        };
+        let ports = NodePorts {
+            node: self.sliver,
+            ports: node.network.ports.clone(),
+            routes: node.network.routes.clone(),
+            forwarding: node.network.forwarding,
+        };
+        Connection { control, ports }
     }
 
     /// Who answers what the node asks in this boot.

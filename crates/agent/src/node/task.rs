@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use testyard_fabric::links::NodePorts;
 use testyard_fabric::{Attachment, Fabric};
 use testyard_guest_protocol as guest;
 use testyard_model::id::{SliceId, SliceTag, SliverId};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::desired;
 use crate::facts;
 use crate::guest::{Conversation, Heard};
+use crate::links::SliceLinksHandle;
 use crate::ledger::{Ended, Ledger, Record};
 use crate::node::decide::{Attempt, Facts, Step, decide, ending};
 use crate::node::disk;
@@ -48,7 +50,16 @@ pub(crate) struct Context {
     pub(crate) install_limits: InstallLimits,
     pub(crate) facts: Option<Arc<facts::Desk>>,
     pub(crate) pool: Pool,
-    pub(crate) reports: mpsc::UnboundedSender<NodeReport>,
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+}
+
+/// What the tasks of a host have to say.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// About a node.
+    Node(Box<NodeReport>),
+    /// The links of a slice stand otherwise than before.
+    Links(SliceId),
 }
 
 /// What a node's task has to say: how the node stands, or that nothing of it is left.
@@ -78,6 +89,13 @@ pub(crate) struct Found {
     pub(crate) known: bool,
 }
 
+/// How a node is connected.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Connection {
+    pub(super) control: Attachment,
+    pub(super) ports: NodePorts,
+}
+
 /// One node of this host.
 pub(crate) struct Task {
     pub(super) context: Arc<Context>,
@@ -95,7 +113,9 @@ pub(crate) struct Task {
     /// What is tried now; deaths and giving up are counted for one attempt.
     pub(super) attempt: Option<Attempt>,
     /// What was given to the fabric in this run.
-    pub(super) attachment: Option<Attachment>,
+    pub(super) connection: Option<Connection>,
+    /// Where what its slice's nodes share is made.
+    pub(super) links: SliceLinksHandle,
     pub(super) doing: Doing,
     pub(super) image: Option<Image>,
     pub(super) conversation: Option<Conversation>,
@@ -127,6 +147,7 @@ impl Task {
         sliver: SliverId,
         wanted: watch::Receiver<Option<Wanted>>,
         wake: Arc<Wake>,
+        links: SliceLinksHandle,
         found: Found,
     ) -> Self {
         let timeline = found.record.as_ref().map(|record| record.timeline.clone()).unwrap_or_default();
@@ -143,7 +164,8 @@ impl Task {
             blind: false,
             facts,
             attempt: None,
-            attachment: None,
+            connection: None,
+            links,
             doing: Doing::default(),
             image,
             conversation: None,
@@ -176,7 +198,7 @@ impl Task {
                 None => match self.clear().await {
                     Ok(()) => {
                         let gone = NodeReport { slice: self.slice, sliver: self.sliver, node: None };
-                        let _ = self.context.reports.send(gone);
+                        let _ = self.context.reports.send(Report::Node(Box::new(gone)));
                         return;
                     }
                     Err(retry) => Some(retry),
@@ -214,7 +236,7 @@ impl Task {
             return Some(pause);
         }
         self.held = None;
-        if self.attachment.as_ref().is_some_and(|attachment| *attachment != self.attachment_of(wanted)) {
+        if self.connection.as_ref().is_some_and(|connection| *connection != self.connection_of(wanted)) {
             self.facts.attached = None;
         }
         let attempt = Attempt::of(&wanted.node);
@@ -399,11 +421,11 @@ impl Task {
         };
         if self.published.as_ref() != Some(&seen) {
             self.published = Some(seen.clone());
-            let _ = self.context.reports.send(NodeReport {
+            let _ = self.context.reports.send(Report::Node(Box::new(NodeReport {
                 slice: self.slice,
                 sliver: self.sliver,
                 node: Some(seen),
-            });
+            })));
         }
     }
 

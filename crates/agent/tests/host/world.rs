@@ -56,6 +56,7 @@ pub(crate) fn node(number: u8) -> desired::Node {
             sudo: true,
         }],
         services: Services::default(),
+        network: desired::NodeNetwork::default(),
     }
 }
 
@@ -72,6 +73,7 @@ impl World {
             },
             revision: Revision(1),
             nodes: (0..nodes).map(node).collect(),
+            links: Vec::new(),
         };
         let folder = tempfile::tempdir().unwrap();
         Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice, facts: None }
