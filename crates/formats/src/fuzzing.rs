@@ -1,12 +1,14 @@
 //! Entry points of the fuzz targets (`fuzz/`), run over the committed corpus by an ordinary test too.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use testyard_model::topology::Node;
+use testyard_model::mac::Mac;
+use testyard_model::topology::{Interface, InterfaceAddress, Node};
 use testyard_xml::Limits;
 
 use crate::rspec::{
-    Context, Endpoint, Forward, ManifestInfo, ManifestNode, RSPEC, Request, manifest, parse_request,
+    Context, Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, RSPEC, Request,
+    manifest, parse_request,
 };
 
 /// Requests to manifest: whatever comes in, the manifest of what was accepted is well-formed, an RSpec, and has every
@@ -32,7 +34,22 @@ pub fn rspec(data: &[u8]) {
         .enumerate()
         .flat_map(|(document, request)| request.topology.nodes.iter().map(move |node| became(document, node)))
         .collect();
-    let info = ManifestInfo { context: &context, expires: None, generated: jiff::Timestamp::UNIX_EPOCH };
+    let links: Vec<ManifestLink> = requests
+        .iter()
+        .enumerate()
+        .flat_map(|(document, request)| request.topology.links.iter().map(move |link| (document, link)))
+        .map(|(document, link)| ManifestLink {
+            document,
+            client_id: link.client_id.clone(),
+            sliver: "urn:publicid:IDN+am.example.net+sliver+link".parse().expect("it is a URN"),
+        })
+        .collect();
+    let info = ManifestInfo {
+        context: &context,
+        links: &links,
+        expires: None,
+        generated: jiff::Timestamp::UNIX_EPOCH,
+    };
     // Twice the content may exceed the limits of a request.
     let limits =
         Limits { bytes: usize::MAX, nodes: u32::MAX, attributes: 1024, namespaces: usize::MAX, depth: 64 };
@@ -69,5 +86,18 @@ fn became(document: usize, node: &Node) -> ManifestNode {
         accounts: Vec::new(),
         host_keys: vec![node.client_id.to_string()],
         forwards: node.ports.iter().map(|port| Forward { port: *port, endpoint: endpoint.clone() }).collect(),
+        interfaces: node.interfaces.iter().map(interface).collect(),
+    }
+}
+
+fn interface(interface: &Interface) -> ManifestInterface {
+    let chosen = InterfaceAddress { address: Ipv4Addr::new(10, 1, 1, 2).into(), prefix_length: Some(24) };
+    let addresses = if interface.addresses.is_empty() { &[chosen][..] } else { &interface.addresses[..] };
+    ManifestInterface {
+        client_id: interface.client_id.clone(),
+        sliver: "urn:publicid:IDN+am.example.net+sliver+interface".parse().expect("it is a URN"),
+        component: "urn:publicid:IDN+am.example.net+node+local".parse().expect("it is a URN"),
+        mac: Mac::new([2, 0, 0, 0, 0, 1]).expect("it is an address"),
+        addresses: addresses.iter().map(|a| (a.address, a.prefix_length.unwrap_or(24))).collect(),
     }
 }

@@ -6,8 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod containers;
+mod exact;
 pub mod import;
+pub mod own;
+mod pairwise;
+mod remarks;
 pub mod rspec;
+mod shape;
+mod tree;
 
 #[doc(hidden)]
 pub mod fuzzing;
