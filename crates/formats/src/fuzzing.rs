@@ -6,6 +6,12 @@ use testyard_model::mac::Mac;
 use testyard_model::topology::{Interface, InterfaceAddress, Node};
 use testyard_xml::Limits;
 
+use testyard_model::diagnostic::Severity;
+
+use crate::export::export;
+use crate::import::Site;
+use crate::language::Language;
+use crate::read::Reader;
 use crate::rspec::{
     Context, Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, RSPEC, Request,
     manifest, parse_request,
@@ -99,5 +105,39 @@ fn interface(interface: &Interface) -> ManifestInterface {
         component: "urn:publicid:IDN+am.example.net+node+local".parse().expect("it is a URN"),
         mac: Mac::new([2, 0, 0, 0, 0, 1]).expect("it is an address"),
         addresses: addresses.iter().map(|a| (a.address, a.prefix_length.unwrap_or(24))).collect(),
+    }
+}
+
+/// Topologies in any of the languages: the first byte says which. What is accepted, every language can write; and what
+/// our own writes reads again as the same.
+///
+/// # Panics
+/// If that is not so: that is what is looked for.
+pub fn topology(data: &[u8]) {
+    let Some((kind, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    const LANGUAGES: [Language; 5] =
+        [Language::Yaml, Language::Json, Language::Containers, Language::Topdl, Language::Rspec];
+    let language = LANGUAGES[usize::from(*kind) % LANGUAGES.len()];
+    let _ = Language::detect("file", text);
+    let site = Site::default();
+    let reader = Reader { site: &site, context: None, hosts: None, ns: None };
+    let import = match reader.read(text, language) {
+        Ok(import) => import,
+        Err(refused) => {
+            assert!(refused.diagnostics.iter().any(|d| d.severity == Severity::Error), "{language} {text:?}");
+            return;
+        }
+    };
+    assert!(import.diagnostics.iter().all(|d| d.severity != Severity::Error), "{:?}", import.diagnostics);
+    for member in import.topology.links.iter().flat_map(|link| &link.members) {
+        assert!(member.to_link.check().is_ok() && member.from_link.check().is_ok(), "{member:?}");
+    }
+    for language in Language::ALL {
+        let Ok(written) = export(&import.topology, language) else { continue };
+        if matches!(language, Language::Json | Language::Yaml) {
+            let again = reader.read(&written.text, language);
+            assert_eq!(again.map(|i| i.topology).as_ref(), Ok(&import.topology), "{}", written.text);
+        }
     }
 }

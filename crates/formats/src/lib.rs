@@ -8,12 +8,16 @@
 
 pub mod containers;
 mod exact;
+pub mod export;
 pub mod import;
+pub mod language;
 pub mod own;
 mod pairwise;
+pub mod read;
 mod remarks;
 pub mod rspec;
 mod shape;
+pub mod topdl;
 mod tree;
 
 #[doc(hidden)]

@@ -108,7 +108,7 @@ fn what_is_wrong() {
                 "{\"address\": \"10.1.1.1\", \"mac\": \"02:00:00:00:00:01\"}",
                 "{\"address\": \"10.1.1.2\", \"mac\": \"020000000001\"}",
             ),
-            "mac 02:00:00:00:00:01 is taken: another interface has it, at 1:64",
+            "mac 02:00:00:00:00:01 is taken: another interface has it, at 1:62",
         ),
         (format!("[{{\"name\": \"{}\"}}]", "x".repeat(10 << 20)), "bytes, more than 4194304"),
         ("[{\"name\": \"a\0b\"}]".to_owned(), "a control character (U+0000) in a text"),

@@ -134,7 +134,7 @@ pub(super) fn spread(whole: &Impairment, kind: LinkKind) -> (Impairment, Impairm
 }
 
 /// The whole that spreads to these, if there is one.
-pub(super) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
+pub(crate) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
     let whole = match kind {
         LinkKind::PointToPoint => *to,
         LinkKind::Lan => {

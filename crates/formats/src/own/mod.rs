@@ -16,7 +16,7 @@
 //! known are errors: a `dealy` that is ignored would be an experiment that measures something else.
 
 mod endpoint;
-mod impairment;
+pub(crate) mod impairment;
 mod link;
 mod node;
 mod reference;

@@ -16,7 +16,7 @@ mod delay;
 mod document;
 mod element;
 mod error;
-mod findings;
+pub(crate) mod findings;
 mod images;
 mod interfaces;
 mod link;

@@ -31,6 +31,17 @@ pub(crate) fn yaml(value: &Value) -> String {
 enum Style {
     Json,
     Yaml,
+    /// Within brackets, where older parsers stumble over colons.
+    YamlFlow,
+}
+
+impl Style {
+    const fn inside(self) -> Self {
+        match self {
+            Self::Json => Self::Json,
+            Self::Yaml | Self::YamlFlow => Self::YamlFlow,
+        }
+    }
 }
 
 /// On one line.
@@ -44,7 +55,7 @@ fn flow(value: &Value, style: Style, out: &mut String) {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                flow(item, style, out);
+                flow(item, style.inside(), out);
             }
             out.push(']');
         }
@@ -52,9 +63,9 @@ fn flow(value: &Value, style: Style, out: &mut String) {
             out.push('{');
             for (index, entry) in entries.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                scalar(&entry.key, style, out);
+                scalar(&entry.key, style.inside(), out);
                 out.push_str(": ");
-                flow(&entry.value, style, out);
+                flow(&entry.value, style.inside(), out);
             }
             out.push('}');
         }
@@ -173,7 +184,8 @@ fn block_list(items: &[Value], indent: usize, out: &mut String) {
 }
 
 fn scalar(text: &str, style: Style, out: &mut String) {
-    if style == Style::Yaml && is_plain(text) {
+    let has_colon = style == Style::YamlFlow && text.contains(':');
+    if style != Style::Json && !has_colon && is_plain(text) {
         out.push_str(text);
         return;
     }
