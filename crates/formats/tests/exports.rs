@@ -140,3 +140,35 @@ fn requests_validate() {
     let text = export(&topology, Language::Rspec).unwrap().text;
     common::validate(&schemas, "request.xsd", &[("everything".to_owned(), text)]);
 }
+
+/// The examples read without a warning, those of one topology as that one. NS needs an interpreter, and has its own test.
+#[test]
+fn the_examples_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let four = std::fs::read_to_string(folder.join("four-nodes.yaml")).unwrap();
+    let four = parse_yaml(&four).unwrap().topology;
+    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+        for (ending, language) in
+            [("rspec", Language::Rspec), ("topdl.xml", Language::Topdl), ("json", Language::Json)]
+        {
+            let text = export(&four, language).unwrap().text;
+            std::fs::write(folder.join(format!("four-nodes.{ending}")), text).unwrap();
+        }
+    }
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Ok(language) = Language::detect(&name, &text) else { continue };
+        if language == Language::Ns {
+            continue;
+        }
+        let topology = read(&text, language).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if name.starts_with("four-nodes.") {
+            assert_eq!((topology.nodes.len(), topology.links.len()), (4, 2), "{name}");
+        }
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
+}

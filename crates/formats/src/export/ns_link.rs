@@ -23,7 +23,7 @@ const USUAL_LENGTH: u8 = 24;
 pub(super) fn rate(rate: Option<Rate>) -> String {
     let Some(bits) = rate.map(Rate::bits_per_second) else { return "*".to_owned() };
     let units = [(1_000_000_000, "Gb"), (1_000_000, "Mb"), (1_000, "kb")];
-    let whole = units.iter().find(|(factor, _)| bits % factor == 0);
+    let whole = units.iter().find(|(factor, _)| bits.is_multiple_of(*factor));
     whole.map_or_else(|| format!("{bits}b"), |(factor, unit)| format!("{}{unit}", bits / factor))
 }
 

@@ -196,7 +196,7 @@ fn size_text(size: Size) -> String {
         ("kB", 1_000),
     ];
     let bytes = size.bytes();
-    let whole = UNITS.iter().find(|(_, factor)| bytes > 0 && bytes % factor == 0);
+    let whole = UNITS.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
     whole.map_or_else(|| format!("{bytes}B"), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 

@@ -22,7 +22,7 @@ use crate::rspec::{check_path, check_url, prefix_length};
 const MAX_NODES: usize = 10_000;
 const MAX_LINKS: usize = 40_000;
 const LIMITS: Limits =
-    Limits { bytes: 16 << 20, depth: 32, nodes: 2_000_000, attributes: 16, namespaces: 64 };
+    Limits { bytes: 32 << 20, depth: 32, nodes: 2_000_000, attributes: 16, namespaces: 64 };
 /// What of a computer is known and has nothing to become here.
 const WITHOUT_EFFECT: [&str; 6] = ["cpu", "localname", "status", "service", "operation", "storage"];
 
