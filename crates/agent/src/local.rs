@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use crate::contract::{Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
 use crate::ledger::{Ledger, LedgerError};
-use crate::node::inside::InstallLimits;
 use crate::links::SliceLinksHandle;
+use crate::node::inside::InstallLimits;
 use crate::node::task::{Context, Found, Report, Task, Wanted};
 use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
@@ -150,10 +150,7 @@ impl LocalHost {
     /// Sets the desired state of one slice; `found` is what a list of the runtimes has just shown.
     fn set(&self, state: &mut State, slice: desired::Slice, found: &mut HashMap<SliverId, Found>) {
         let listed = state.listed;
-        let entry = state
-            .slices
-            .entry(slice.slice)
-            .or_insert_with(|| SliceEntry::new(slice.revision));
+        let entry = state.slices.entry(slice.slice).or_insert_with(|| SliceEntry::new(slice.revision));
         if slice.revision < entry.revision {
             return;
         }

@@ -1,15 +1,23 @@
 //! Entry points of the fuzz targets (`fuzz/`), run over the committed corpus by an ordinary test too.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use testyard_model::link::LinkKind;
-use testyard_model::topology::Node;
+use testyard_model::mac::Mac;
+use testyard_model::topology::{Interface, InterfaceAddress, Node};
 use testyard_tcl::{End, Limits as TclLimits, Place, Record, Run, Tcl, TclError, Vocabulary, What};
 use testyard_xml::Limits;
 
+use testyard_model::diagnostic::Severity;
+
+use crate::export::export;
+use crate::import::Site;
+use crate::language::Language;
+use crate::read::Reader;
 use crate::rspec::{
-    Context, Endpoint, Forward, ManifestInfo, ManifestNode, RSPEC, Request, manifest, parse_request,
+    Context, Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, RSPEC, Request,
+    manifest, parse_request,
 };
 
 /// NS: whatever a file asks for, a topology that is accepted holds together. Without an interpreter: the file's lines
@@ -137,7 +145,22 @@ pub fn rspec(data: &[u8]) {
         .enumerate()
         .flat_map(|(document, request)| request.topology.nodes.iter().map(move |node| became(document, node)))
         .collect();
-    let info = ManifestInfo { context: &context, expires: None, generated: jiff::Timestamp::UNIX_EPOCH };
+    let links: Vec<ManifestLink> = requests
+        .iter()
+        .enumerate()
+        .flat_map(|(document, request)| request.topology.links.iter().map(move |link| (document, link)))
+        .map(|(document, link)| ManifestLink {
+            document,
+            client_id: link.client_id.clone(),
+            sliver: "urn:publicid:IDN+am.example.net+sliver+link".parse().expect("it is a URN"),
+        })
+        .collect();
+    let info = ManifestInfo {
+        context: &context,
+        links: &links,
+        expires: None,
+        generated: jiff::Timestamp::UNIX_EPOCH,
+    };
     // Twice the content may exceed the limits of a request.
     let limits =
         Limits { bytes: usize::MAX, nodes: u32::MAX, attributes: 1024, namespaces: usize::MAX, depth: 64 };
@@ -175,5 +198,52 @@ fn became(document: usize, node: &Node) -> ManifestNode {
         host_keys: vec![node.client_id.to_string()],
         forwards: node.ports.iter().map(|port| Forward { port: *port, endpoint: endpoint.clone() }).collect(),
         log_folders: std::collections::BTreeMap::new(),
+        interfaces: node.interfaces.iter().map(interface).collect(),
+    }
+}
+
+fn interface(interface: &Interface) -> ManifestInterface {
+    let chosen = InterfaceAddress { address: Ipv4Addr::new(10, 1, 1, 2).into(), prefix_length: Some(24) };
+    let addresses = if interface.addresses.is_empty() { &[chosen][..] } else { &interface.addresses[..] };
+    ManifestInterface {
+        client_id: interface.client_id.clone(),
+        sliver: "urn:publicid:IDN+am.example.net+sliver+interface".parse().expect("it is a URN"),
+        component: "urn:publicid:IDN+am.example.net+node+local".parse().expect("it is a URN"),
+        mac: Mac::new([2, 0, 0, 0, 0, 1]).expect("it is an address"),
+        addresses: addresses.iter().map(|a| (a.address, a.prefix_length.unwrap_or(24))).collect(),
+    }
+}
+
+/// Topologies in any of the languages: the first byte says which. What is accepted, every language can write; and what
+/// our own writes reads again as the same.
+///
+/// # Panics
+/// If that is not so: that is what is looked for.
+pub fn topology(data: &[u8]) {
+    let Some((kind, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    const LANGUAGES: [Language; 5] =
+        [Language::Yaml, Language::Json, Language::Containers, Language::Topdl, Language::Rspec];
+    let language = LANGUAGES[usize::from(*kind) % LANGUAGES.len()];
+    let _ = Language::detect("file", text);
+    let site = Site::default();
+    let reader = Reader { site: &site, context: None, hosts: None, ns: None };
+    let import = match reader.read(text, language) {
+        Ok(import) => import,
+        Err(refused) => {
+            assert!(refused.diagnostics.iter().any(|d| d.severity == Severity::Error), "{language} {text:?}");
+            return;
+        }
+    };
+    assert!(import.diagnostics.iter().all(|d| d.severity != Severity::Error), "{:?}", import.diagnostics);
+    for member in import.topology.links.iter().flat_map(|link| &link.members) {
+        assert!(member.to_link.check().is_ok() && member.from_link.check().is_ok(), "{member:?}");
+    }
+    for language in Language::ALL {
+        let Ok(written) = export(&import.topology, language) else { continue };
+        if matches!(language, Language::Json | Language::Yaml) {
+            let again = reader.read(&written.text, language);
+            assert_eq!(again.map(|i| i.topology).as_ref(), Ok(&import.topology), "{}", written.text);
+        }
     }
 }

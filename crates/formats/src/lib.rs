@@ -6,9 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod containers;
+mod exact;
+pub mod export;
 pub mod import;
+pub mod language;
 pub mod ns;
+pub mod own;
+mod pairwise;
+pub mod read;
+mod remarks;
 pub mod rspec;
+mod shape;
+pub mod topdl;
+mod tree;
 
 #[doc(hidden)]
 pub mod fuzzing;

@@ -64,6 +64,34 @@ fn ip(attributes: &str) -> String {
     node(&format!("<interface client_id=\"a:if0\"><ip {attributes}/></interface>"))
 }
 
+fn property(from: &str, to: &str, values: &str) -> String {
+    format!("<property source_id=\"{from}\" dest_id=\"{to}\" {values}/>")
+}
+
+/// a and b with a delay node between them.
+fn delay_node(pipes: &str) -> String {
+    const DELAY: &str = "http://www.protogeni.net/resources/rspec/ext/delay/1";
+    let shaping = format!("<d:sliver_type_shaping xmlns:d=\"{DELAY}\">{pipes}</d:sliver_type_shaping>");
+    let node = format!(
+        "<sliver_type name=\"delay\">{shaping}</sliver_type><interface client_id=\"d:0\"/><interface client_id=\"d:1\"/>"
+    );
+    let link = |name: &str, a: &str, b: &str| {
+        format!(
+            "<link client_id=\"{name}\"><interface_ref client_id=\"{a}\"/><interface_ref client_id=\"{b}\"/></link>"
+        )
+    };
+    request(
+        &[
+            bound("a", "<interface client_id=\"a:0\"/>"),
+            bound("d", &node),
+            bound("b", "<interface client_id=\"b:0\"/>"),
+            link("left", "a:0", "d:0"),
+            link("right", "d:1", "b:0"),
+        ]
+        .concat(),
+    )
+}
+
 fn table() -> Vec<(&'static str, String, Answer)> {
     use Answer::*;
     const TY: &str = "xmlns:testyard=\"http://testyard.dev/rspec/ext/testyard/1\"";
@@ -212,13 +240,34 @@ fn table() -> Vec<(&'static str, String, Answer)> {
         ("netmask with a hole", ip("address=\"10.1.1.1\" netmask=\"255.0.255.0\""), Invalid),
         ("address of another type", ip("address=\"10.1.1.1\" netmask=\"24\" type=\"ipv6\""), Warning),
         ("ip directly in node", node("<ip address=\"10.1.1.1\"/>"), Warning),
-        ("link", link(refs), Notice),
-        ("link with an empty property", link(&format!("{refs}<property source_id=\"a:0\" dest_id=\"eth-b\"/><link_type name=\"\"/>")), Notice),
+        ("link", link(refs), Taken),
+        ("link with an empty property", link(&format!("{refs}<property source_id=\"a:0\" dest_id=\"eth-b\"/><link_type name=\"\"/>")), Taken),
         ("link to nothing", link(&format!("{refs}<interface_ref client_id=\"eth-c\"/>")), Invalid),
         ("link without client_id", link(refs).replace(" client_id=\"l\"", ""), Invalid),
-        ("link to another testbed", link(&format!("<interface_ref client_id=\"a:0\"/><interface_ref client_id=\"far\"/><component_manager name=\"{US}\"/><component_manager name=\"urn:publicid:IDN+x.org+authority+cm\"/>")), Notice),
+        ("link to another testbed", link(&format!("<interface_ref client_id=\"a:0\"/><interface_ref client_id=\"far\"/><component_manager name=\"{US}\"/><component_manager name=\"urn:publicid:IDN+x.org+authority+cm\"/>")), Warning),
         ("two links of one name", request(&format!("{two}<link client_id=\"l\">{refs}</link>\n<link client_id=\"l\">{refs}</link>")), Invalid),
         ("links of others only", request(&format!("{two}<link client_id=\"l\"><interface_ref client_id=\"x\"/></link>")), Taken),
+        ("link with properties", link(&format!("{refs}{}", property("a:0", "eth-b", "capacity=\"10000\" latency=\"5.5\" packet_loss=\"0.01\""))), Taken),
+        ("property of a stranger", link(&format!("{refs}{}", property("a:0", "eth-z", "latency=\"5\""))), Warning),
+        ("property without ends", link(&format!("{refs}<property latency=\"5\"/>")), Warning),
+        ("property to itself", link(&format!("{refs}{}", property("a:0", "a:0", "latency=\"5\""))), Warning),
+        ("property with a unit", link(&format!("{refs}{}", property("a:0", "eth-b", "capacity=\"10Mb\""))), Invalid),
+        ("property in per cent", link(&format!("{refs}{}", property("a:0", "eth-b", "packet_loss=\"5\""))), Invalid),
+        ("negative latency", link(&format!("{refs}{}", property("a:0", "eth-b", "latency=\"-1\""))), Invalid),
+        ("capacity of nothing", link(&format!("{refs}{}", property("a:0", "eth-b", "capacity=\"0\""))), Taken),
+        ("capacity that lets nothing through", link(&format!("{refs}{}", property("a:0", "eth-b", "capacity=\"0.5\""))), Invalid),
+        ("contradicting properties", link(&format!("{refs}{}\n{}", property("a:0", "eth-b", "latency=\"1\""), property("a:0", "eth-b", "latency=\"2\""))), Warning),
+        ("repeated property", link(&format!("{refs}{0}{0}", property("a:0", "eth-b", "latency=\"1\""))), Taken),
+        ("interface on two links", request(&format!("{two}<link client_id=\"l\">{refs}</link>\n<link client_id=\"m\">{refs}</link>")), Invalid),
+        ("interface twice on one link", link(&format!("{refs}<interface_ref client_id=\"a:0\"/>")), Invalid),
+        ("shared VLAN", link(&format!("{refs}<v:link_shared_vlan xmlns:v=\"http://www.protogeni.net/resources/rspec/ext/shared-vlan/1\" name=\"mesoscale\"/>")), Invalid),
+        ("Emulab's wishes for a link", link(&format!("{refs}<e:trivial_ok {emulab}/><e:best_effort {emulab} enabled=\"true\"/><e:vlan_tagging {emulab} enabled=\"true\"/><e:link_multiplexing {emulab} enabled=\"true\"/>", emulab = EMULAB.replace("emulab=", "e="))), Taken),
+        ("one address twice on a link", request(&(two.replace("<interface client_id=\"a:0\"/>", "<interface client_id=\"a:0\"><ip address=\"10.1.1.1\"/></interface>").replace("<interface client_id=\"eth-b\"/>", "<interface client_id=\"eth-b\"><ip address=\"10.1.1.1\"/></interface>") + &format!("<link client_id=\"l\">{refs}</link>"))), Invalid),
+        ("LAN that cannot be had exactly", request(&format!("{}<link client_id=\"l\">{refs}<interface_ref client_id=\"c:0\"/>{}{}</link>", two.clone() + &bound("c", "<interface client_id=\"c:0\"/>"), property("a:0", "eth-b", "latency=\"5\""), property("eth-b", "c:0", "latency=\"9\""))), Warning),
+        ("delay node", delay_node("<d:pipe source=\"d:0\" dest=\"d:1\" capacity=\"1000\" latency=\"20\" packet_loss=\"0.5\"/><d:pipe source=\"d:1\" dest=\"d:0\" latency=\"30\" lossrate=\"0.1\" limit=\"30\" red=\"true\"/>"), Notice),
+        ("delay node with a strange pipe", delay_node("<d:pipe source=\"d:0\" dest=\"x\"/>"), Invalid),
+        ("delay node between nothing", node("<interface client_id=\"d:0\"/><interface client_id=\"d:1\"/><sliver_type name=\"delay\"><d:sliver_type_shaping xmlns:d=\"http://www.protogeni.net/resources/rspec/ext/delay/1\"/></sliver_type>"), Invalid),
+        ("delay node with one interface", node("<interface client_id=\"d:0\"/><sliver_type name=\"delay\"><d:sliver_type_shaping xmlns:d=\"http://www.protogeni.net/resources/rspec/ext/delay/1\"/></sliver_type>"), Invalid),
         ("misspelt element at the root", request(&format!("{one}<links client_id=\"l\"/>")), Warning),
     ]
 }
@@ -357,4 +406,25 @@ fn only_requests_become_documents() {
     let json = serde_json::to_string(&good).unwrap();
     assert_eq!(serde_json::from_str::<RequestDocument>(&json).unwrap(), good);
     assert!(serde_json::from_str::<RequestDocument>("\"<rspec/>\"").is_err());
+}
+
+/// What a delay node does is done by the link: all of a direction at its sender.
+#[test]
+fn a_delay_node_is_folded_into_its_link() {
+    let text = delay_node(
+        "<d:pipe source=\"d:0\" dest=\"d:1\" capacity=\"1000\" latency=\"20\"/>\
+         <d:pipe source=\"d:1\" dest=\"d:0\" latency=\"30\" packet_loss=\"0.1\" limit=\"30\" red=\"true\"/>",
+    );
+    let topology = parse_request(&text, &context()).unwrap().topology;
+    let names: Vec<&str> = topology.nodes.iter().map(|node| node.client_id.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let [link] = topology.links.as_slice() else { panic!("{:?}", topology.links) };
+    let shown: Vec<String> =
+        link.members.iter().map(|m| format!("{} {} {}", m.interface, m.to_link, m.from_link)).collect();
+    assert_eq!(
+        shown,
+        ["a:0 rate=1Mbit delay=20ms none", "b:0 delay=30ms loss=10% queue=30 packets red none"],
+        "left keeps its name"
+    );
+    assert_eq!(link.client_id.as_str(), "left");
 }

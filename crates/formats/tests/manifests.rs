@@ -262,3 +262,42 @@ fn thousands_of_nodes() {
     assert!(text.len() > 5000 * 1000);
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
+
+/// Interfaces and links get their slivers, Ethernet addresses and the addresses of the plan.
+#[test]
+fn links() {
+    use testyard_formats::rspec::{ManifestInfo, ManifestInterface, ManifestLink};
+    let inside = "<interface client_id=\"a:0\"/>\n  <interface client_id=\"a:1\"><ip address=\"10.2.0.1\"/><ip address=\"fd00::1\" netmask=\"64\"/><ip address=\"\"/></interface>";
+    let text = node(inside).replace(
+        "</rspec>",
+        "<link client_id=\"l\"><interface_ref client_id=\"a:0\"/><interface_ref client_id=\"a:1\"/></link></rspec>",
+    );
+    let context = context();
+    let interface = |name: &str, number: u8, addresses: &[(&str, u8)]| ManifestInterface {
+        client_id: name.parse().unwrap(),
+        sliver: format!("urn:publicid:IDN+am.example.net+sliver+1-if{number}").parse().unwrap(),
+        component: "urn:publicid:IDN+am.example.net+node+local".parse().unwrap(),
+        mac: format!("02:00:00:00:00:{number:02x}").parse().unwrap(),
+        addresses: addresses.iter().map(|(address, length)| (address.parse().unwrap(), *length)).collect(),
+    };
+    let mut a = ready(0, "a", 1);
+    a.interfaces = vec![
+        interface("a:0", 1, &[("10.1.1.2", 24)]),
+        interface("a:1", 255, &[("10.2.0.1", 20), ("fd00::1", 64)]),
+    ];
+    let link = ManifestLink {
+        document: 0,
+        client_id: "l".parse().unwrap(),
+        sliver: "urn:publicid:IDN+am.example.net+sliver+l".parse().unwrap(),
+    };
+    let again = testyard_formats::rspec::ManifestNode { document: 1, ..a.clone() };
+    let links = [link.clone(), ManifestLink { document: 1, ..link }];
+    let info = ManifestInfo { links: &links, ..info(&context) };
+    let one = manifest(&[document(&text)], &[a.clone()], &info);
+    insta::assert_snapshot!(one);
+    let twice = manifest(&[document(&text), document(&text)], &[a, again], &info);
+    assert_eq!(twice.matches("<link ").count(), 2, "{twice}");
+    if let Some(schemas) = common::shared("schemas/rspec-3") {
+        common::validate(&schemas, "manifest.xsd", &[("one".to_owned(), one), ("twice".to_owned(), twice)]);
+    }
+}

@@ -43,7 +43,7 @@ fn render(view: SliceView, caller: &UserUrn, settings: &AmSettings, now: Timesta
     });
     let nodes: Vec<ManifestNode> = nodes.collect();
     let expires = view.slivers.iter().map(|sliver| sliver.expires).min();
-    let info = ManifestInfo { context: &settings.requests, expires, generated: now };
+    let info = ManifestInfo { context: &settings.requests, links: &[], expires, generated: now };
     testyard_formats::rspec::manifest(&documents, &nodes, &info)
 }
 
@@ -71,6 +71,7 @@ fn node(sliver: &SliverView, document: usize, caller: &UserUrn, settings: &AmSet
             .map(|forward| Forward { port: forward.port, endpoint: endpoint(forward.host_port) })
             .collect(),
         log_folders: log_folders(sliver),
+        interfaces: Vec::new(),
     }
 }
 

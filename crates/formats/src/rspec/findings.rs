@@ -9,7 +9,7 @@ const MAX_EACH: usize = 50;
 
 /// Remarks on one request.
 #[derive(Default)]
-pub(super) struct Findings<'a> {
+pub(crate) struct Findings<'a> {
     /// The request as it came.
     text: &'a str,
     /// Where in it the parsed document begins.
@@ -28,19 +28,19 @@ struct Finding {
 }
 
 impl<'a> Findings<'a> {
-    pub(super) fn new(text: &'a str, start: usize) -> Self {
+    pub(crate) fn new(text: &'a str, start: usize) -> Self {
         Self { text, start, found: Vec::new(), dropped: [0; 3] }
     }
 
-    pub(super) fn error(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
+    pub(crate) fn error(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
         self.add(Severity::Error, at, message.into())
     }
 
-    pub(super) fn warning(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
+    pub(crate) fn warning(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
         self.add(Severity::Warning, at, message.into())
     }
 
-    pub(super) fn notice(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
+    pub(crate) fn notice(&mut self, at: Xml<'_, '_>, message: impl Into<String>) -> Remark<'_> {
         self.add(Severity::Notice, at, message.into())
     }
 
@@ -55,12 +55,12 @@ impl<'a> Findings<'a> {
         Remark(self.found.last_mut(), start)
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.found.iter().any(|finding| finding.severity == Severity::Error)
     }
 
     /// All remarks, in the order of the text.
-    pub(super) fn finish(self) -> Vec<Diagnostic> {
+    pub(crate) fn finish(self) -> Vec<Diagnostic> {
         let mut offsets: Vec<usize> =
             self.found.iter().flat_map(|f| [Some(f.at), f.other]).flatten().collect();
         offsets.sort_unstable();
@@ -93,10 +93,10 @@ impl<'a> Findings<'a> {
 }
 
 /// A remark just made, to be completed.
-pub(super) struct Remark<'a>(Option<&'a mut Finding>, usize);
+pub(crate) struct Remark<'a>(Option<&'a mut Finding>, usize);
 
 impl Remark<'_> {
-    pub(super) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+    pub(crate) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         if let Some(finding) = &mut self.0 {
             finding.suggestion = Some(suggestion.into());
         }
@@ -104,7 +104,7 @@ impl Remark<'_> {
     }
 
     /// A suggestion that is only looked for if the remark is kept: a hostile request gives reason for thousands.
-    pub(super) fn suggest_with(self, suggestion: impl FnOnce() -> Option<String>) -> Self {
+    pub(crate) fn suggest_with(self, suggestion: impl FnOnce() -> Option<String>) -> Self {
         match self.0.is_some().then(suggestion).flatten() {
             Some(suggestion) => self.suggest(suggestion),
             None => self,
@@ -112,7 +112,7 @@ impl Remark<'_> {
     }
 
     /// Ends the message with the place of another element.
-    pub(super) fn place_of(self, other: Xml<'_, '_>) {
+    pub(crate) fn place_of(self, other: Xml<'_, '_>) {
         if let Some(finding) = self.0 {
             finding.other = Some(self.1 + other.range().start);
         }

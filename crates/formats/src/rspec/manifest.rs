@@ -4,11 +4,12 @@
 //! files) is replaced. Everything else stays byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use testyard_model::account::Account;
 use testyard_model::image::ImageName;
+use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, SliverTypeName};
 use testyard_model::sliver_type::Port;
 use testyard_model::urn::{SliverUrn, Urn};
@@ -17,6 +18,7 @@ use testyard_xml::{Edits, Node as Xml, attribute, escape_text, prefix_of};
 use super::context::Context;
 use super::document::RequestDocument;
 use super::element::{boolean, core_children, is_core, word};
+use super::interfaces;
 use super::markup::{Element, Prefix, indented};
 use super::merge::{Merge, Prefixes};
 use super::namespace::{DOCKER_AM, TESTYARD, USER};
@@ -28,6 +30,8 @@ use super::services::{ExecuteFiles, executes};
 pub struct ManifestInfo<'a> {
     /// The same as for [`parse_request`](super::parse_request): it says which nodes are ours.
     pub context: &'a Context,
+    /// The links of the nodes; those that are not listed stay as the request has them.
+    pub links: &'a [ManifestLink],
     /// When the slivers end.
     pub expires: Option<Timestamp>,
     /// Now.
@@ -65,6 +69,34 @@ pub struct ManifestNode {
     pub forwards: Vec<Forward>,
     /// Where the files of its `number`th command are, from 1, if not in `/tmp`.
     pub log_folders: BTreeMap<usize, String>,
+    /// Its interfaces, as the plan has them.
+    pub interfaces: Vec<ManifestInterface>,
+}
+
+/// What became of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestInterface {
+    /// Its name in the request.
+    pub client_id: ClientId,
+    /// Its sliver.
+    pub sliver: SliverUrn,
+    /// The host's interface that it is made of, or the host where there is none.
+    pub component: Urn,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses, and how many bits of each are the network's.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// What became of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestLink {
+    /// Which of the documents asked for it, from 0.
+    pub document: usize,
+    /// Its name there.
+    pub client_id: ClientId,
+    /// Its sliver.
+    pub sliver: SliverUrn,
 }
 
 /// A host and a port.
@@ -97,10 +129,20 @@ pub fn manifest(documents: &[RequestDocument], nodes: &[ManifestNode], info: &Ma
             document.insert(node.client_id.as_str(), node);
         }
     }
-    let included: Vec<_> = documents.iter().zip(&listed).filter(|(_, listed)| !listed.is_empty()).collect();
+    let mut links: Vec<HashMap<&str, &ManifestLink>> = vec![HashMap::new(); documents.len()];
+    for link in info.links {
+        if let Some(document) = links.get_mut(link.document) {
+            document.insert(link.client_id.as_str(), link);
+        }
+    }
+    let included: Vec<_> = documents
+        .iter()
+        .zip(listed.iter().zip(&links))
+        .filter(|(_, (listed, _))| !listed.is_empty())
+        .collect();
     let trees: Vec<_> = included.iter().map(|(document, _)| document.tree()).collect();
     let mut merge = Merge::new(trees.first().map(|tree| tree.root_element()), info);
-    for (tree, (_, listed)) in trees.iter().zip(&included) {
+    for (tree, (_, (listed, links))) in trees.iter().zip(&included) {
         let root = tree.root_element();
         let mut edits = Edits::new();
         for element in census(root, info.context).ours {
@@ -109,9 +151,12 @@ pub fn manifest(documents: &[RequestDocument], nodes: &[ManifestNode], info: &Ma
                 None => remove(element, &mut edits),
             }
         }
+        interfaces::describe_links(root, listed, links, &mut edits);
         merge.add(root, edits, |element| {
-            attribute(element, "client_id")
-                .is_some_and(|id| is_core(element, "node") && listed.contains_key(id))
+            attribute(element, "client_id").is_some_and(|id| {
+                is_core(element, "node") && listed.contains_key(id)
+                    || is_core(element, "link") && links.contains_key(id)
+            })
         });
     }
     merge.finish()
@@ -144,6 +189,7 @@ fn describe(
     for stale in element.children().filter(|child| is_of_manifest(*child)) {
         remove(stale, edits);
     }
+    interfaces::describe(element, node, edits);
     let core = prefix_of(element);
     let mut children = Vec::new();
     if core_children(element, "sliver_type").next().is_none() {

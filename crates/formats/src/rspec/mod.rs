@@ -12,11 +12,14 @@
 
 mod advertisement;
 mod context;
+mod delay;
 mod document;
 mod element;
 mod error;
-mod findings;
+pub(crate) mod findings;
 mod images;
+mod interfaces;
+mod link;
 mod manifest;
 mod markup;
 mod merge;
@@ -31,9 +34,14 @@ pub use advertisement::{AdvertisedHost, Advertisement, Location, advertisement};
 pub use context::{Context, RequestLimits, Unbound};
 pub use document::RequestDocument;
 pub use error::{Foreign, RequestError};
-pub use manifest::{Endpoint, Forward, ManifestInfo, ManifestNode, manifest};
-pub use namespace::{
-    DOCKER_AM, EMULAB, EXTENSIONS, OPSTATE, RSPEC, SCHEMA_AD, SCHEMA_MANIFEST, SCHEMA_REQUEST, TESTYARD, USER,
+pub use manifest::{
+    Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, manifest,
 };
+pub use namespace::{
+    DELAY, DOCKER_AM, EMULAB, EXTENSIONS, OPSTATE, RSPEC, SCHEMA_AD, SCHEMA_MANIFEST, SCHEMA_REQUEST,
+    TESTYARD, USER,
+};
+pub(crate) use network::prefix_length;
 pub use request::{Request, parse_request};
 pub use services::ExecuteFiles;
+pub(crate) use services::{check_path, check_url};

@@ -1,14 +1,13 @@
-//! Reading interfaces and links. Nothing realises them yet: they are read, checked, and kept in the manifest.
+//! Reading interfaces and their addresses.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::suggest::closest;
 use testyard_model::topology::{Interface, InterfaceAddress};
 use testyard_xml::{Node as Xml, attribute};
 
-use super::context::{Context, RequestLimits};
+use super::context::RequestLimits;
 use super::element::{core_children, short, word};
 use super::findings::Findings;
 use super::node::client_id;
@@ -41,8 +40,16 @@ impl<'a, 'input> Network<'a, 'input> {
         Self { ours, foreign: interfaces(&census.foreign).into_iter().map(|(id, _)| id).collect() }
     }
 
+    pub(super) fn is_ours(&self, id: &str) -> bool {
+        self.ours.contains_key(id)
+    }
+
+    pub(super) fn is_foreign(&self, id: &str) -> bool {
+        self.foreign.contains(id)
+    }
+
     /// The interface that was probably meant. Not looked for among many: it would take long.
-    fn like(&self, id: &str) -> Option<&'a str> {
+    pub(super) fn like(&self, id: &str) -> Option<&'a str> {
         const MANY: usize = 200;
         let mut known: Vec<&str> = self.ours.keys().copied().take(MANY + 1).collect();
         known.sort_unstable();
@@ -68,61 +75,6 @@ impl<'a, 'input> Network<'a, 'input> {
         }
         result
     }
-}
-
-/// The links that an interface of ours is on.
-pub(super) fn links(
-    root: Xml<'_, '_>,
-    context: &Context,
-    network: &Network<'_, '_>,
-    findings: &mut Findings<'_>,
-) -> Vec<Link> {
-    let mut result = Vec::new();
-    let mut seen: HashMap<&str, Xml<'_, '_>> = HashMap::new();
-    let mut first_link = None;
-    for element in core_children(root, "link") {
-        let refs: Vec<_> = core_children(element, "interface_ref").collect();
-        let is_ours =
-            |r: &Xml<'_, '_>| attribute(*r, "client_id").is_some_and(|id| network.ours.contains_key(id));
-        if !refs.iter().any(is_ours) {
-            continue;
-        }
-        first_link.get_or_insert(element);
-        let Some(client_id) = client_id(element, "link", findings) else { continue };
-        let name = attribute(element, "client_id").unwrap_or_default();
-        if let Some(first) = seen.insert(name, element) {
-            let message = format!("client_id {:?} is taken: another link has it", short(name));
-            findings.error(element, message).place_of(first);
-        }
-        let foreign_managers = core_children(element, "component_manager")
-            .any(|manager| word(manager, "name").is_some_and(|name| !context.is_us(name)));
-        let mut members = Vec::new();
-        for reference in refs {
-            let Some(id) = attribute(reference, "client_id") else {
-                findings.error(reference, "interface_ref has no client_id");
-                continue;
-            };
-            match id.parse() {
-                Ok(id) if is_ours(&reference) => members.push(Member::clear(id)),
-                _ if network.foreign.contains(id) || foreign_managers => {}
-                _ => {
-                    findings
-                        .error(reference, format!("there is no interface {:?}", short(id)))
-                        .suggest_with(|| network.like(id).map(|meant| format!("did you mean {meant:?}?")));
-                }
-            }
-        }
-        let kind = if members.len() == 2 { LinkKind::PointToPoint } else { LinkKind::Lan };
-        result.push(Link { members, ..Link::new(client_id, kind) });
-    }
-    if let Some(first) = first_link {
-        let count = seen.len();
-        let (verb, what) = if count == 1 { ("is", "link") } else { ("are", "links") };
-        let message =
-            format!("{count} {what} of this testbed's nodes {verb} kept in the manifest and not made yet");
-        findings.notice(first, message).suggest("interfaces and their addresses have no effect yet");
-    }
-    result
 }
 
 fn address(ip: Xml<'_, '_>, findings: &mut Findings<'_>) -> Option<InterfaceAddress> {
@@ -159,7 +111,7 @@ fn address(ip: Xml<'_, '_>, findings: &mut Findings<'_>) -> Option<InterfaceAddr
 }
 
 /// `255.255.255.0`, `ffff:ffff::`, `24` and `/24`.
-fn prefix_length(mask: &str, address: IpAddr) -> Option<u8> {
+pub(crate) fn prefix_length(mask: &str, address: IpAddr) -> Option<u8> {
     let digits = mask.strip_prefix('/').unwrap_or(mask);
     if let Ok(length) = digits.parse::<u8>() {
         return (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(length);

@@ -15,8 +15,9 @@ use super::element::{is_core, short, word};
 use super::error::{Foreign, RequestError};
 use super::findings::Findings;
 use super::namespace::RSPEC;
-use super::network::{self, Network};
+use super::network::Network;
 use super::node;
+use super::{delay, link};
 
 /// A request that can be planned.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +81,9 @@ pub fn parse_request(text: &str, context: &Context) -> Result<Request, RequestEr
         topology.nodes.push(read.node);
     }
     unique_nodes(&census, &mut findings);
-    topology.links = network::links(root, context, &network, &mut findings);
+    topology.links = link::links(root, context, &network, &mut findings);
+    delay::fold(&census, &mut topology, &mut findings);
+    link::addresses(root, &topology.links, &topology.nodes, &mut findings);
     if findings.has_errors() {
         return Err(RequestError::Invalid(findings.finish()));
     }

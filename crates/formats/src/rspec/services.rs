@@ -99,7 +99,7 @@ fn own_attribute<'a>(element: Xml<'a, '_>, name: &str, findings: &mut Findings<'
     element.attribute((TESTYARD, name)).map(str::trim)
 }
 
-fn check_url(url: &str) -> Result<(), String> {
+pub(crate) fn check_url(url: &str) -> Result<(), String> {
     let problem = |what: &str| Err(format!("has url {:?}, {what}", short(url)));
     let Some((scheme, rest)) = url.split_once("://") else { return problem("which is not absolute") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -121,7 +121,7 @@ fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
-fn check_path(path: &str) -> Result<(), String> {
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
     let problem = |what: &str| Err(format!("has install_path {:?}, {what}", short(path)));
     if !path.starts_with('/') {
         problem("which is not absolute")

@@ -1,6 +1,8 @@
 //! What the suites share: a testbed, and what became of its nodes.
 #![allow(dead_code, reason = "each suite uses its own part")]
 
+pub(crate) mod topologies;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -30,7 +32,12 @@ pub(crate) fn node(inside: &str) -> String {
 
 pub(crate) fn info(context: &Context) -> ManifestInfo<'_> {
     let expires: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
-    ManifestInfo { context, expires: Some(expires), generated: "2026-12-01T12:00:00.5Z".parse().unwrap() }
+    ManifestInfo {
+        context,
+        links: &[],
+        expires: Some(expires),
+        generated: "2026-12-01T12:00:00.5Z".parse().unwrap(),
+    }
 }
 
 /// A node as it is when it has only been allocated.
@@ -50,6 +57,7 @@ pub(crate) fn allocated(document: usize, client_id: &str, number: usize) -> Mani
         host_keys: Vec::new(),
         forwards: Vec::new(),
         log_folders: std::collections::BTreeMap::new(),
+        interfaces: Vec::new(),
     }
 }
 
