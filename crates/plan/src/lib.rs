@@ -20,8 +20,10 @@
 pub mod accounts;
 pub mod address;
 mod error;
+mod hash;
 pub mod host;
 pub mod names;
+pub mod network;
 pub mod place;
 pub mod plan;
 pub mod ports;
