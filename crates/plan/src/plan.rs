@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
@@ -71,18 +72,19 @@ pub struct Existing {
 }
 
 /// A topology with every choice made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In the order of the request.
     pub nodes: Vec<PlannedNode>,
     /// Its network, with [`LinkPolicy::Make`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkPlan>,
     /// What there is to say about it.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A node with every choice made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedNode {
     /// The user's name of it.
     pub client_id: ClientId,

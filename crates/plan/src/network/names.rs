@@ -119,6 +119,36 @@ impl NetworkPlan {
         text
     }
 
+    /// The lines of all files together, with each bare name at the node's first interface.
+    pub(crate) fn all_lines(&self) -> Vec<HostsLine> {
+        let (mut lines, shared) = (Vec::new(), HashMap::new());
+        (0..self.nodes.len() as u32).for_each(|number| self.lines(number, number, &shared, &mut lines));
+        lines
+    }
+
+    /// Whether all that names follow from is the same in another plan.
+    pub(crate) fn same_names(&self, other: &Self) -> bool {
+        let same = |(one, other): (&NetworkLink, &NetworkLink)| {
+            let members = |link: &NetworkLink| {
+                link.members.iter().map(|m| (m.device, m.addresses.clone())).collect::<Vec<_>>()
+            };
+            members(one) == members(other)
+        };
+        self.index.names == other.index.names
+            && self.index.numbers == other.index.numbers
+            && self.nodes.iter().zip(&other.nodes).all(|(one, other)| one.hostname == other.hostname)
+            && self.index.nodes_of == other.index.nodes_of
+            && self.links.iter().zip(&other.links).all(same)
+    }
+
+    /// How many lines the files of all nodes have, if each lists its neighbours.
+    pub(crate) fn neighbourhoods(&self) -> usize {
+        let around = |places: &Vec<Place>| {
+            places.iter().map(|place| self.nodes_of(place.link).len()).sum::<usize>().min(MOST_LINES)
+        };
+        self.index.places.iter().map(around).sum()
+    }
+
     /// Where the asker's neighbours are on the first link that both share.
     fn shared_with(&self, asker: u32) -> HashMap<u32, Place> {
         let mut shared = HashMap::new();
