@@ -29,7 +29,10 @@ const TURNS: usize = 5;
 fn main() {
     let topology = topologies::random(NODES, LINKS, 1);
     let text = serde_json::to_string(&topology).expect("a topology is JSON");
-    println!("random topology, {NODES} nodes, {LINKS} links, {} MB of JSON, {HOSTS} hosts", text.len() / 1_000_000);
+    println!(
+        "random topology, {NODES} nodes, {LINKS} links, {} MB of JSON, {HOSTS} hosts",
+        text.len() / 1_000_000
+    );
 
     let hosts: Vec<(Host, Usage)> = (0..HOSTS).map(|number| (host(number), Usage::default())).collect();
     let views: Vec<HostView<'_>> =
@@ -41,14 +44,18 @@ fn main() {
     let avoid: Vec<IpNet> = views.iter().map(|view| IpNet::V4(view.host.ipv4())).collect();
 
     let parsed = best(|| serde_json::from_str::<Topology>(&text).expect("the text reads again"));
-    let needs: Vec<Need<'_>> =
-        topology.nodes.iter().map(|_| Need { sliver_type: &types[0].name, ports: 1, bound: None, partition: None }).collect();
+    let needs: Vec<Need<'_>> = topology
+        .nodes
+        .iter()
+        .map(|_| Need { sliver_type: &types[0].name, ports: 1, bound: None, partition: None })
+        .collect();
     let placed = best(|| place(&needs, &cables(&topology), &views).expect("there is room"));
     let conditions = Conditions { avoid: &avoid, hosts: &placed.1.hosts, ..Conditions::default() };
     let networked = best(|| network::plan(&topology, &conditions).expect("a good topology"));
     let whole = best(|| plan(&topology, site, &views, &Existing::default()).expect("a good topology"));
     let mut changed = topology.clone();
-    changed.links[LINKS / 2].members[0].to_link = Impairment { delay: Span::from_millis(5), ..Impairment::default() };
+    changed.links[LINKS / 2].members[0].to_link =
+        Impairment { delay: Span::from_millis(5), ..Impairment::default() };
     changed.nodes[NODES / 2].image = Some("alpine:3".parse().expect("an image"));
     let other = plan(&changed, site, &views, &Existing::default()).expect("a good topology");
     let compared = best(|| diff(&whole.1, &other));
@@ -98,7 +105,10 @@ fn main() {
 
 /// Other shapes, each planned and all its nodes' routes computed.
 fn others() {
-    println!("\n{:28} {:>8} {:>8} {:>10} {:>12} {:>12}", "shape", "nodes", "links", "plan", "all routes", "a node has");
+    println!(
+        "\n{:28} {:>8} {:>8} {:>10} {:>12} {:>12}",
+        "shape", "nodes", "links", "plan", "all routes", "a node has"
+    );
     for (name, topology) in [
         ("ring", topologies::ring(1_000)),
         ("star", topologies::star(1_000)),

@@ -16,8 +16,6 @@ use crate::plan::Plan;
 const LEAST_PROCESSES: u64 = 3;
 /// Inotify instances that a node takes on the host: the engine watches a container's memory events with one.
 const INOTIFY_PER_NODE: u64 = 1;
-/// Entries of the neighbour table that a node's control interface takes: its gateway, and its own on the host's half.
-const CONTROL_NEIGHBOURS: u64 = 4;
 
 /// What a host was seen to have. What could not be seen is not checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +43,8 @@ pub struct HostNeeds {
     pub least_processes: u64,
     /// Processes that they may have, where each kind limits them; none if one does not.
     pub most_processes: Option<u64>,
-    /// IPv4 neighbours with one entry for each interface, and with everybody talking to everybody on each link.
+    /// Entries of the IPv4 neighbour table: with one neighbour for each interface, and with everybody talking to
+    /// everybody on each link. Those of control interfaces are permanent, which the limit leaves out.
     pub ipv4_neighbours: (u64, u64),
     /// The same for IPv6.
     pub ipv6_neighbours: (u64, u64),
@@ -67,13 +66,12 @@ impl HostNeeds {
         let names: HashSet<_> = here.iter().map(|node| &node.client_id).collect();
         let limits = || here.iter().map(|node| &node.sliver_type.limits);
         let nodes = here.len() as u64;
-        let control = (nodes * CONTROL_NEIGHBOURS, nodes * CONTROL_NEIGHBOURS);
         let mut needs = Self {
             nodes,
             least_processes: nodes * LEAST_PROCESSES,
             most_processes: limits().map(|limits| limits.pids.map(u64::from)).sum(),
-            ipv4_neighbours: control,
-            ipv6_neighbours: if here.iter().any(|node| node.ipv6.is_some()) { control } else { (0, 0) },
+            ipv4_neighbours: (0, 0),
+            ipv6_neighbours: (0, 0),
             disk: limits().filter_map(|limits| limits.disk).fold(0, u64::saturating_add),
             bridge: None,
             images: here.iter().map(|node| node.image.as_str()).collect::<HashSet<_>>().len() as u64,
@@ -122,13 +120,18 @@ impl HostNeeds {
             if self.least_processes > free {
                 tell(
                     Severity::Error,
-                    format!("{nodes} nodes have at least {} processes, and {free} more can run", self.least_processes),
+                    format!(
+                        "{nodes} nodes have at least {} processes, and {free} more can run",
+                        self.least_processes
+                    ),
                     sysctl("kernel.pid_max", (self.least_processes - free).saturating_mul(2)),
                 );
             } else if let Some(most) = self.most_processes.filter(|most| *most > free) {
                 tell(
                     Severity::Warning,
-                    format!("{nodes} nodes may have {most} processes by their kinds, and {free} more can run"),
+                    format!(
+                        "{nodes} nodes may have {most} processes by their kinds, and {free} more can run"
+                    ),
                     sysctl("kernel.pid_max", most - free),
                 );
             }
@@ -150,13 +153,15 @@ impl HostNeeds {
             if least > free {
                 tell(
                     Severity::Error,
-                    format!("the neighbour table has room for {free} more, and {least} interfaces need one each"),
+                    format!("the neighbour table has room for {free} more, and {least} are needed at least"),
                     sysctl(&name, most - free),
                 );
             } else {
                 tell(
                     Severity::Warning,
-                    format!("the neighbour table has room for {free} more; if all talk to all, {most} are needed"),
+                    format!(
+                        "the neighbour table has room for {free} more; if all talk to all, {most} are needed"
+                    ),
                     sysctl(&name, most - free),
                 );
             }

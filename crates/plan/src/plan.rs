@@ -217,7 +217,9 @@ pub fn cables(topology: &Topology) -> Vec<Cable> {
         .nodes
         .iter()
         .enumerate()
-        .flat_map(|(number, node)| node.interfaces.iter().map(move |interface| (&interface.client_id, number)))
+        .flat_map(|(number, node)| {
+            node.interfaces.iter().map(move |interface| (&interface.client_id, number))
+        })
         .collect();
     let nodes = |link: &Link| {
         link.members.iter().filter_map(|member| interfaces.get(&member.interface).copied()).collect()

@@ -111,8 +111,11 @@ pub fn impairment_text(impairment: &Impairment) -> String {
         Some(Loss::Burst { enter, leave }) => parts.push(format!("loss=burst {enter} {leave}")),
         Some(Loss::Every(nth)) => parts.push(format!("loss=every {nth}")),
     }
-    let chances =
-        [("duplicate", impairment.duplicate), ("reorder", impairment.reorder), ("corrupt", impairment.corrupt)];
+    let chances = [
+        ("duplicate", impairment.duplicate),
+        ("reorder", impairment.reorder),
+        ("corrupt", impairment.corrupt),
+    ];
     for (name, chance) in chances.into_iter().filter(|(_, chance)| !chance.is_never()) {
         parts.push(format!("{name}={chance}"));
     }

@@ -10,8 +10,8 @@ use testyard_model::name::ClientId;
 use testyard_model::route::Routing;
 use testyard_model::topology::{InterfaceAddress, Topology};
 use testyard_plan::NetworkPlan;
-use testyard_plan::network::{Conditions, plan};
 use testyard_plan::network::routes::PlannedRoute;
+use testyard_plan::network::{Conditions, plan};
 use testyard_testkit::topologies;
 
 fn network(topology: &Topology) -> NetworkPlan {
@@ -52,7 +52,8 @@ impl World {
         world
     }
 
-    /// The way of a packet, by the longest prefix: its nodes and what its routes cost but for the last step.
+    /// The way of a packet, by the longest prefix: its nodes, and what its steps cost but for the last,
+    /// which the kernel takes without a route.
     fn walk(&self, from: &ClientId, to: IpAddr) -> Result<(Vec<ClientId>, u64), String> {
         let (mut at, mut way, mut cost) = (from.clone(), vec![from.clone()], 0_u64);
         while self.owner.get(&to) != Some(&at) {
@@ -61,7 +62,8 @@ impl World {
             }
             let connected = self.on.get(&at).into_iter().flatten().filter(|net| net.contains(&to));
             let connected = connected.map(IpNet::prefix_len).max();
-            let route = self.routes[&at].iter().filter(|r| r.to.contains(&to)).max_by_key(|r| r.to.prefix_len());
+            let route =
+                self.routes[&at].iter().filter(|r| r.to.contains(&to)).max_by_key(|r| r.to.prefix_len());
             let next = match (connected, route) {
                 (Some(bits), Some(route)) if route.to.prefix_len() > bits => route.via,
                 (Some(_), _) => to,
@@ -124,14 +126,14 @@ fn everybody_reaches_everybody(topology: &Topology) {
 #[test]
 fn every_shape() {
     for topology in [
-        topologies::ring(40),
-        topologies::star(30),
-        topologies::grid(6, 7),
+        topologies::ring(21),
+        topologies::star(20),
+        topologies::grid(4, 5),
         topologies::fat_tree(4),
-        topologies::lan(20),
+        topologies::lan(10),
         topologies::loose(3),
         // Automatic networks that go on in the next /16.
-        topologies::ring(300),
+        topologies::random(40, 300, 5),
     ] {
         everybody_reaches_everybody(&topology);
     }
@@ -157,7 +159,7 @@ fn nothing_that_is_nobodys_is_covered() {
             let IpNet::V4(net) = route.to else { panic!("{route:?}") };
             for part in net.subnets(24.max(net.prefix_len())).unwrap() {
                 let third = part.network().octets()[2];
-                let known = own.iter().any(|own| own.contains(&part.network()));
+                let known = own.iter().any(|own| own.contains(&IpAddr::V4(part.network())));
                 assert!(known || third == 0 || third == 255, "{} covers {part}", route.to);
             }
         }
@@ -186,10 +188,9 @@ fn both_families_get_routes_of_their_own() {
         for (side, member) in link.members.iter().enumerate() {
             let all = topology.nodes.iter_mut().flat_map(|node| &mut node.interfaces);
             let interface = all.into_iter().find(|i| i.client_id == member.interface).unwrap();
-            for (text, bits) in [
-                (format!("10.9.{number}.{}", side + 1), 24),
-                (format!("fd00:{number}::{}", side + 1), 64),
-            ] {
+            for (text, bits) in
+                [(format!("10.9.{number}.{}", side + 1), 24), (format!("fd00:{number}::{}", side + 1), 64)]
+            {
                 let address = text.parse().unwrap();
                 interface.addresses.push(InterfaceAddress { address, prefix_length: Some(bits) });
             }
@@ -216,10 +217,10 @@ fn without_routing_there_are_none() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_topology(nodes in 1_usize..30, links in 0_usize..60, seed: u64, lans in prop::collection::vec(prop::collection::btree_set(0_usize..30, 1..8), 0..4)) {
+    fn any_topology(nodes in 1_usize..20, links in 0_usize..40, seed: u64, lans in prop::collection::vec(prop::collection::btree_set(0_usize..20, 1..8), 0..4)) {
         let mut topology = topologies::random(nodes, links, seed);
         for lan in lans {
             let members: Vec<usize> = lan.into_iter().filter(|node| *node < nodes).collect();
@@ -228,9 +229,9 @@ proptest! {
         everybody_reaches_everybody(&topology);
     }
 
-    /// With any costs, also none at all: nobody walks in a circle, and no neighbour offers a cheaper way.
+    /// With any costs, also none at all: nobody walks in a circle, and no way is cheaper.
     #[test]
-    fn any_costs(nodes in 2_usize..20, links in 0_usize..40, seed: u64, costs in prop::collection::vec(0_u32..5, 80)) {
+    fn any_costs(nodes in 2_usize..12, links in 0_usize..30, seed: u64, costs in prop::collection::vec(0_u32..5, 80)) {
         let mut topology = topologies::random(nodes, links, seed);
         let mut costs = costs.into_iter().cycle();
         for node in &mut topology.nodes {
@@ -238,23 +239,39 @@ proptest! {
         }
         let plan = network(&topology);
         let world = World::new(&plan);
-        for node in plan.nodes() {
-            for link in plan.links() {
-                // What it costs to come to a node of this link.
-                let cost = |from: &ClientId| link.members.iter().map(|m| world.walk(from, m.addresses[0].addr()).unwrap().1).min().unwrap();
-                if link.members.iter().any(|member| member.node == node.client_id) {
-                    continue;
-                }
-                let own = cost(&node.client_id);
-                for (over, member) in plan.interfaces_of(&node.client_id) {
-                    for peer in over.members.iter().filter(|peer| peer.node != node.client_id) {
-                        let last = |from: &ClientId| link.members.iter().find(|m| m.node == *from).map_or_else(|| cost(from), |_| 0);
-                        // A route's cost counts the last interface too, which differs by who is asked.
-                        let most: u64 = 4;
-                        prop_assert!(own <= u64::from(member.cost) + last(&peer.node) + most);
-                    }
+        for link in plan.links() {
+            let least = cheapest(&plan, link);
+            for node in plan.nodes() {
+                for member in &link.members {
+                    let (_, cost) = world.walk(&node.client_id, member.addresses[0].addr()).unwrap();
+                    prop_assert_eq!(cost, least[&node.client_id]);
                 }
             }
+        }
+    }
+}
+
+/// What it costs each node at least to come to a node of a link: Bellman and Ford's way, to check Dijkstra's.
+fn cheapest(
+    plan: &NetworkPlan,
+    target: &testyard_plan::network::parts::NetworkLink,
+) -> HashMap<ClientId, u64> {
+    let mut least: HashMap<ClientId, u64> =
+        target.members.iter().map(|member| (member.node.clone(), 0)).collect();
+    loop {
+        let mut better = false;
+        for node in plan.nodes() {
+            for (link, own) in plan.interfaces_of(&node.client_id) {
+                let behind = link.members.iter().filter_map(|member| least.get(&member.node).copied()).min();
+                let Some(cost) = behind.map(|behind| behind + u64::from(own.cost)) else { continue };
+                if least.get(&node.client_id).is_none_or(|known| cost < *known) {
+                    least.insert(node.client_id.clone(), cost);
+                    better = true;
+                }
+            }
+        }
+        if !better {
+            return least;
         }
     }
 }

@@ -30,9 +30,14 @@ pub(super) fn diff(old: &NetworkPlan, new: &NetworkPlan) -> Vec<Change> {
     }
     links(old, new, &mut changes);
     let mut what = Vec::new();
-    note(&mut what, "routing", &old.routing(), &new.routing(), |routing| format!("{routing:?}").to_lowercase());
+    note(&mut what, "routing", &old.routing(), &new.routing(), |routing| {
+        format!("{routing:?}").to_lowercase()
+    });
     changes.extend(what.pop().map(Change::RoutingChanged));
-    let variables = |all: &[Variable]| all.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(" ");
+    let variables = |all: &[Variable]| {
+        let names: Vec<&str> = all.iter().map(|variable| variable.name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    };
     note(&mut what, "environment", &old.environment(), &new.environment(), |all| variables(all));
     changes.extend(what.pop().map(Change::EnvironmentChanged));
     let nodes = names_changed(old, new);
@@ -66,8 +71,10 @@ fn node_change(old: &NetworkNode, new: &NetworkNode) -> Option<Change> {
 }
 
 fn links(old: &NetworkPlan, new: &NetworkPlan, changes: &mut Vec<Change>) {
-    let before: HashMap<&ClientId, &NetworkLink> = old.links().iter().map(|link| (&link.client_id, link)).collect();
-    let after: HashMap<&ClientId, &NetworkLink> = new.links().iter().map(|link| (&link.client_id, link)).collect();
+    let before: HashMap<&ClientId, &NetworkLink> =
+        old.links().iter().map(|link| (&link.client_id, link)).collect();
+    let after: HashMap<&ClientId, &NetworkLink> =
+        new.links().iter().map(|link| (&link.client_id, link)).collect();
     for link in old.links().iter().filter(|link| !after.contains_key(&link.client_id)) {
         changes.push(Change::LinkRemoved { link: link.client_id.clone() });
     }
@@ -146,12 +153,16 @@ fn member_differences(old: &NetworkMember, new: &NetworkMember, what: &mut Vec<D
 
 /// Nodes of both plans.
 fn common<'p>(old: &'p NetworkPlan, new: &'p NetworkPlan) -> impl Iterator<Item = (u32, u32, &'p ClientId)> {
-    new.nodes().iter().zip(0_u32..).filter_map(|(node, number)| {
-        Some((old.number(&node.client_id)?, number, &node.client_id))
-    })
+    new.nodes()
+        .iter()
+        .zip(0_u32..)
+        .filter_map(|(node, number)| Some((old.number(&node.client_id)?, number, &node.client_id)))
 }
 
 fn names_changed(old: &NetworkPlan, new: &NetworkPlan) -> Vec<ClientId> {
+    if old.same_names(new) {
+        return Vec::new();
+    }
     // A file that lists everything is the same for all but the bare names, and these follow from who is on which link,
     // which the other names say too.
     if old.listed() == Listed::All && new.listed() == Listed::All {
@@ -159,9 +170,6 @@ fn names_changed(old: &NetworkPlan, new: &NetworkPlan) -> Vec<ClientId> {
             return Vec::new();
         }
         return common(old, new).map(|(.., node)| node.clone()).collect();
-    }
-    if old.same_names(new) {
-        return Vec::new();
     }
     let work: usize = new.neighbourhoods().saturating_add(old.neighbourhoods());
     let differs =

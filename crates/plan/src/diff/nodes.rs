@@ -38,7 +38,7 @@ fn change(old: &PlannedNode, new: &PlannedNode) -> Option<Change> {
     let address = |address: &Option<std::net::Ipv6Addr>| address.map_or("none".to_owned(), |a| a.to_string());
     note(&mut what, "IPv6 control address", &old.ipv6, &new.ipv6, address);
     let services = |services: &testyard_model::service::Services| {
-        format!("{} installs and {} commands", services.installs.len(), services.executes.len())
+        format!("(installs {}, commands {})", services.installs.len(), services.executes.len())
     };
     note(&mut what, "services", &old.services, &new.services, services);
     let restarts = what.len();

@@ -124,14 +124,20 @@ fn explicit(name: &ClientId, spots: &[Spot<'_>], avoided: &[IpNet], remarks: &mu
         if let Some(control) = avoided.iter().find(|control| overlap(**control, *network)) {
             remarks.error(
                 Kind::Address,
-                format!("link {link:?}: {network} is in use here already, by {control} of the control network"),
+                format!(
+                    "link {link:?}: {network} is in use here already, by {control} of the control network"
+                ),
                 "use other addresses",
             );
         }
     }
     for family in [true, false] {
-        let networks: Vec<String> =
-            found.subnets.iter().filter(|net| matches!(net, IpNet::V4(_)) == family).map(ToString::to_string).collect();
+        let networks: Vec<String> = found
+            .subnets
+            .iter()
+            .filter(|net| matches!(net, IpNet::V4(_)) == family)
+            .map(ToString::to_string)
+            .collect();
         if networks.len() > 1 {
             remarks.warn(
                 Kind::Address,
@@ -200,6 +206,7 @@ fn fill(
     let ipv4 = addresses.subnets.iter().find(|network| matches!(network, IpNet::V4(_)));
     let Some(network) = ipv4.or(addresses.subnets.first()).copied() else { return };
     let mut used: HashSet<IpAddr> = addresses.members.iter().flatten().map(IpNet::addr).collect();
+    // What is given out below only rises, so it never meets itself.
     let had: HashMap<&ClientId, IpNet> = before
         .filter(|link| link.subnets.contains(&network))
         .into_iter()
@@ -219,7 +226,7 @@ fn fill(
             number += 1;
             address
         })
-        .find(|address| used.insert(address.addr()));
+        .find(|address| !used.contains(&address.addr()));
         let Some(address) = free else {
             remarks.error(
                 Kind::Address,

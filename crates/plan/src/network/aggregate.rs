@@ -32,8 +32,13 @@ struct Block {
 
 /// All networks of a family, and the gaps, by address.
 pub(crate) fn items(networks: &[IpNet], links: &[NetworkLink], avoided: &[IpNet], ipv4: bool) -> Vec<Item> {
-    let item = |network: IpNet, number: u32| Item { base: base(network), length: network.prefix_len(), network: number };
-    let mut items: Vec<Item> = networks.iter().zip(0..).map(|(network, number)| item(*network, number)).collect();
+    let item = |network: IpNet, number: u32| Item {
+        base: base(network),
+        length: network.prefix_len(),
+        network: number,
+    };
+    let mut items: Vec<Item> =
+        networks.iter().zip(0..).map(|(network, number)| item(*network, number)).collect();
     let by_address = |item: &Item| (item.base, item.length, item.network);
     items.sort_unstable_by_key(by_address);
     if !ipv4 {
@@ -55,7 +60,8 @@ pub(crate) fn items(networks: &[IpNet], links: &[NetworkLink], avoided: &[IpNet]
             let last = base(gap) + 0xff;
             let behind = items.partition_point(|item| item.base <= last);
             // Whoever overlaps begins inside of it, or is a wider one that begins before.
-            let taken = items[..behind].last().is_some_and(|item| end(item.base, item.length, 32) >= base(gap));
+            let taken =
+                items[..behind].last().is_some_and(|item| end(item.base, item.length, 32) >= base(gap));
             if !taken && !avoided.iter().any(|avoided| overlap(*avoided, gap)) {
                 gaps.push(item(gap, NOWHERE));
             }
@@ -74,10 +80,13 @@ pub(crate) fn aggregate(items: &[Item], search: &Search, ipv4: bool) -> Vec<(IpN
     let mut rest = items;
     while let Some(first) = rest.first() {
         // Several links may have one network: the nearest of them counts.
-        let same = rest.iter().take_while(|item| (item.base, item.length) == (first.base, first.length)).count();
+        let same =
+            rest.iter().take_while(|item| (item.base, item.length) == (first.base, first.length)).count();
         let (twins, behind) = rest.split_at(same);
         rest = behind;
-        let hop_of = |item: &Item| if item.network == NOWHERE { HERE } else { search.network_hop[item.network as usize] };
+        let hop_of = |item: &Item| {
+            if item.network == NOWHERE { HERE } else { search.network_hop[item.network as usize] }
+        };
         let nearest = |item: &&Item| match hop_of(item) {
             HERE => (0, 0),
             NOWHERE => (2, 0),
@@ -113,8 +122,11 @@ fn join(one: Block, other: Block, width: u8) -> Option<Block> {
     };
     let halves = one.length == other.length && one.length > 0;
     let bit = 1_u128.checked_shl(u32::from(width.checked_sub(one.length)?))?;
-    (halves && one.base & bit == 0 && one.base.checked_add(bit)? == other.base)
-        .then_some(Block { base: one.base, length: one.length - 1, hop })
+    (halves && one.base & bit == 0 && one.base.checked_add(bit)? == other.base).then_some(Block {
+        base: one.base,
+        length: one.length - 1,
+        hop,
+    })
 }
 
 fn base(network: IpNet) -> u128 {

@@ -1,9 +1,10 @@
 //! Who reaches whom: a graph of nodes and networks for each address family, and the shortest ways through it.
 //!
 //! A way alternates between nodes and networks; leaving a node over an interface costs what the interface says, and a
-//! network costs nothing, so that a LAN of k members is k edges and not k². Ways are compared by cost and then by
-//! length. Every node on a way is strictly nearer to the network at its end than the one before, so packets never
-//! walk in a circle, whatever way each node chose among equals.
+//! network costs nothing, so that a LAN of k members is k edges and not k². A way ends at the first node that is on
+//! the network itself, since kernels deliver there without asking for routes; that last step costs nothing. Ways are
+//! compared by cost and then by length. Every node on a way is strictly nearer to its end than the one before, so
+//! packets never walk in a circle, whatever way each node chose among equals.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -170,10 +171,6 @@ impl Search {
         self.rank.resize(graph.networks.len(), NOWHERE);
         self.node_hop[source as usize] = HERE;
         if graph.uniform { self.breadth_first(graph, source) } else { self.cheapest_first(graph, source) }
-        // What is at the node itself is reached there, even if a way round would be cheaper.
-        for exit in graph.exits(source) {
-            self.network_hop[exit.network as usize] = HERE;
-        }
     }
 
     fn breadth_first(&mut self, graph: &Graph, source: u32) {
@@ -209,7 +206,8 @@ impl Search {
         self.node_distance.resize(graph.nodes(), FAR);
         self.network_distance.clear();
         self.network_distance.resize(graph.networks.len(), FAR);
-        let mut device = vec![Device::of_port(0); graph.networks.len()];
+        // How the cheapest way across a network comes to it; where a way to it ends is another question.
+        let mut across = vec![(NOWHERE, Device::of_port(0)); graph.networks.len()];
         self.node_distance[source as usize] = (0, 0);
         self.heap.clear();
         self.heap.push(Reverse(((0, 0), 0, source)));
@@ -222,11 +220,16 @@ impl Search {
                 }
                 let hop = self.node_hop[vertex as usize];
                 for exit in graph.exits(vertex) {
+                    // Nodes come by distance: the first one on a network is where ways to it end.
+                    if self.network_hop[exit.network as usize] == NOWHERE {
+                        self.network_hop[exit.network as usize] = hop;
+                        self.rank[exit.network as usize] = rank;
+                        rank += 1;
+                    }
                     let further = (distance.0 + u64::from(exit.cost), distance.1 + 1);
                     if further < self.network_distance[exit.network as usize] {
                         self.network_distance[exit.network as usize] = further;
-                        self.network_hop[exit.network as usize] = hop;
-                        device[exit.network as usize] = exit.device;
+                        across[exit.network as usize] = (hop, exit.device);
                         self.heap.push(Reverse((further, order, nodes + exit.network)));
                         order += 1;
                     }
@@ -234,16 +237,14 @@ impl Search {
                 continue;
             }
             let network = vertex - nodes;
-            if distance > self.network_distance[network as usize] || self.rank[network as usize] != NOWHERE {
+            if distance > self.network_distance[network as usize] {
                 continue;
             }
-            self.rank[network as usize] = rank;
-            rank += 1;
+            let (hop, device) = across[network as usize];
             for station in graph.stations(network) {
                 if distance < self.node_distance[station.node as usize] {
                     self.node_distance[station.node as usize] = distance;
-                    let hop = self.network_hop[network as usize];
-                    self.node_hop[station.node as usize] = self.step(hop, device[network as usize], station);
+                    self.node_hop[station.node as usize] = self.step(hop, device, station);
                     self.heap.push(Reverse((distance, order, station.node)));
                     order += 1;
                 }

@@ -1,6 +1,6 @@
 //! What is probably not meant: networks that overlap, addresses that two have, nodes that nobody reaches.
 
-use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -67,30 +67,43 @@ fn overlaps(plan: &NetworkPlan, remarks: &mut Remarks) {
             _ => holder = Some((network, link)),
         }
     }
-    let mut addresses: HashMap<IpAddr, (usize, &str)> = HashMap::new();
-    let mut macs: HashMap<Mac, (usize, &str)> = HashMap::new();
-    for (number, link) in plan.links.iter().enumerate() {
-        for member in &link.members {
-            let own = (number, member.interface.as_str());
-            for address in &member.addresses {
-                if let Some(other) = addresses.insert(address.addr(), own) {
-                    double(Kind::Duplicate, &format!("address {}", address.addr()), own, other, remarks);
-                }
-            }
-            if let Some(other) = macs.insert(member.mac, own) {
-                double(Kind::Mac, &format!("Ethernet address {}", member.mac), own, other, remarks);
-            }
+    let mut addresses: Vec<(IpAddr, u32, u32)> = Vec::with_capacity(plan.index.lines);
+    let mut macs: Vec<(Mac, u32, u32)> = Vec::with_capacity(plan.index.lines);
+    for (link, number) in plan.links.iter().zip(0..) {
+        for (member, at) in link.members.iter().zip(0..) {
+            addresses.extend(member.addresses.iter().map(|address| (address.addr(), number, at)));
+            macs.push((member.mac, number, at));
         }
     }
+    doubles(plan, Kind::Duplicate, "address", addresses, remarks);
+    doubles(plan, Kind::Mac, "Ethernet address", macs, remarks);
 }
 
-/// On one link it cannot work; on two it can, as long as nobody routes between them.
-fn double(kind: Kind, what: &str, own: (usize, &str), other: (usize, &str), remarks: &mut Remarks) {
-    let text = format!("{what} is of two interfaces, {:?} and {:?}", other.1, own.1);
-    if own.0 == other.0 {
-        remarks.error(kind, text, "give each its own, or none, and one is chosen");
-    } else {
-        remarks.warn(kind, text, "give each its own, or none, and one is chosen");
+/// Tells what two interfaces have. On one link it cannot work; on two it can, as long as nobody routes between them.
+fn doubles<T: Ord + Display>(
+    plan: &NetworkPlan,
+    kind: Kind,
+    what: &str,
+    mut all: Vec<(T, u32, u32)>,
+    remarks: &mut Remarks,
+) {
+    const REMEDY: &str = "give each its own, or none, and one is chosen";
+    all.sort_unstable();
+    for pair in all.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        let name = |(_, link, member): &(T, u32, u32)| {
+            plan.links[*link as usize].members[*member as usize].interface.as_str()
+        };
+        let text = format!(
+            "{what} {} is of two interfaces, {:?} and {:?}",
+            pair[0].0,
+            name(&pair[0]),
+            name(&pair[1])
+        );
+        if pair[0].1 == pair[1].1 {
+            remarks.error(kind, text, REMEDY)
+        } else {
+            remarks.warn(kind, text, REMEDY)
+        }
     }
 }
 
@@ -100,22 +113,24 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
         return;
     }
     let islands = islands(plan);
-    let mut sizes: HashMap<u32, u32> = HashMap::new();
-    for island in &islands {
-        *sizes.entry(*island).or_default() += 1;
-    }
-    let size = |island: &u32| sizes.get(island).copied().unwrap_or(0);
+    let mut sizes = vec![0_u32; islands.len()];
+    islands.iter().for_each(|island| sizes[*island as usize] += 1);
+    let size = |island: &u32| sizes[*island as usize];
     // Of islands of one size the first counts as the mainland.
     let mainland = islands.iter().copied().max_by_key(|island| (size(island), std::cmp::Reverse(*island)));
-    for (node, island) in plan.nodes.iter().zip(&islands) {
+    for ((node, island), number) in plan.nodes.iter().zip(&islands).zip(0..) {
         let name = node.client_id.as_str();
-        if plan.places(plan.number(&node.client_id).unwrap_or(0)).is_empty() {
+        if plan.places(number).is_empty() {
             let text = format!("node {name:?} is on no link: it has its control interface only");
             remarks.warn(Kind::Reach, text, "put it on a link, if others are to reach it");
-        } else if Some(*island) != mainland && *island == plan.number(&node.client_id).unwrap_or(0) {
+        } else if Some(*island) != mainland && *island == number {
             let text = format!(
                 "node {name:?}{} reached by no link from the rest of the topology",
-                if size(island) == 1 { " is".to_owned() } else { format!(" and {} more are", size(island) - 1) }
+                if size(island) == 1 {
+                    " is".to_owned()
+                } else {
+                    format!(" and {} more are", size(island) - 1)
+                }
             );
             remarks.warn(Kind::Reach, text, "add a link, if they are to be");
         }
@@ -123,7 +138,8 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
     if plan.routing == Routing::None {
         // A node with fewer neighbours than there are others on its island is more than one step from some.
         let far = plan.nodes.iter().zip(&islands).zip(0_u32..).find(|((_, island), number)| {
-            let neighbours: usize = plan.places(*number).iter().map(|place| plan.nodes_of(place.link).len() - 1).sum();
+            let neighbours: usize =
+                plan.places(*number).iter().map(|place| plan.nodes_of(place.link).len() - 1).sum();
             neighbours > 0 && (neighbours as u64) < u64::from(size(island)) - 1
         });
         if let Some(((node, _), _)) = far {

@@ -88,13 +88,15 @@ impl<'p> Names<'p> {
                     (text, "give at most 32 bits for IPv4, 128 for IPv6".to_owned())
                 })?;
                 if network.prefix_len() == 0 {
-                    let text = "its default route cannot be changed, since the control network has it".to_owned();
+                    let text =
+                        "its default route cannot be changed, since the control network has it".to_owned();
                     return Err((text, "name the networks that are to be reached".to_owned()));
                 }
                 Ok(vec![network.trunc()])
             }
             Destination::Link(link) => {
-                let found = self.links.get(link).ok_or_else(|| missing("link", link, self.links.keys().copied()))?;
+                let found =
+                    self.links.get(link).ok_or_else(|| missing("link", link, self.links.keys().copied()))?;
                 Ok(found.subnets.clone())
             }
             Destination::Interface(interface) => {
@@ -133,10 +135,7 @@ impl<'p> Names<'p> {
         to: &IpNet,
     ) -> Result<Option<(IpAddr, crate::network::device::Device)>, Fault> {
         if *hop == node.client_id {
-            return Err((
-                "a route's next hop is the node itself".to_owned(),
-                "name a neighbour".to_owned(),
-            ));
+            return Err(("a route's next hop is the node itself".to_owned(), "name a neighbour".to_owned()));
         }
         let known = || self.plan.nodes().iter().map(|node| &node.client_id);
         self.plan.node(hop).ok_or_else(|| missing("node", hop, known()))?;
@@ -177,7 +176,8 @@ impl<'p> Names<'p> {
         address: IpAddr,
     ) -> Result<(IpAddr, crate::network::device::Device), Fault> {
         let interfaces = self.plan.interfaces_of(&node.client_id);
-        let mut on = interfaces.filter(|(_, own)| own.addresses.iter().any(|own| own.trunc().contains(&address)));
+        let mut on =
+            interfaces.filter(|(_, own)| own.addresses.iter().any(|own| own.trunc().contains(&address)));
         let Some((link, own)) = on.next() else {
             let text = format!("its next hop {address} is on none of its links");
             return Err((text, "give an address of a neighbour".to_owned()));
@@ -205,6 +205,7 @@ fn missing<'n>(what: &str, given: &ClientId, known: impl Iterator<Item = &'n Cli
     let mut known: Vec<&str> = known.map(ClientId::as_str).collect();
     known.sort_unstable();
     let meant = closest(given.as_str(), known);
-    let remedy = meant.map_or_else(|| format!("name a {what} of the topology"), |meant| format!("did you mean {meant:?}?"));
+    let remedy = meant
+        .map_or_else(|| format!("name a {what} of the topology"), |meant| format!("did you mean {meant:?}?"));
     (format!("there is no {what} {:?}", given.as_str()), remedy)
 }

@@ -115,16 +115,17 @@ pub fn plan(topology: &Topology, conditions: &Conditions<'_>) -> Result<Planned,
     let links = links(&resolved, addresses, conditions, &mut remarks);
     let nodes = nodes(topology, conditions);
     let (environment, avoided) = (topology.environment.clone(), conditions.avoid.to_vec());
-    let mut network = match NetworkPlan::new(nodes, links, topology.routing, environment, avoided) {
-        Ok(network) => network,
-        Err(error) => {
-            remarks.error(Kind::Identity, error.to_string(), "give each its own name");
-            return Err(refuse(remarks));
-        }
-    };
+    let numbers = topology.nodes.iter().map(|node| node.client_id.clone()).zip(0..).collect();
+    let nodes_of = resolved.links.iter().map(|spots| spots.iter().map(|spot| spot.node).collect()).collect();
+    let mut network =
+        NetworkPlan::of_numbers(nodes, links, topology.routing, environment, avoided, numbers, nodes_of);
     list_routes(topology, &mut network, &mut remarks);
     lint::lint(&network, &mut remarks);
-    if remarks.refused() { Err(refuse(remarks)) } else { Ok(Planned { network, diagnostics: remarks.finish() }) }
+    if remarks.refused() {
+        Err(refuse(remarks))
+    } else {
+        Ok(Planned { network, diagnostics: remarks.finish() })
+    }
 }
 
 fn links(

@@ -39,13 +39,17 @@ pub enum Listed {
 
 /// Names of every member of every link but the bare one, each nobody else's. Bare names of nodes come first, then
 /// `<node>-<link>`, then `<node>-<port>`: `web-1` is the node of that name if there is one, and not port 1 of `web`.
-pub(crate) fn names(nodes: &[NetworkNode], links: &[NetworkLink], nodes_of: &[Vec<u32>]) -> Vec<Vec<Box<str>>> {
+pub(crate) fn names(
+    nodes: &[NetworkNode],
+    links: &[NetworkLink],
+    nodes_of: &[Vec<u32>],
+) -> Vec<Vec<Box<str>>> {
     let mut taken: HashSet<Box<str>> = nodes.iter().map(|node| node.hostname.as_str().into()).collect();
     let mut labels = std::collections::BTreeSet::<Hostname>::new();
     let mut all: Vec<Vec<Box<str>>> = Vec::with_capacity(links.len());
     let mut claim = |name: String| {
         let name = name.into_boxed_str();
-        if taken.contains(&name) { Box::default() } else { taken.insert(name.clone()); name }
+        if taken.insert(name.clone()) { name } else { Box::default() }
     };
     for (link, members) in links.iter().zip(nodes_of) {
         let label = hostname(&link.client_id, &mut labels);
@@ -67,8 +71,7 @@ impl NetworkPlan {
     /// Which nodes the files of this plan list.
     #[must_use]
     pub fn listed(&self) -> Listed {
-        let lines: usize =
-            self.links.iter().flat_map(|link| &link.members).map(|member| member.addresses.len()).sum();
+        let lines = self.index.lines;
         if lines > MOST_LINES { Listed::Neighbours } else { Listed::All }
     }
 
@@ -129,12 +132,15 @@ impl NetworkPlan {
     /// Whether all that names follow from is the same in another plan.
     pub(crate) fn same_names(&self, other: &Self) -> bool {
         let same = |(one, other): (&NetworkLink, &NetworkLink)| {
-            let members = |link: &NetworkLink| {
-                link.members.iter().map(|m| (m.device, m.addresses.clone())).collect::<Vec<_>>()
-            };
-            members(one) == members(other)
+            one.client_id == other.client_id
+                && one.members.len() == other.members.len()
+                && one
+                    .members
+                    .iter()
+                    .zip(&other.members)
+                    .all(|(one, other)| one.device == other.device && one.addresses == other.addresses)
         };
-        self.index.names == other.index.names
+        self.links.len() == other.links.len()
             && self.index.numbers == other.index.numbers
             && self.nodes.iter().zip(&other.nodes).all(|(one, other)| one.hostname == other.hostname)
             && self.index.nodes_of == other.index.nodes_of
@@ -167,10 +173,12 @@ impl NetworkPlan {
         let addressed = |place: &&Place| !self.at(**place).1.addresses.is_empty();
         let places = self.places(node);
         let first = || places.iter().find(addressed).copied();
+        let all = self.index.names.get_or_init(|| names(&self.nodes, &self.links, &self.index.nodes_of));
         let bare = if node == asker { first() } else { shared.get(&node).copied().or_else(first) };
         for place in places.iter().filter(addressed) {
-            let names = &self.index.names[place.link as usize][place.member as usize];
-            let mut names: Vec<String> = names.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let names = &all[place.link as usize][place.member as usize];
+            let mut names: Vec<String> =
+                names.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
             if bare == Some(*place) {
                 names.push(self.nodes[node as usize].hostname.to_string());
             }

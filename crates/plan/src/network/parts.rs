@@ -1,6 +1,7 @@
 //! The planned network as plain data, and the way from names to it.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use testyard_model::topology::Variable;
 
 use crate::network::device::Device;
 use crate::network::graph::Graphs;
-use crate::network::names::names;
 use crate::network::routes::PlannedRoute;
 
 /// Links and what nodes know of them, with every choice made. Nothing changes it; [`crate::diff`] compares two.
@@ -148,7 +148,7 @@ pub(crate) struct Place {
 }
 
 /// The ways through a plan by number. It follows from the rest of the plan.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     /// A node's number.
     pub(crate) numbers: HashMap<ClientId, u32>,
@@ -157,8 +157,22 @@ pub(crate) struct Index {
     /// The nodes of a link's members.
     pub(crate) nodes_of: Vec<Vec<u32>>,
     pub(crate) graphs: Graphs,
-    /// Names of each link's members, but the bare ones, with spaces between.
-    pub(crate) names: Vec<Vec<Box<str>>>,
+    /// Addresses of all interfaces together.
+    pub(crate) lines: usize,
+    /// Names of each link's members, but the bare ones, with spaces between; made when the first file is asked for.
+    pub(crate) names: OnceLock<Vec<Vec<Box<str>>>>,
+}
+
+impl PartialEq for Index {
+    /// Names follow from the rest of a plan and may not be made yet.
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |index: &'_ Self| (index.lines, index.numbers.len());
+        parts(self) == parts(other)
+            && self.numbers == other.numbers
+            && self.places == other.places
+            && self.nodes_of == other.nodes_of
+            && self.graphs == other.graphs
+    }
 }
 
 // === impl NetworkPlan ===
@@ -177,26 +191,44 @@ impl NetworkPlan {
                 return Err(InconsistentPlan::Twice(node.client_id.to_string()));
             }
         }
-        let mut places = vec![Vec::new(); nodes.len()];
         let mut nodes_of = Vec::with_capacity(links.len());
-        for (link, number) in links.iter().zip(0..) {
+        for link in &links {
             let mut nodes = Vec::with_capacity(link.members.len());
-            for (member, at) in link.members.iter().zip(0..) {
+            for member in &link.members {
                 let Some(node) = numbers.get(&member.node) else {
                     let (link, node) = (link.client_id.to_string(), member.node.to_string());
                     return Err(InconsistentPlan::Node { link, node });
                 };
-                places[*node as usize].push(Place { link: number, member: at });
                 nodes.push(*node);
             }
             nodes_of.push(nodes);
         }
+        Ok(Self::of_numbers(nodes, links, routing, environment, avoided, numbers, nodes_of))
+    }
+
+    /// A plan whose nodes have their numbers and whose links know the numbers of their members' nodes.
+    pub(crate) fn of_numbers(
+        nodes: Vec<NetworkNode>,
+        links: Vec<NetworkLink>,
+        routing: Routing,
+        environment: Vec<Variable>,
+        avoided: Vec<IpNet>,
+        numbers: HashMap<ClientId, u32>,
+        nodes_of: Vec<Vec<u32>>,
+    ) -> Self {
+        let mut places = vec![Vec::new(); nodes.len()];
+        for (nodes, link) in nodes_of.iter().zip(0..) {
+            for (node, member) in nodes.iter().zip(0..) {
+                places[*node as usize].push(Place { link, member });
+            }
+        }
         let device = |place: &Place| links[place.link as usize].members[place.member as usize].device;
         places.iter_mut().for_each(|places: &mut Vec<Place>| places.sort_by_key(device));
         let graphs = Graphs::new(&links, &avoided, &places, &nodes_of);
-        let names = names(&nodes, &links, &nodes_of);
-        let index = Index { numbers, places, nodes_of, graphs, names };
-        Ok(Self { nodes, links, routing, environment, avoided, index })
+        let members = links.iter().flat_map(|link| &link.members);
+        let lines = members.map(|member| member.addresses.len()).sum();
+        let index = Index { numbers, places, nodes_of, graphs, lines, names: OnceLock::new() };
+        Self { nodes, links, routing, environment, avoided, index }
     }
 
     /// Nodes, in the order of the topology.

@@ -67,11 +67,15 @@ impl Remarks {
     pub(crate) fn finish(self) -> Vec<Diagnostic> {
         let mut told: Vec<Diagnostic> = Vec::with_capacity(self.remarks.len() + self.more.len());
         let last = |kind: Kind, severity: Severity| {
-            let of_kind = |(other, remark): &(Kind, Diagnostic)| *other == kind && remark.severity == severity;
+            let of_kind =
+                |(other, remark): &(Kind, Diagnostic)| *other == kind && remark.severity == severity;
             self.remarks.iter().rposition(of_kind)
         };
-        let ends: Vec<_> =
-            self.more.iter().map(|(kind, severity, count)| (last(*kind, *severity), *severity, *count)).collect();
+        let ends: Vec<_> = self
+            .more
+            .iter()
+            .map(|(kind, severity, count)| (last(*kind, *severity), *severity, *count))
+            .collect();
         for (at, (_, diagnostic)) in self.remarks.iter().enumerate() {
             told.push(diagnostic.clone());
             for (_, severity, count) in ends.iter().filter(|(end, ..)| *end == Some(at)) {

@@ -22,6 +22,16 @@ pub(crate) struct Spot<'t> {
     pub(crate) member: &'t Member,
 }
 
+/// An interface by its name.
+#[derive(Clone, Copy)]
+struct Known<'t> {
+    /// Its number among all interfaces.
+    at: usize,
+    node: u32,
+    port: u32,
+    interface: &'t Interface,
+}
+
 /// A topology whose links have found their interfaces.
 #[derive(Debug)]
 pub(crate) struct Resolved<'t> {
@@ -33,7 +43,8 @@ pub(crate) struct Resolved<'t> {
 /// Finds every member's interface.
 pub(crate) fn resolve<'t>(topology: &'t Topology, remarks: &mut Remarks) -> Resolved<'t> {
     let mut names = HashSet::with_capacity(topology.nodes.len());
-    let mut interfaces: HashMap<&ClientId, (u32, u32, &Interface)> = HashMap::new();
+    let count = topology.nodes.iter().map(|node| node.interfaces.len()).sum();
+    let mut interfaces: HashMap<&ClientId, Known<'t>> = HashMap::with_capacity(count);
     for (node, number) in topology.nodes.iter().zip(0..) {
         if !names.insert(&node.client_id) {
             remarks.error(
@@ -43,7 +54,9 @@ pub(crate) fn resolve<'t>(topology: &'t Topology, remarks: &mut Remarks) -> Reso
             );
         }
         for (interface, port) in node.interfaces.iter().zip(0..) {
-            if interfaces.insert(&interface.client_id, (number, port, interface)).is_some() {
+            let at = interfaces.len();
+            if interfaces.insert(&interface.client_id, Known { at, node: number, port, interface }).is_some()
+            {
                 remarks.error(
                     Kind::Identity,
                     format!("two interfaces are named {:?}", interface.client_id.as_str()),
@@ -53,7 +66,7 @@ pub(crate) fn resolve<'t>(topology: &'t Topology, remarks: &mut Remarks) -> Reso
         }
     }
     names.clear();
-    let mut used: HashMap<&ClientId, &Link> = HashMap::with_capacity(interfaces.len());
+    let mut used: Vec<Option<&Link>> = vec![None; count + 1];
     let mut links = Vec::with_capacity(topology.links.len());
     for link in &topology.links {
         if !names.insert(&link.client_id) {
@@ -65,11 +78,11 @@ pub(crate) fn resolve<'t>(topology: &'t Topology, remarks: &mut Remarks) -> Reso
         }
         let mut spots: Vec<Spot<'t>> = Vec::with_capacity(link.members.len());
         for member in &link.members {
-            let Some((node, port, interface)) = interfaces.get(&member.interface).copied() else {
+            let Some(Known { at, node, port, interface }) = interfaces.get(&member.interface).copied() else {
                 unknown(link, member, topology, remarks);
                 continue;
             };
-            if let Some(other) = used.insert(&member.interface, link) {
+            if let Some(other) = used[at].replace(link) {
                 let (name, link, other) = (&member.interface, &link.client_id, &other.client_id);
                 let text = if link == other {
                     format!("interface {:?} is on link {:?} twice", name.as_str(), link.as_str())
@@ -85,8 +98,17 @@ pub(crate) fn resolve<'t>(topology: &'t Topology, remarks: &mut Remarks) -> Reso
         shape(link, &spots, topology, remarks);
         links.push(spots);
     }
+    if remarks.refused() {
+        // A name that is wrong somewhere would leave an interface loose here, which is the same mistake told twice.
+        return Resolved { topology, links };
+    }
+    // Without errors, interfaces have been numbered in this order.
+    let mut numbers = 0..;
     for node in &topology.nodes {
-        for interface in node.interfaces.iter().filter(|interface| !used.contains_key(&interface.client_id)) {
+        for interface in &node.interfaces {
+            if numbers.next().and_then(|at: usize| used.get(at)).is_some_and(Option::is_some) {
+                continue;
+            }
             remarks.warn(
                 Kind::Loose,
                 format!(
@@ -109,7 +131,10 @@ fn unknown(link: &Link, member: &Member, topology: &Topology, remarks: &mut Rema
         || "give a node an interface of that name".to_owned(),
         |meant| format!("did you mean {meant:?}?"),
     );
-    let text = format!("link {:?} has a member {given:?}, but no node has such an interface", link.client_id.as_str());
+    let text = format!(
+        "link {:?} has a member {given:?}, but no node has such an interface",
+        link.client_id.as_str()
+    );
     remarks.error(Kind::Member, text, remedy);
 }
 
@@ -120,7 +145,10 @@ fn shape(link: &Link, spots: &[Spot<'_>], topology: &Topology, remarks: &mut Rem
         (LinkKind::PointToPoint, 2) => {}
         (LinkKind::PointToPoint, count) => remarks.error(
             Kind::Size,
-            format!("link {name:?} is point-to-point but has {count} member{}", if count == 1 { "" } else { "s" }),
+            format!(
+                "link {name:?} is point-to-point but has {count} member{}",
+                if count == 1 { "" } else { "s" }
+            ),
             "such a link has two; make it a LAN",
         ),
         (LinkKind::Lan, 0) => {
@@ -138,10 +166,15 @@ fn shape(link: &Link, spots: &[Spot<'_>], topology: &Topology, remarks: &mut Rem
         ),
         (LinkKind::Lan, _) => {}
     }
-    // A node's interfaces on one link stand together only by chance: a set is quick for LANs of any size.
-    let mut nodes = HashSet::with_capacity(spots.len());
-    for spot in spots {
-        if !nodes.insert(spot.node) {
+    // Most links have two members; a set is quick for LANs of any size.
+    let small = spots.len() <= 8;
+    let mut nodes = HashSet::new();
+    for (at, spot) in spots.iter().enumerate() {
+        let again = match small {
+            true => spots[..at].iter().any(|other| other.node == spot.node),
+            false => !nodes.insert(spot.node),
+        };
+        if again {
             let node = topology.nodes[spot.node as usize].client_id.as_str();
             remarks.warn(
                 Kind::Size,

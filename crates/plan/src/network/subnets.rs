@@ -90,13 +90,14 @@ mod tests {
         assert_eq!(given.pop(), Some(net("10.3.1.0/24")));
         assert_eq!(given.pop(), Some(net("10.1.254.0/24")));
         assert_eq!(space.next(22), Some(net("10.3.4.0/22")));
-        assert_eq!(space.next(29), Some(net("10.3.2.0/29")));
+        assert_eq!(space.next(29), Some(net("10.1.3.0/29")));
         assert_eq!(space.next(16), Some(net("10.4.0.0/16")));
     }
 
     #[test]
     fn lengths() {
-        for (members, length) in [(0, 24), (2, 24), (253, 24), (254, 23), (509, 23), (510, 22), (65_533, 16)] {
+        for (members, length) in [(0, 24), (2, 24), (253, 24), (254, 23), (509, 23), (510, 22), (65_533, 16)]
+        {
             assert_eq!(length_for(members), length, "{members}");
         }
     }

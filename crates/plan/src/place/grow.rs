@@ -20,6 +20,18 @@ pub(super) fn grow(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [Opti
     }
 }
 
+/// Fills one host after the other, the most free first, in the order of the topology, which often means something.
+pub(super) fn in_order(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [Option<usize>]) {
+    let mut order: Vec<usize> = (0..rooms.len()).collect();
+    order.sort_by_key(|room| Reverse(rooms[*room].slots));
+    for (unit, place) in units.list.iter().zip(placed).filter(|(_, place)| place.is_none()) {
+        *place = order.iter().copied().find(|room| rooms[*room].fits(unit));
+        if let Some(room) = *place {
+            rooms[room].take(unit);
+        }
+    }
+}
+
 /// Places what is not placed yet unit by unit: first those that few hosts take, and of these the large ones.
 pub(super) fn choosiest_first(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [Option<usize>]) {
     let mut order: Vec<usize> = (0..placed.len()).filter(|unit| placed[*unit].is_none()).collect();
@@ -82,7 +94,9 @@ fn whole(units: &Units<'_>, group: &[u32], rooms: &mut [Room<'_>], placed: &mut 
             }
         }
     }
-    let fits = |room: &Room<'_>| room.slots >= slots && room.ports >= ports && group.iter().all(|u| room.takes(unit(u)));
+    let fits = |room: &Room<'_>| {
+        room.slots >= slots && room.ports >= ports && group.iter().all(|u| room.takes(unit(u)))
+    };
     let best =
         (0..rooms.len()).rev().filter(|i| fits(&rooms[*i])).max_by_key(|i| (pull[*i], rooms[*i].slots));
     let Some(best) = best else { return false };
@@ -99,13 +113,22 @@ struct Region<'u, 'a> {
     /// How much connects a unit with the region.
     pull: Vec<u64>,
     touched: Vec<bool>,
-    candidates: BinaryHeap<(u64, Reverse<u32>)>,
+    candidates: BinaryHeap<(i64, Reverse<u32>)>,
+    /// The weight of all cables of a unit.
+    weight: Vec<u64>,
+    /// The turn in which a unit or a cable was seen last.
+    seen: Vec<u32>,
+    seen_cable: Vec<u32>,
+    turn: u32,
 }
 
 impl<'u, 'a> Region<'u, 'a> {
     fn new(units: &'u Units<'a>) -> Self {
         let (pull, touched) = (vec![0; units.list.len()], vec![false; units.cables.len()]);
-        Self { units, pull, touched, candidates: BinaryHeap::new() }
+        let (seen, seen_cable) = (vec![0; units.list.len()], vec![0; units.cables.len()]);
+        let of_cable = |cable: &u32| units.cables[*cable as usize].weight;
+        let weight = units.cables_of.iter().map(|cables| cables.iter().map(of_cable).sum()).collect();
+        Self { units, pull, touched, candidates: BinaryHeap::new(), weight, seen, seen_cable, turn: 0 }
     }
 
     /// Fills one host after the other, the most free first, each with units that belong together.
@@ -134,7 +157,7 @@ impl<'u, 'a> Region<'u, 'a> {
         let mut refused = HashSet::new();
         while room.slots > 0 {
             let next = match self.candidates.pop() {
-                Some((pull, Reverse(unit))) if pull == self.pull[unit as usize] => unit,
+                Some((gain, Reverse(unit))) if gain == self.gain(unit) => unit,
                 Some(_) => continue,
                 None => {
                     let fresh = |unit: &u32| placed[*unit as usize].is_none() && !refused.contains(unit);
@@ -167,21 +190,32 @@ impl<'u, 'a> Region<'u, 'a> {
             let cable = &self.units.cables[*cable as usize];
             for other in cable.units.iter().filter(|other| placed[**other as usize].is_none()) {
                 self.pull[*other as usize] += cable.weight;
-                self.candidates.push((self.pull[*other as usize], Reverse(*other)));
+                let gain = self.gain(*other);
+                self.candidates.push((gain, Reverse(*other)));
             }
         }
     }
 
+    /// How much less passes the region's border if a unit joins.
+    fn gain(&self, unit: u32) -> i64 {
+        let whole = |weight: u64| i64::try_from(weight).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+        2 * whole(self.pull[unit as usize]) - whole(self.weight[unit as usize])
+    }
+
     /// A unit as far from this one as can be: a region that begins at an end leaves no hole in the middle.
-    fn end_of(&self, unit: u32, placed: &[Option<usize>]) -> u32 {
-        let mut seen = HashSet::from([unit]);
-        let mut seen_cable = HashSet::new();
+    fn end_of(&mut self, unit: u32, placed: &[Option<usize>]) -> u32 {
+        self.turn += 1;
+        self.seen[unit as usize] = self.turn;
         let (mut queue, mut at) = (vec![unit], 0);
         while let Some(unit) = queue.get(at).copied() {
             at += 1;
-            for cable in self.units.cables_of[unit as usize].iter().filter(|cable| seen_cable.insert(**cable)) {
+            for cable in &self.units.cables_of[unit as usize] {
+                if std::mem::replace(&mut self.seen_cable[*cable as usize], self.turn) == self.turn {
+                    continue;
+                }
                 for other in &self.units.cables[*cable as usize].units {
-                    if placed[*other as usize].is_none() && seen.insert(*other) {
+                    let seen = std::mem::replace(&mut self.seen[*other as usize], self.turn) == self.turn;
+                    if !seen && placed[*other as usize].is_none() {
                         queue.push(*other);
                     }
                 }

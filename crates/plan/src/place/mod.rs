@@ -3,7 +3,8 @@
 //! A node that is bound to a host is there, and nodes of one partition are together: on the host of that name if there
 //! is one. Others go, link by link connected group by group, where the group fits whole: to the host with the most free
 //! slots, so that groups spread and links stay inside. A group that fits nowhere is cut where little traffic passes:
-//! a region is grown on one host after the other, and then nodes move or change places as long as that helps.
+//! regions are grown, one host after the other, and then nodes move or change places as long as that helps. Filling
+//! hosts in the order of the topology is tried too, and the better one is taken.
 //!
 //! | module | step |
 //! | --- | --- |
@@ -121,11 +122,7 @@ impl Room<'_> {
 ///
 /// # Errors
 /// [`Unplaceable`] if not all nodes find room, or not where they have to be.
-pub fn place(
-    needs: &[Need<'_>],
-    cables: &[Cable],
-    hosts: &[HostView<'_>],
-) -> Result<Placement, Unplaceable> {
+pub fn place(needs: &[Need<'_>], cables: &[Cable], hosts: &[HostView<'_>]) -> Result<Placement, Unplaceable> {
     let mut rooms: Vec<Room<'_>> = hosts
         .iter()
         .map(|view| Room {
@@ -144,25 +141,33 @@ pub fn place(
         rooms[host].take(unit);
         placed[number] = Some(host);
     }
-    let fixed = (rooms.clone(), placed.clone());
-    grow::grow(&units, &mut rooms, &mut placed);
-    if placed.iter().any(Option::is_none) {
+    let attempt = |fill: fn(&Units<'_>, &mut [Room<'_>], &mut [Option<usize>])| {
+        let (mut rooms, mut placed) = (rooms.clone(), placed.clone());
+        fill(&units, &mut rooms, &mut placed);
+        let mut chosen: Vec<usize> = placed.iter().copied().collect::<Option<_>>()?;
+        let traffic = refine::refine(&units, &mut rooms, &mut chosen);
+        Some((traffic, chosen))
+    };
+    let mut best = attempt(grow::grow);
+    if best.as_ref().is_none_or(|(traffic, _)| *traffic > 0) {
         // Units that few hosts take may have found those full of others: once more, these first.
-        (rooms, placed) = fixed;
-        grow::choosiest_first(&units, &mut rooms, &mut placed);
-    }
-    let mut chosen = Vec::with_capacity(placed.len());
-    for (unit, host) in units.list.iter().zip(&placed) {
-        match host {
-            Some(host) => chosen.push(*host),
-            None => return Err(refusal(unit, hosts)),
+        best = best.or_else(|| attempt(grow::choosiest_first));
+        let other = attempt(grow::in_order);
+        if other.as_ref().is_some_and(|(traffic, _)| best.as_ref().is_none_or(|(least, _)| traffic < least)) {
+            best = other;
         }
     }
-    refine::refine(&units, &mut rooms, &mut chosen);
+    let Some((_, chosen)) = best else {
+        let large =
+            units.list.iter().find(|unit| unit.fixed.is_none() && !rooms.iter().any(|room| room.fits(unit)));
+        let first = large;
+        return Err(first.map_or_else(|| Unplaceable::Room(free_on(hosts)), |unit| refusal(unit, hosts)));
+    };
     let notices = units.list.iter().zip(&chosen).filter_map(|(unit, host)| {
         let partition = unit.partition.filter(|_| unit.fixed.is_none())?;
         let host = hosts[*host].host.name();
-        let text = format!("there is no host {partition:?} here: nodes of that partition are together on {host}");
+        let text =
+            format!("there is no host {partition:?} here: nodes of that partition are together on {host}");
         Some(Diagnostic::new(Severity::Notice, text))
     });
     let notices = notices.collect();

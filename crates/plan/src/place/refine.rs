@@ -3,17 +3,17 @@
 //! would take long.
 
 use crate::place::Room;
-use crate::place::units::Units;
+use crate::place::units::{Cabling, Units};
 
 /// So many times all units are looked at.
-const PASSES: usize = 8;
+const PASSES: usize = 6;
 /// So many partners are tried for a unit that finds no room.
 const PARTNERS: usize = 24;
 
-/// Moves units as long as it helps.
-pub(super) fn refine(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [usize]) {
+/// Moves units as long as it helps; says what passes between hosts then.
+pub(super) fn refine(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [usize]) -> u64 {
     if rooms.len() < 2 || units.cables.is_empty() {
-        return;
+        return 0;
     }
     let mut cut = Cut::new(units, placed);
     for _ in 0..PASSES {
@@ -39,9 +39,10 @@ pub(super) fn refine(units: &Units<'_>, rooms: &mut [Room<'_>], placed: &mut [us
             }
         }
         if !moved {
-            return;
+            break;
         }
     }
+    cut.traffic()
 }
 
 /// How many units of each cable are on each host.
@@ -59,6 +60,11 @@ impl<'u, 'a> Cut<'u, 'a> {
             }
         }
         cut
+    }
+
+    fn traffic(&self) -> u64 {
+        let of = |(cable, on): (&Cabling, &Vec<(u32, u32)>)| cable.weight.saturating_mul(on.len() as u64 - 1);
+        self.units.cables.iter().zip(&self.on).map(of).fold(0, u64::saturating_add)
     }
 
     fn at_edge(&self, unit: u32) -> bool {
@@ -134,7 +140,8 @@ fn swap(
             continue;
         }
         let alike = other.slots == own.slots && rooms[from].takes(other);
-        let ports = rooms[to].ports + other.ports >= own.ports && rooms[from].ports + own.ports >= other.ports;
+        let ports =
+            rooms[to].ports + other.ports >= own.ports && rooms[from].ports + own.ports >= other.ports;
         if !alike || !ports {
             continue;
         }
