@@ -107,6 +107,9 @@ pub struct Difference {
     pub new: Option<String>,
 }
 
+/// What a node's own name is called in differences.
+const HOST_NAME: &str = "host name";
+
 /// Changes from one network to another.
 #[must_use]
 pub fn diff_networks(old: &NetworkPlan, new: &NetworkPlan) -> Changes {
@@ -123,13 +126,19 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
     let none = NetworkPlan::default();
     let (before, after) = (old.network.as_ref().unwrap_or(&none), new.network.as_ref().unwrap_or(&none));
     let mut changes = nodes::diff(&old.nodes, &new.nodes);
-    // Nodes come and go with what they run on; what else the network knows of them is told once, too.
-    let of_network = network::diff(before, after);
-    changes.extend(
-        of_network
-            .into_iter()
-            .filter(|change| !matches!(change, Change::NodeAdded { .. } | Change::NodeRemoved { .. })),
-    );
+    for change in network::diff(before, after) {
+        match change {
+            // Nodes come, go and get their names with what they run on: that is told already.
+            Change::NodeAdded { .. } | Change::NodeRemoved { .. } => {}
+            Change::NodeRestarts { node, mut what } => {
+                what.retain(|difference| difference.what != HOST_NAME);
+                if !what.is_empty() {
+                    changes.push(Change::NodeChanged { node, what });
+                }
+            }
+            other => changes.push(other),
+        }
+    }
     if changes.is_empty() && (old.nodes != new.nodes || old.network != new.network) {
         changes.push(Change::Rearranged);
     }

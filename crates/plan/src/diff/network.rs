@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use testyard_model::name::ClientId;
 use testyard_model::topology::Variable;
 
-use crate::diff::{Change, Difference, note};
+use crate::diff::{Change, Difference, HOST_NAME, note};
 use crate::network::names::Listed;
 use crate::network::parts::{NetworkLink, NetworkMember, NetworkNode, NetworkPlan};
 use crate::render::impairment_text;
@@ -54,7 +54,7 @@ pub(super) fn diff(old: &NetworkPlan, new: &NetworkPlan) -> Vec<Change> {
 fn node_change(old: &NetworkNode, new: &NetworkNode) -> Option<Change> {
     let node = new.client_id.clone();
     let mut what = Vec::new();
-    note(&mut what, "host name", &old.hostname, &new.hostname, ToString::to_string);
+    note(&mut what, HOST_NAME, &old.hostname, &new.hostname, ToString::to_string);
     let restarts = !what.is_empty();
     let on = |on: &bool| if *on { "on".to_owned() } else { "off".to_owned() };
     note(&mut what, "forwarding", &old.forwarding, &new.forwarding, on);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use testyard_model::name::ClientId;
 
-use crate::diff::{Change, Difference, note};
+use crate::diff::{Change, Difference, HOST_NAME, note};
 use crate::plan::PlannedNode;
 use crate::ports::PortForward;
 
@@ -33,7 +33,7 @@ fn change(old: &PlannedNode, new: &PlannedNode) -> Option<Change> {
     note(&mut what, "image", &old.image, &new.image, ToString::to_string);
     note(&mut what, "kind", &old.sliver_type, &new.sliver_type, |kind| kind.name.to_string());
     let replaced = what.len();
-    note(&mut what, "host name", &old.hostname, &new.hostname, ToString::to_string);
+    note(&mut what, HOST_NAME, &old.hostname, &new.hostname, ToString::to_string);
     note(&mut what, "control address", &old.ipv4, &new.ipv4, ToString::to_string);
     let address = |address: &Option<std::net::Ipv6Addr>| address.map_or("none".to_owned(), |a| a.to_string());
     note(&mut what, "IPv6 control address", &old.ipv6, &new.ipv6, address);

@@ -127,7 +127,7 @@ fn explicit(name: &ClientId, spots: &[Spot<'_>], avoided: &[IpNet], remarks: &mu
                 format!(
                     "link {link:?}: {network} is in use here already, by {control} of the control network"
                 ),
-                "use other addresses",
+                "use other addresses, or give the testbed another control network",
             );
         }
     }
