@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use testyard_model::name::Login;
 use testyard_model::urn::UserUrn;
 
+use crate::hash::fnv;
+
 /// Names that no user gets: accounts and groups of Debian, Ubuntu, Alpine and Fedora base images and of packages that
 /// are often in images. An account of such a name would change what is there.
 const SYSTEM: &str = "\
@@ -98,12 +100,6 @@ fn plain(name: &str) -> String {
 fn with_suffix(name: &str, suffix: &str) -> String {
     let end = name.len().min(MAX - suffix.len());
     format!("{}{suffix}", name[..end].trim_end_matches('-'))
-}
-
-/// FNV-1a, 64 bits: the same everywhere and for ever, which the hasher of the standard library does not promise.
-fn fnv(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

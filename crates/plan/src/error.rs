@@ -6,6 +6,8 @@ use testyard_model::id::HostName;
 use testyard_model::name::ClientId;
 use testyard_model::urn::Urn;
 
+use crate::network::Refused;
+
 /// Why a topology cannot be had. The texts are for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -68,6 +70,19 @@ pub enum PlanError {
         /// What is free.
         free: Vec<FreeOn>,
     },
+    /// Nodes of one partition cannot be together.
+    #[error("partition {partition:?} of {nodes} nodes has to be on one host: {why}")]
+    Partition {
+        /// Its name.
+        partition: String,
+        /// How many nodes are in it.
+        nodes: usize,
+        /// What is the matter, in words.
+        why: String,
+    },
+    /// The network cannot be had.
+    #[error(transparent)]
+    Network(#[from] Refused),
 }
 
 /// What is free on a host.

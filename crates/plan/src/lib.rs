@@ -1,4 +1,4 @@
-//! A topology with every choice made: hosts, addresses, ports, names, accounts.
+//! A topology with every choice made: hosts, addresses, ports, names, links, routes, accounts.
 //!
 //! Everything here is a plain function over plain values: [`plan()`] is given what hosts have and what is in use there,
 //! and says what each node gets, or why it cannot be. It changes nothing; who carries the plan out marks what it takes
@@ -12,23 +12,35 @@
 //! | [`ports`] | ports of the host that lead to it |
 //! | [`names`] | its host name |
 //! | [`accounts`] | login names of its users |
+//! | [`network`] | links: addresses, names, routes, impairments |
 //! | [`host`] | what a host has to give |
 //! | [`usage`] | what of it is in use |
+//! | [`limits`] | limits of a host's kernel, found before they bite |
+//! | [`diff`] | what is different between two plans |
+//! | [`render`] | plans as text |
 
 #![forbid(unsafe_code)]
 
 pub mod accounts;
 pub mod address;
+pub mod diff;
 mod error;
+mod hash;
 pub mod host;
+pub mod limits;
 pub mod names;
+pub mod network;
 pub mod place;
 pub mod plan;
 pub mod ports;
+pub mod render;
+mod table;
 pub mod usage;
 
+pub use diff::{Change, Changes, diff, diff_networks};
 pub use error::{FreeOn, PlanError};
 pub use host::{Host, HostError, PortRange};
+pub use network::parts::NetworkPlan;
 pub use plan::{Existing, HostView, LinkPolicy, Plan, PlannedNode, Site, plan};
 pub use ports::PortForward;
 pub use usage::{Holding, Taken, Usage};

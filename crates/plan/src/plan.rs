@@ -1,11 +1,14 @@
 //! Puts the choices together, in the order of the request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
+use testyard_model::link::Link;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::service::Services;
 use testyard_model::sliver_type::{Port, SliverType};
@@ -15,7 +18,10 @@ use testyard_model::urn::{Authority, Urn};
 
 use crate::error::PlanError;
 use crate::host::Host;
-use crate::place::{Need, free_on, place};
+use crate::network::mtu::Underlay;
+use crate::network::parts::NetworkPlan;
+use crate::network::{self, Conditions};
+use crate::place::{Cable, Need, Unplaceable, free_on, place};
 use crate::ports::PortForward;
 use crate::usage::{Holding, Usage};
 use crate::{address, names, ports};
@@ -31,7 +37,7 @@ pub struct Site<'a> {
     pub links: LinkPolicy,
 }
 
-/// What is done about a request with links, as long as nothing realises them.
+/// What is done about a request with links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkPolicy {
     /// The nodes are made, the links are not; who reads the request remarks on it.
@@ -39,6 +45,8 @@ pub enum LinkPolicy {
     LeaveOut,
     /// The request is refused.
     Refuse,
+    /// They are planned.
+    Make(Underlay),
 }
 
 /// A host as it is now.
@@ -59,19 +67,24 @@ pub struct Existing {
     pub client_ids: BTreeSet<ClientId>,
     /// Host names of its nodes.
     pub hostnames: BTreeSet<Hostname>,
+    /// Networks of its links.
+    pub networks: Vec<IpNet>,
 }
 
 /// A topology with every choice made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In the order of the request.
     pub nodes: Vec<PlannedNode>,
+    /// Its network, with [`LinkPolicy::Make`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPlan>,
     /// What there is to say about it.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A node with every choice made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedNode {
     /// The user's name of it.
     pub client_id: ClientId,
@@ -140,7 +153,8 @@ pub fn plan(
         .map(|((node, kind), ports)| {
             let bound = bound(node, site, hosts)?;
             taken_somewhere(node, kind, bound.as_ref(), hosts)?;
-            Ok(Need { sliver_type: &kind.name, ports: ports.len() as u32, bound })
+            let (ports, partition) = (ports.len() as u32, node.partition.as_deref());
+            Ok(Need { sliver_type: &kind.name, ports, bound, partition })
         })
         .collect::<Result<Vec<_>, PlanError>>()?;
     let too_big = |free| PlanError::TooBig {
@@ -148,14 +162,20 @@ pub fn plan(
         ports: needs.iter().map(|need| need.ports).sum(),
         free,
     };
-    let places = place(&needs, hosts).map_err(too_big)?;
+    let making = matches!(site.links, LinkPolicy::Make(_));
+    let cables = if making { cables(topology) } else { Vec::new() };
+    let placement = place(&needs, &cables, hosts).map_err(|error| match error {
+        Unplaceable::Room(free) => too_big(free),
+        Unplaceable::Partition { partition, nodes, why } => PlanError::Partition { partition, nodes, why },
+    })?;
+    let places = placement.hosts;
 
     let mut pads: Vec<Pad<'_>> = hosts.iter().map(Pad::new).collect();
     let mut hostnames = existing.hostnames.clone();
     let mut nodes = Vec::with_capacity(places.len());
-    for (((node, kind), wanted), index) in topology.nodes.iter().zip(types).zip(&wanted).zip(places) {
-        let host = hosts[index].host;
-        let Some((ipv4, ipv6, forwards)) = pads[index].take(wanted) else {
+    for (((node, kind), wanted), index) in topology.nodes.iter().zip(types).zip(&wanted).zip(&places) {
+        let host = hosts[*index].host;
+        let Some((ipv4, ipv6, forwards)) = pads[*index].take(wanted) else {
             return Err(too_big(free_on(hosts)));
         };
         nodes.push(PlannedNode {
@@ -170,7 +190,41 @@ pub fn plan(
             services: node.services.clone(),
         });
     }
-    Ok(Plan { nodes, diagnostics: Vec::new() })
+    let mut diagnostics = placement.notices;
+    let network = match site.links {
+        LinkPolicy::LeaveOut | LinkPolicy::Refuse => None,
+        LinkPolicy::Make(underlay) => {
+            let mut avoid: Vec<IpNet> = existing.networks.clone();
+            avoid.extend(hosts.iter().map(|view| IpNet::V4(view.host.ipv4())));
+            avoid.extend(hosts.iter().filter_map(|view| view.host.ipv6()).map(IpNet::V6));
+            avoid.sort_unstable();
+            avoid.dedup();
+            let hostnames: Vec<Hostname> = nodes.iter().map(|node| node.hostname.clone()).collect();
+            let conditions =
+                Conditions { avoid: &avoid, hosts: &places, hostnames: &hostnames, underlay, previous: None };
+            let planned = network::plan(topology, &conditions)?;
+            diagnostics.extend(planned.diagnostics);
+            Some(planned.network)
+        }
+    };
+    Ok(Plan { nodes, network, diagnostics })
+}
+
+/// What carries traffic between the nodes of a topology. Members that are nobody's are told when the network is planned.
+#[must_use]
+pub fn cables(topology: &Topology) -> Vec<Cable> {
+    let interfaces: HashMap<&ClientId, usize> = topology
+        .nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(number, node)| {
+            node.interfaces.iter().map(move |interface| (&interface.client_id, number))
+        })
+        .collect();
+    let nodes = |link: &Link| {
+        link.members.iter().filter_map(|member| interfaces.get(&member.interface).copied()).collect()
+    };
+    topology.links.iter().map(|link| Cable::of_link(link, nodes(link))).collect()
 }
 
 /// What a plan takes of one host, beside what is in use there.

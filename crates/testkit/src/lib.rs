@@ -9,6 +9,7 @@
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
 //! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
 //! | [`shared`] | test data beside the project, named when it is missing |
+//! | [`topologies`] | topologies of any size: rings, stars, grids, random ones, fat trees |
 
 #![forbid(unsafe_code)]
 
@@ -19,3 +20,4 @@ pub mod leaks;
 pub mod needs;
 pub mod shared;
 pub mod testbed;
+pub mod topologies;

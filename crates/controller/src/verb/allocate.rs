@@ -30,12 +30,13 @@ impl From<PlanError> for Refusal {
         match error {
             PlanError::Nothing => Self::NotFound(text),
             PlanError::Duplicate(_) => Self::AlreadyExists(text),
-            PlanError::TooBig { .. } => Self::TooBig(text),
+            PlanError::TooBig { .. } | PlanError::Partition { .. } => Self::TooBig(text),
             PlanError::Exclusive(_) | PlanError::Links(_) => Self::Refused(text),
             PlanError::Twice(_)
             | PlanError::SliverType { .. }
             | PlanError::NotTaken { .. }
-            | PlanError::Component { .. } => Self::BadRequest(text),
+            | PlanError::Component { .. }
+            | PlanError::Network(_) => Self::BadRequest(text),
         }
     }
 }
@@ -122,6 +123,7 @@ fn choose(
             .flat_map(|slice| &slice.slivers)
             .map(|sliver| sliver.body.node.hostname.clone())
             .collect(),
+        ..Existing::default()
     };
     let unused = Usage::default();
     let hosts: Vec<HostView<'_>> = settings
