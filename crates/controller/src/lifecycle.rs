@@ -108,6 +108,7 @@ mod tests {
             accounts_revision: 1,
             accounts: vec![],
             services: Services::default(),
+            network: desired::NodeNetwork::default(),
         }
     }
 

@@ -128,6 +128,7 @@ impl Slice {
                 .filter(|sliver| sliver.host == *host && sliver.state == SliverState::Provisioned)
                 .map(|sliver| sliver.body.node.clone())
                 .collect(),
+            links: Vec::new(),
         }
     }
 

@@ -51,6 +51,7 @@ pub(crate) mod tests {
             accounts_revision: 0,
             accounts: Vec::new(),
             services: Services::default(),
+            network: desired::NodeNetwork::default(),
         }
     }
 }

@@ -139,6 +139,7 @@ impl Inner {
             slice,
             revision: desired.revision,
             nodes: self.nodes.values().filter(|(id, _)| *id == slice).map(|(_, node)| node.clone()).collect(),
+            links: observed::LinksSeen::None,
         };
         if desired.nodes.is_empty() && report.nodes.is_empty() {
             self.desired.remove(&slice);
