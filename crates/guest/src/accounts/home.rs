@@ -4,7 +4,7 @@
 //! open folder, follows no link, and changes owners through descriptors only.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
@@ -156,7 +156,7 @@ fn copy_skeleton(from: &Path, to: &OwnedFd, owner: (u32, u32), left: &mut usize)
             fchmod(&folder, Mode::from_bits_truncate(mode))?;
             fchown(&folder, Some(owner.0), Some(owner.1))?;
         } else if kind.is_file() {
-            let mut source = File::open(entry.path())?;
+            let mut source = files::open(&entry.path())?;
             let mut file = files::create(to.as_fd(), &name, 0o600)?;
             io::copy(&mut source, &mut file)?;
             fchmod(&file, Mode::from_bits_truncate(entry.metadata()?.mode() & 0o777))?;

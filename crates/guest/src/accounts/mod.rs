@@ -84,7 +84,13 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
         return Ok(());
     }
     let _lock = outcome.in_files.then(|| lock::Lock::take(root));
-    let before = read(root)?;
+    let before = match read(root) {
+        Ok(before) => before,
+        Err(error) => {
+            shut_out(root, &registry, wanted);
+            return Err(error);
+        }
+    };
     let mut databases = before.clone();
     let made = converge(&mut databases, &mut registry, wanted, &ShellPaths::find(root));
     outcome.failures.extend(made.failures);
@@ -117,6 +123,18 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
     let allowed: Vec<&str> =
         made.open.iter().filter(|account| account.sudo).map(|account| account.login.as_str()).collect();
     sudo::apply(root, &allowed)
+}
+
+/// Takes the keys of those who may not come in any more where the files of accounts cannot be read: the image's SSH
+/// server may know how to read them all the same.
+fn shut_out(root: &Path, registry: &Registry, wanted: &[Account]) {
+    let homes = state::homes(root);
+    for (login, _) in registry.iter().filter(|(login, _)| wanted.iter().all(|one| one.login != **login)) {
+        let account = plan::Locked { login: login.clone(), home: format!("/{homes}/{login}") };
+        if let Err(error) = home::lock(root, &account) {
+            text::log(&format!("locked account {login}: {}", text::chain(&error)));
+        }
+    }
 }
 
 fn save(
