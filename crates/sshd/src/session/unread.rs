@@ -31,10 +31,11 @@ impl Log for Ear {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) && record.args().to_string() == LINE {
-            if let Some(inboxes) = INBOXES.get() {
-                inboxes.unread();
-            }
+        if self.enabled(record.metadata())
+            && record.args().to_string() == LINE
+            && let Some(inboxes) = INBOXES.get()
+        {
+            inboxes.unread();
         }
     }
 
