@@ -99,6 +99,7 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
         outcome.notice = Some(READ_ONLY.to_owned());
     }
     save(root, &registry, &before, &databases, outcome)?;
+    let mut blocked = Vec::new();
     for (account, member) in made.open.iter().zip(&mut outcome.members) {
         match home::open(root, account) {
             // Without a home a session begins in /, and the keys are in the list.
@@ -109,8 +110,14 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
             Err(error) => {
                 outcome.failures.push(format!("account {}: {}", account.login, text::chain(&error)));
             }
-            Ok(()) => {}
+            Ok(()) => blocked.extend(home::obstacle(root, member).map(|why| {
+                format!("{} cannot enter the home {} and begins in /: {why}", member.login, member.home)
+            })),
         }
+    }
+    if !blocked.is_empty() {
+        outcome.notice =
+            Some(outcome.notice.take().into_iter().chain(blocked).collect::<Vec<_>>().join("; "));
     }
     for account in &made.locked {
         if let Err(error) = home::lock(root, account) {

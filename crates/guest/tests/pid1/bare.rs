@@ -27,7 +27,9 @@ fn one_static_program_becomes_a_node_with_users_and_sudo() {
     };
     wanted.go = true;
     node.want(&wanted);
-    let (report, took) = node.until("ready", |report| report.stage == Stage::Ready && report.ssh);
+    let (report, took) = node.until("ready", |report| {
+        report.stage == Stage::Ready && report.ssh && report.program != ProgramState::None
+    });
     eprintln!("one static program: boot to SSH {took:?}; {}", node.cost());
     assert_eq!((report.failure, report.notice), (None, None));
     assert_eq!((report.ssh_server, report.program), (Some(SshServer::Embedded), ProgramState::Running));

@@ -493,6 +493,18 @@ fn whatever_runs_in_the_node_is_ended_before_the_guest_when_memory_runs_out() {
     }
 }
 
+#[test]
+fn a_home_that_only_root_can_reach_is_told() {
+    let (disk, host, ann) = (Disk::new(), Key::new("ed25519"), Key::new("ed25519"));
+    symlink("/proc/1/root/srv", disk.path("home")).unwrap();
+    fs::create_dir(disk.path("srv")).unwrap();
+    let node = disk.boot();
+    node.want(&desired(1, vec![account("ann", &[&ann], false)], &host));
+    let (report, _) = node.until("prepared", |report| report.stage == Stage::Prepared);
+    let told = report.notice.into_iter().chain(report.failure).collect::<Vec<_>>().join("; ");
+    assert!(told.contains("ann") && told.contains("/home"), "{told}");
+}
+
 /// Waits for something that no report tells.
 fn wait_for(so: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
