@@ -88,6 +88,7 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
         Ok(before) => before,
         Err(error) => {
             shut_out(root, &registry, wanted);
+            outcome.members = known(root, &registry, wanted);
             return Err(error);
         }
     };
@@ -130,6 +131,28 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
     let allowed: Vec<&str> =
         made.open.iter().filter(|account| account.sudo).map(|account| account.login.as_str()).collect();
     sudo::apply(root, &allowed)
+}
+
+/// Those whose accounts were made before the files of accounts became unreadable: they can still come in by Testyard's
+/// own server, and mend it.
+fn known(root: &Path, registry: &Registry, wanted: &[Account]) -> Vec<Member> {
+    let shells = ShellPaths::find(root);
+    let shell = Some(shells.login).filter(|path| root.join(path.trim_start_matches('/')).exists());
+    let of = |account: &Account| {
+        let entry = registry.get(&account.login).filter(|entry| !entry.locked)?;
+        Some(Member {
+            login: account.login.clone(),
+            uid: entry.uid,
+            // The group of their own that they got.
+            gid: entry.uid,
+            groups: Vec::new(),
+            home: format!("{}/{}", shells.homes, account.login),
+            shell: shell.clone(),
+            keys: account.keys.clone(),
+            sudo: account.sudo,
+        })
+    };
+    wanted.iter().filter_map(of).collect()
 }
 
 /// Takes the keys of those who may not come in any more where the files of accounts cannot be read: the image's SSH
