@@ -130,7 +130,7 @@ pub(super) fn starts_ssh(root: &Path, program: &Program) -> Option<String> {
 pub(super) fn port_taken(place: &str) -> String {
     format!(
         "it starts an SSH server ({place}) and port 22 is taken, because Testyard has started one for the node's users \
-         already; leave that out of the image's program, or let the program be sshd itself (see guest.md)"
+         already; leave that out of the image's program, or let the program be sshd itself"
     )
 }
 
