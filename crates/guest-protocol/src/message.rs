@@ -190,6 +190,10 @@ pub struct Report {
     pub notice: Option<String>,
     /// The image's own program.
     pub program: ProgramState,
+    /// Why the program is not started, or why it may have ended, with what to do: goes on where "the image's program
+    /// could not be started" or "has ended" stops. Absent where that is not known, and from older guests.
+    #[serde(default)]
+    pub program_note: Option<String>,
     /// One for each install and execute, in their order.
     pub services: Vec<ServiceReport>,
 }
@@ -298,6 +302,7 @@ impl Report {
         };
         self.failure.as_mut().map(&mut cut);
         self.notice.as_mut().map(&mut cut);
+        self.program_note.as_mut().map(&mut cut);
         self.services.truncate(Self::MAX_SERVICES);
         self.services.iter_mut().for_each(|service| {
             cut(&mut service.detail);
@@ -335,15 +340,17 @@ mod tests {
             ssh_server: Some(SshServer::Image),
             notice: Some("z".repeat(100_000)),
             program: ProgramState::None,
+            program_note: Some("p".repeat(100_000)),
             services: vec![service; 5000],
         };
         let report = report.bounded();
         let texts =
-            report.services.iter().map(|service| service.detail.len()).sum::<usize>() + 2 * Report::MAX_TEXT;
+            report.services.iter().map(|service| service.detail.len()).sum::<usize>() + 3 * Report::MAX_TEXT;
         assert!(texts <= Report::MAX_TEXTS, "{texts} bytes are kept");
         assert_eq!(report.services.len(), Report::MAX_SERVICES);
         assert_eq!(report.failure.unwrap().len(), Report::MAX_TEXT);
         assert_eq!(report.notice.unwrap().len(), Report::MAX_TEXT);
+        assert_eq!(report.program_note.unwrap().len(), Report::MAX_TEXT);
         assert!(!report.services[0].detail.contains('\u{1b}'));
     }
 }

@@ -30,6 +30,7 @@ struct Facts {
     /// SSH has answered since the boot; a later pause does not take the stage back.
     ssh_seen: bool,
     program: Option<ProgramState>,
+    program_note: Option<String>,
     services: Vec<ServiceReport>,
     trouble: Trouble,
     notices: Notices,
@@ -101,8 +102,9 @@ impl Board {
         self.update(|facts| facts.trouble.ssh = Some(text));
     }
 
-    pub(crate) fn set_program(&self, state: ProgramState) {
-        self.update(|facts| facts.program = Some(state));
+    /// How the image's program stands, and what is known of the reason.
+    pub(crate) fn set_program(&self, state: ProgramState, note: Option<String>) {
+        self.update(|facts| (facts.program, facts.program_note) = (Some(state), note));
     }
 
     pub(crate) fn set_service(&self, report: ServiceReport) {
@@ -162,6 +164,7 @@ impl Facts {
             ssh_server: self.ssh,
             notice: (!noted.is_empty()).then(|| noted.join("; ")),
             program: self.program.unwrap_or(ProgramState::None),
+            program_note: self.program_note.clone(),
             services: self.services.clone(),
         }
         .bounded()

@@ -30,9 +30,21 @@ impl FileError {
 /// The largest file of the image that the guest reads whole.
 const MAX_SYSTEM_FILE: u64 = 16 << 20;
 
+/// Opens a file of the image for reading. Whatever else is in its place is an error: opening a pipe would wait for a
+/// writer, who may never come.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a regular file; put one in its place, or remove it"))
+    }
+}
+
 /// The contents of a file of the image, if it is there.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    let file = match File::open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::new("read", path, error)),
@@ -42,7 +54,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         .read_to_end(&mut bytes)
         .map_err(|error| FileError::new("read", path, error))?;
     if bytes.len() as u64 > MAX_SYSTEM_FILE {
-        return Err(FileError::new("read", path, io::Error::other("it is too large")));
+        let most = MAX_SYSTEM_FILE >> 20;
+        let text = format!("it has more than the {most} MiB that are read; make it smaller");
+        return Err(FileError::new("read", path, io::Error::other(text)));
     }
     Ok(Some(bytes))
 }
@@ -210,7 +224,7 @@ pub(crate) fn sync_later(paths: Vec<PathBuf>) {
     }
     let _ = std::thread::Builder::new().name("sync".into()).stack_size(64 << 10).spawn(move || {
         for path in paths {
-            let _ = File::open(path).and_then(|file| file.sync_data());
+            let _ = open(&path).and_then(|file| file.sync_data());
         }
     });
 }
@@ -233,6 +247,26 @@ mod tests {
         assert!(replace(&path, b"two", None).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(home.path().join("etc")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("passwd");
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR).unwrap();
+        for result in
+            [read(&path).map(drop), rewrite(&path, b"x").map(drop), replace(&path, b"x", None).map(drop)]
+        {
+            let told = crate::text::chain(&result.unwrap_err());
+            assert!(told.contains("passwd: it is not a regular file"), "{told}");
+        }
+        assert!(read(home.path()).is_err());
+        fs::remove_file(&path).unwrap();
+        File::create(&path).unwrap().set_len(MAX_SYSTEM_FILE + 1).unwrap();
+        let told = crate::text::chain(&read(&path).unwrap_err());
+        assert!(told.contains("more than the 16 MiB") && told.contains("make it smaller"), "{told}");
+        File::create(&path).unwrap().set_len(MAX_SYSTEM_FILE).unwrap();
+        assert!(read(&path).is_ok());
     }
 
     #[test]

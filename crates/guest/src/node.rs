@@ -9,6 +9,7 @@ use testyard_guest_protocol::Desired;
 use crate::board::Board;
 use crate::children::{Children, Process};
 use crate::facts::Desk;
+use crate::text;
 
 /// The stack of a thread in bytes; the deepest one decodes archives.
 pub(crate) const STACK: usize = 512 << 10;
@@ -68,7 +69,10 @@ pub(crate) fn thread(node: &'static Node, name: &'static str, work: impl FnOnce(
         }
     };
     if let Err(error) = std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(guarded) {
-        node.board.set_broken(format!("cannot start the guest's thread {name:?}: {error}"));
+        node.board.set_broken(format!(
+            "the guest's thread {name:?} cannot be started: {}; then geni_restart",
+            text::why_not_started(&error)
+        ));
     }
 }
 

@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
 
 /// Who a process runs as.
@@ -20,14 +22,34 @@ pub(crate) struct Identity {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Gives the command a session of its own, an empty signal mask and, if asked, another identity.
+/// By how many thousandths of the memory a process of the node counts as larger than the guest when memory runs out. With
+/// the same score the kernel ends process 1, and so the node, as soon as it is the largest of many small ones.
+const SOONER: i32 = 300;
+
+const OOM_SCORE: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+
+/// The score that processes of the node get; none where there is no /proc.
+fn oom_score() -> Option<String> {
+    let own: i32 = std::fs::read_to_string(OOM_SCORE.to_str().ok()?).ok()?.trim().parse().ok()?;
+    Some(own.saturating_add(SOONER).min(1000).to_string())
+}
+
+/// Gives the command a session of its own, an empty signal mask, a score by which the kernel ends it before the guest
+/// and, if asked, another identity.
 pub(crate) fn detach(command: &mut Command, identity: Option<&Identity>) {
     let identity = identity.map(|who| {
         let mut groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
         groups.push(Gid::from_raw(who.gid));
         (Uid::from_raw(who.uid), Gid::from_raw(who.gid), groups)
     });
+    let score = oom_score();
     let enter = move || -> io::Result<()> {
+        if let Some(score) = &score {
+            // To raise it needs no right, and the node is no worse where it cannot be done.
+            if let Ok(file) = nix::fcntl::open(OOM_SCORE, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+                let _ = nix::unistd::write(&file, score.as_bytes());
+            }
+        }
         // Ours hold back what process 1 reads by itself; a child would never hear that it is to end.
         SigSet::empty().thread_set_mask()?;
         setsid()?;

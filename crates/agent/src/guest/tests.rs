@@ -92,6 +92,7 @@ fn report(revision: u64, services: Vec<ServiceReport>) -> Vec<u8> {
         ssh_server: None,
         notice: None,
         program: ProgramState::None,
+        program_note: None,
         services,
     };
     encode(&FromGuest::Report(Box::new(report))).unwrap()

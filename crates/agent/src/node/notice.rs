@@ -39,7 +39,7 @@ pub(crate) fn notices(desired: &desired::Node, known: &Known<'_>) -> Vec<String>
         Room::Little | Room::Over | Room::FarOver => Some(disk::notice(desired.limits.disk?, used)),
     });
     let report = known.heard.report.as_ref();
-    let program = report.and_then(|report| program(report.program));
+    let program = report.and_then(|report| program(report.program, report.program_note.as_deref()));
     let guest = report.and_then(|report| report.notice.clone());
     [ended, killed, disk, program, guest].into_iter().flatten().collect()
 }
@@ -54,17 +54,23 @@ pub(crate) fn more_memory(limits: Limits) -> String {
     }
 }
 
-/// What became of the image's program, if not what was meant.
-fn program(state: ProgramState) -> Option<String> {
+/// What became of the image's program, if not what was meant. `note` is what the guest knows about it.
+fn program(state: ProgramState, note: Option<&str>) -> Option<String> {
     let how = match state {
         ProgramState::None | ProgramState::Running | ProgramState::Exited(0) => return None,
         ProgramState::Exited(status) => format!("has ended with exit status {status}"),
         ProgramState::Signalled(signal) => format!("was ended by {}", signal_name(signal)),
-        ProgramState::NotStarted(error) => {
-            format!("could not be started ({})", std::io::Error::from_raw_os_error(error))
-        }
+        ProgramState::NotStarted(_) => "could not be started".to_owned(),
     };
-    Some(format!("the image's program {how}; the node stays up, geni_restart runs it again"))
+    let rest = match (state, note) {
+        // What ended it or kept it from starting would do so again.
+        (_, Some(note)) => format!(": {note}; the node stays up"),
+        (ProgramState::NotStarted(error), None) => {
+            format!(" ({}); the node stays up", std::io::Error::from_raw_os_error(error))
+        }
+        (_, None) => "; the node stays up, geni_restart runs it again".to_owned(),
+    };
+    Some(format!("the image's program {how}{rest}"))
 }
 
 /// A signal for people.
@@ -117,6 +123,7 @@ mod tests {
             ssh_server: None,
             notice: None,
             program,
+            program_note: None,
             services: Vec::new(),
         };
         Heard { spoken: true, report: Some(report), ..Heard::default() }
@@ -152,6 +159,16 @@ mod tests {
     fn a_program_that_cannot_start_says_why() {
         let known = Known { ended: None, killed: 0, disk: None, heard: &heard(ProgramState::NotStarted(2)) };
         assert!(notices(&desired_node(), &known)[0].contains("No such file"));
+        for (state, how) in [
+            (ProgramState::NotStarted(2), "could not be started"),
+            (ProgramState::Exited(255), "has ended with exit status 255"),
+        ] {
+            let mut heard = heard(state);
+            heard.report.as_mut().unwrap().program_note = Some("\"/run\" is not there; add it".to_owned());
+            let known = Known { ended: None, killed: 0, disk: None, heard: &heard };
+            let told = format!("the image's program {how}: \"/run\" is not there; add it; the node stays up");
+            assert_eq!(notices(&desired_node(), &known), [told]);
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ mod tests {
             ssh_server: None,
             notice: None,
             program: ProgramState::Running,
+            program_note: None,
             services: Vec::new(),
         };
         Heard { spoken: true, foreign_protocol: None, report: Some(report) }

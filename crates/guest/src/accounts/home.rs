@@ -4,17 +4,18 @@
 //! open folder, follows no link, and changes owners through descriptors only.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::symlinkat;
 
+use super::Member;
 use super::plan::{Locked, Open};
 use crate::files;
 use crate::walk::{Folder, WalkError, names};
@@ -68,6 +69,39 @@ pub(crate) fn lock(root: &Path, account: &Locked) -> Result<(), HomeError> {
         }
     };
     remove().map_err(HomeError::Keys)
+}
+
+/// What keeps a user from entering the home, though root could make it: a way through /proc, whose links only root may
+/// follow, or a folder above it that is closed. Looked at from `root`, the node's `/`.
+pub(crate) fn obstacle(root: &Path, member: &Member) -> Option<String> {
+    let mut at = root.to_owned();
+    let mut shown = PathBuf::from("/");
+    let parent = Path::new(&member.home).parent()?;
+    for name in names(parent) {
+        at.push(name);
+        shown.push(name);
+        if let Ok(target) = fs::read_link(&at)
+            && target.starts_with("/proc")
+        {
+            return Some(format!(
+                "{} is a link to {}, which only root may follow",
+                shown.display(),
+                target.display()
+            ));
+        }
+        let found = fs::metadata(&at).ok()?;
+        let bit = if found.uid() == member.uid {
+            0o100
+        } else if found.gid() == member.gid || member.groups.contains(&found.gid()) {
+            0o010
+        } else {
+            0o001
+        };
+        if found.mode() & bit == 0 {
+            return Some(format!("the folder {} is closed to the user", shown.display()));
+        }
+    }
+    None
 }
 
 fn folder_flags() -> OFlag {
@@ -156,7 +190,7 @@ fn copy_skeleton(from: &Path, to: &OwnedFd, owner: (u32, u32), left: &mut usize)
             fchmod(&folder, Mode::from_bits_truncate(mode))?;
             fchown(&folder, Some(owner.0), Some(owner.1))?;
         } else if kind.is_file() {
-            let mut source = File::open(entry.path())?;
+            let mut source = files::open(&entry.path())?;
             let mut file = files::create(to.as_fd(), &name, 0o600)?;
             io::copy(&mut source, &mut file)?;
             fchmod(&file, Mode::from_bits_truncate(entry.metadata()?.mode() & 0o777))?;
@@ -247,5 +281,25 @@ mod tests {
         symlink(&victim, root.path().join("home/ann")).unwrap();
         assert!(matches!(open(root.path(), &ann(&["k"])), Err(HomeError::Home(..))));
         assert!(!victim.join(".ssh").exists());
+    }
+
+    #[test]
+    fn a_home_that_its_user_cannot_enter_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let member = |home: &str| Member { uid: 1234, gid: 1235, home: home.to_owned(), ..Member::default() };
+        let why = |home: &str| obstacle(root.path(), &member(home));
+        for name in ["home", "shut", "own"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let mode = |name: &str, mode| {
+            fs::set_permissions(root.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode("shut", 0o700);
+        mode("own", 0o700);
+        lchown(root.path().join("own"), Some(1234), None).unwrap();
+        symlink("/proc/1/root/etc", root.path().join("odd")).unwrap();
+        assert_eq!((why("/home/ann"), why("/own/ann"), why("/ann")), (None, None, None));
+        assert_eq!(why("/shut/ann").unwrap(), "the folder /shut is closed to the user");
+        assert!(why("/odd/ann").unwrap().starts_with("/odd is a link to /proc/1/root/etc"));
     }
 }

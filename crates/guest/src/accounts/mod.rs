@@ -84,7 +84,14 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
         return Ok(());
     }
     let _lock = outcome.in_files.then(|| lock::Lock::take(root));
-    let before = read(root)?;
+    let before = match read(root) {
+        Ok(before) => before,
+        Err(error) => {
+            shut_out(root, &registry, wanted);
+            outcome.members = known(root, &registry, wanted);
+            return Err(error);
+        }
+    };
     let mut databases = before.clone();
     let made = converge(&mut databases, &mut registry, wanted, &ShellPaths::find(root));
     outcome.failures.extend(made.failures);
@@ -93,6 +100,7 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
         outcome.notice = Some(READ_ONLY.to_owned());
     }
     save(root, &registry, &before, &databases, outcome)?;
+    let mut blocked = Vec::new();
     for (account, member) in made.open.iter().zip(&mut outcome.members) {
         match home::open(root, account) {
             // Without a home a session begins in /, and the keys are in the list.
@@ -103,8 +111,14 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
             Err(error) => {
                 outcome.failures.push(format!("account {}: {}", account.login, text::chain(&error)));
             }
-            Ok(()) => {}
+            Ok(()) => blocked.extend(home::obstacle(root, member).map(|why| {
+                format!("{} cannot enter the home {} and begins in /: {why}", member.login, member.home)
+            })),
         }
+    }
+    if !blocked.is_empty() {
+        outcome.notice =
+            Some(outcome.notice.take().into_iter().chain(blocked).collect::<Vec<_>>().join("; "));
     }
     for account in &made.locked {
         if let Err(error) = home::lock(root, account) {
@@ -117,6 +131,40 @@ fn try_apply(root: &Path, wanted: &[Account], outcome: &mut Outcome) -> Result<(
     let allowed: Vec<&str> =
         made.open.iter().filter(|account| account.sudo).map(|account| account.login.as_str()).collect();
     sudo::apply(root, &allowed)
+}
+
+/// Those whose accounts were made before the files of accounts became unreadable: they can still come in by Testyard's
+/// own server, and mend it.
+fn known(root: &Path, registry: &Registry, wanted: &[Account]) -> Vec<Member> {
+    let shells = ShellPaths::find(root);
+    let shell = Some(shells.login).filter(|path| root.join(path.trim_start_matches('/')).exists());
+    let of = |account: &Account| {
+        let entry = registry.get(&account.login).filter(|entry| !entry.locked)?;
+        Some(Member {
+            login: account.login.clone(),
+            uid: entry.uid,
+            // The group of their own that they got.
+            gid: entry.uid,
+            groups: Vec::new(),
+            home: format!("{}/{}", shells.homes, account.login),
+            shell: shell.clone(),
+            keys: account.keys.clone(),
+            sudo: account.sudo,
+        })
+    };
+    wanted.iter().filter_map(of).collect()
+}
+
+/// Takes the keys of those who may not come in any more where the files of accounts cannot be read: the image's SSH
+/// server may know how to read them all the same.
+fn shut_out(root: &Path, registry: &Registry, wanted: &[Account]) {
+    let homes = state::homes(root);
+    for (login, _) in registry.iter().filter(|(login, _)| wanted.iter().all(|one| one.login != **login)) {
+        let account = plan::Locked { login: login.clone(), home: format!("/{homes}/{login}") };
+        if let Err(error) = home::lock(root, &account) {
+            text::log(&format!("locked account {login}: {}", text::chain(&error)));
+        }
+    }
 }
 
 fn save(

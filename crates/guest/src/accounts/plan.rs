@@ -6,6 +6,7 @@ use std::path::Path;
 use testyard_guest_protocol::Account;
 
 use super::registry::{Entry, Registry};
+use crate::files;
 use crate::state;
 use crate::table::Table;
 
@@ -218,8 +219,12 @@ impl ShellPaths {
         let there = |path: &str| root.join(path.trim_start_matches('/')).exists();
         let first = |paths: &[&str]| paths.iter().find(|path| there(path)).map(|path| (*path).to_owned());
         let listed = || {
-            let shells = std::fs::read_to_string(root.join("etc/shells")).ok()?;
-            shells.lines().map(str::trim).find(|line| line.starts_with('/') && there(line)).map(str::to_owned)
+            let shells = files::read(&root.join("etc/shells")).ok()??;
+            String::from_utf8_lossy(&shells)
+                .lines()
+                .map(str::trim)
+                .find(|line| line.starts_with('/') && there(line))
+                .map(str::to_owned)
         };
         Self {
             login: first(&["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh", "/bin/ash"])

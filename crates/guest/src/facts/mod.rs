@@ -18,19 +18,20 @@ use std::time::Duration;
 pub(crate) use client::{facts, geni_get};
 pub(crate) use desk::Desk;
 
+use testyard_guest_protocol::GUEST_PROGRAM;
+
 use crate::backoff::pause;
 use crate::node::Node;
 use crate::text;
 
-/// Where scripts look for geni-get that do not look in `PATH`.
-const LINK: &str = "usr/bin/geni-get";
-
-/// The program that it leads to, in the folder that the engine mounts.
-const PROGRAM: &str = "/.testyard/bin/geni-get";
+/// Where people and scripts find the programs that ask, also in sessions of the image's own SSH server, whose PATH does
+/// not have our folder; and what the links lead to, in the folder that the engine mounts.
+const LINKS: [(&str, &str); 2] =
+    [("usr/bin/geni-get", "/.testyard/bin/geni-get"), ("usr/bin/testyard-guest", GUEST_PROGRAM)];
 
 /// Answers the node's programs; never returns.
 pub(crate) fn run(node: &'static Node) {
-    place_link(&node.root);
+    place_links(&node.root);
     let wake = || node.board.wake();
     let listeners = door::listen(&node.root);
     let mut server = match server::Server::new(&node.facts, &wake, listeners) {
@@ -46,10 +47,12 @@ pub(crate) fn run(node: &'static Node) {
     }
 }
 
-/// Puts the link into the image where there is room for it: a name that the image has is the image's.
-fn place_link(root: &Path) {
-    // A file system that is read-only, or an image without such a folder, does without.
-    let _ = std::os::unix::fs::symlink(PROGRAM, root.join(LINK));
+/// Puts the links into the image where there is room for them: a name that the image has is the image's.
+fn place_links(root: &Path) {
+    for (link, program) in LINKS {
+        // A file system that is read-only, or an image without such a folder, does without.
+        let _ = std::os::unix::fs::symlink(program, root.join(link));
+    }
 }
 
 #[cfg(test)]
@@ -71,18 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn the_link_leaves_a_name_of_the_image_alone() {
+    fn the_links_leave_a_name_of_the_image_alone() {
         let root = tempfile::tempdir().unwrap();
-        super::place_link(root.path());
+        super::place_links(root.path());
         assert!(!root.path().join("usr").exists(), "an image without the folder does without");
         std::fs::create_dir_all(root.path().join("usr/bin")).unwrap();
-        super::place_link(root.path());
-        super::place_link(root.path());
-        let link = std::fs::read_link(root.path().join(super::LINK)).unwrap();
-        assert_eq!(link, std::path::Path::new(super::PROGRAM));
-        std::fs::remove_file(root.path().join(super::LINK)).unwrap();
-        std::fs::write(root.path().join(super::LINK), "its own").unwrap();
-        super::place_link(root.path());
-        assert_eq!(std::fs::read(root.path().join(super::LINK)).unwrap(), b"its own");
+        super::place_links(root.path());
+        super::place_links(root.path());
+        for (link, program) in super::LINKS {
+            let link = root.path().join(link);
+            assert_eq!(std::fs::read_link(&link).unwrap(), std::path::Path::new(program));
+            std::fs::remove_file(&link).unwrap();
+            std::fs::write(&link, "its own").unwrap();
+            super::place_links(root.path());
+            assert_eq!(std::fs::read(link).unwrap(), b"its own");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! A connection to the server of a URL, with a deadline over everything that happens on it.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::FetchError;
 use super::resolve::Network;
 use super::url::{Scheme, Url};
+use crate::files;
 
 /// How long one address may take to answer a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ fn secure(
 fn roots(bundles: &[PathBuf]) -> RootCertStore {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for bundle in bundles {
-        let Ok(file) = File::open(bundle) else { continue };
+        let Ok(file) = files::open(bundle) else { continue };
         let certificates = CertificateDer::pem_reader_iter(file.take(MAX_BUNDLE)).map_while(Result::ok);
         roots.add_parsable_certificates(certificates);
         break;

@@ -123,7 +123,7 @@ impl Ready {
         let (process, output) = match start() {
             Ok(started) => started,
             Err(error) => {
-                let reason = format!("{name} cannot be started: {error}");
+                let reason = format!("{name} cannot be started: {}", text::why_not_started(&error));
                 let _ = files.log(&reason);
                 let _ = files.status(127);
                 return (ServiceState::Failed, reason);
@@ -137,9 +137,11 @@ impl Ready {
                 (ServiceState::Signalled(signal), 128 + signal, format!("ended by signal {signal}"))
             }
         };
-        let mut detail = text::tail(&output.tail(), DETAIL);
+        let said = output.tail();
+        let mut detail = text::tail(&said, DETAIL);
         let remarks = [
-            late.map(|limit| format!("it was ended after {} seconds, its timeout", limit.as_secs())),
+            text::is_binary(&said).then(|| format!("its output is not text; it is in {}", files.path("txt"))),
+            late.map(|limit| format!("it was ended after {}, its timeout", seconds(limit))),
             reason(&node.root, &name, &script, status),
             output.trouble().map(|error| format!("some of its output could not be written: {error}")),
             (!files.elsewhere().is_empty())
@@ -156,6 +158,13 @@ impl Ready {
             text::log(&format!("cannot write the status of {file}: {error}"));
         }
         (state, detail)
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        1 => "1 second".to_owned(),
+        more => format!("{more} seconds"),
     }
 }
 

@@ -25,6 +25,15 @@ pub(super) struct Run<'a> {
     files: Result<Files, NoFolder>,
 }
 
+/// Why an install failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The reason alone, for those who know of which install.
+    pub(super) reason: String,
+    /// The same for the whole node: which install, and what to do.
+    pub(super) told: String,
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(node: &'a Node, desired: &'a Desired, index: u32, install: &'a Install) -> Self {
         let number = index + 1;
@@ -38,11 +47,17 @@ impl<'a> Run<'a> {
     }
 
     /// Runs it. What was done, or why it was not: both for people.
-    pub(super) fn run(self) -> Result<String, String> {
+    pub(super) fn run(self) -> Result<String, Failure> {
         let Self { node, desired, number, install, files } = self;
         let shown = Url::parse(&install.url)
             .map_or_else(|_| text::printable(install.url.as_bytes(), 200), |url| url.to_string());
-        let named = |reason: String| format!("install {number} ({shown} into {}): {reason}", install.path);
+        let named = |reason: String| Failure {
+            told: format!(
+                "install {number} ({shown} into {}): {reason}; no execute begins; geni_restart tries it again",
+                install.path
+            ),
+            reason,
+        };
         let files = files.map_err(|error| named(text::chain(&error)))?;
         let mut log = files
             .remove("status")
@@ -89,7 +104,9 @@ fn fetch_and_place(
         .and_then(|()| (&mut download).take(4096).read_to_end(&mut head))
         .map_err(|error| format!("the download cannot be read: {error}"))?;
     let kind = archive::kind(&name, &head).map_err(|expected| {
-        format!("what came is not {expected}; it begins with {:?}", text::printable(&head, 40))
+        let begins = text::printable(&head, 40);
+        let what = if head.is_empty() { "is empty".to_owned() } else { format!("begins with {begins:?}") };
+        format!("what came is not {expected}; it {what}")
     })?;
 
     let folder = Folder::root(&node.root)

@@ -27,6 +27,8 @@ use std::sync::{Mutex, PoisonError};
 
 use testyard_guest_protocol::{Desired, ServiceReport, ServiceState};
 
+pub(crate) use reason::of_file as trouble_of_script;
+
 use crate::node::{Newest, Node, thread};
 use crate::{sys, text};
 use registry::{Now, Registry};
@@ -137,10 +139,10 @@ impl Services {
                         text::log(&error);
                     }
                 }
-                Err(reason) => {
-                    text::log(&reason);
-                    set(Now { state: ServiceState::Failed, detail: reason.clone(), folder });
-                    node.board.set_services_trouble(Some(reason));
+                Err(install::Failure { reason, told }) => {
+                    text::log(&told);
+                    set(Now { state: ServiceState::Failed, detail: reason, folder });
+                    node.board.set_services_trouble(Some(told));
                     return;
                 }
             }

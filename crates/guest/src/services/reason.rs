@@ -38,7 +38,7 @@ fn words(script: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What is wrong with the first line of a file, if it is a script that cannot be run.
-fn of_file(root: &Path, word: &str) -> Option<String> {
+pub(crate) fn of_file(root: &Path, word: &str) -> Option<String> {
     let path = root.join(word.trim_start_matches('/'));
     // Without waiting: it may be a pipe.
     let file =

@@ -15,7 +15,7 @@ use crate::fetch::Network;
 use crate::node::Node;
 use crate::program::{environment, with_own_folder};
 use crate::sealed::Text;
-use crate::{names, sys, text};
+use crate::{files, names, sys, text};
 
 /// What sessions are told, besides the host keys.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -109,7 +109,10 @@ pub(crate) fn scp(rest: Vec<OsString>) -> ExitCode {
 
 /// As the user, for `ssh -L`.
 fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| {
+        let bytes = files::read(Path::new(path)).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
     let resolver = names::read_resolver(&read("/etc/resolv.conf"));
     let network = Network::new(&resolver, read("/etc/hosts"), Path::new("/"));
     network.lookup(name).map_err(io::Error::other)

@@ -172,8 +172,7 @@ impl Ssh {
             }
             if quick >= QUICK_ENDS {
                 let errors = started.errors.map_or_else(Vec::new, |errors| errors.tail());
-                let (name, end, errors) = (started.name, how(end), text::tail(&errors, MAX_WORDS));
-                return Some(format!("{name} ends as soon as it is started ({end}): {errors}"));
+                return Some(gives_up(&started.name, end, &text::tail(&errors, MAX_WORDS)));
             }
             pause(backoff.next());
         }
@@ -197,7 +196,9 @@ impl Ssh {
         };
         command.env_clear().env("PATH", PATH).current_dir("/");
         let name = server.path.display().to_string();
-        let failed = |error| format!("the image's SSH server {name} cannot be started: {error}");
+        let failed = |error| {
+            format!("the image's SSH server {name} cannot be started: {}", text::why_not_started(&error))
+        };
         let (errors_out, errors_in) = std::io::pipe().map_err(failed)?;
         command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(errors_in);
         sys::detach(&mut command, None);
@@ -215,6 +216,12 @@ struct Started {
     process: Process,
     errors: Option<Arc<Output>>,
     name: String,
+}
+
+/// That a server does not stay up, with its last words if it had any.
+fn gives_up(name: &str, end: End, words: &str) -> String {
+    let colon = if words.is_empty() { "" } else { ": " };
+    format!("{name} ends as soon as it is started ({}){colon}{words}", how(end))
 }
 
 fn how(end: End) -> String {
@@ -290,5 +297,17 @@ fn ask_embedded(node: &Node) {
                 .set_ssh_trouble("Testyard's SSH server does not answer; the node's log says more".into());
         }
         pause(backoff.next());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_told_if_there_were_any() {
+        let told = |words| gives_up("/usr/sbin/sshd", End::Signalled(9), words);
+        assert_eq!(told(""), "/usr/sbin/sshd ends as soon as it is started (signal 9)");
+        assert_eq!(told("no keys"), "/usr/sbin/sshd ends as soon as it is started (signal 9): no keys");
     }
 }

@@ -27,7 +27,9 @@ fn one_static_program_becomes_a_node_with_users_and_sudo() {
     };
     wanted.go = true;
     node.want(&wanted);
-    let (report, took) = node.until("ready", |report| report.stage == Stage::Ready && report.ssh);
+    let (report, took) = node.until("ready", |report| {
+        report.stage == Stage::Ready && report.ssh && report.program != ProgramState::None
+    });
     eprintln!("one static program: boot to SSH {took:?}; {}", node.cost());
     assert_eq!((report.failure, report.notice), (None, None));
     assert_eq!((report.ssh_server, report.program), (Some(SshServer::Embedded), ProgramState::Running));
@@ -98,7 +100,9 @@ fn an_image_without_an_ssh_server_is_served() {
     for path in ["/usr/sbin/sshd", "/usr/sbin/dropbear"] {
         let _ = node.inside(&["mount", "--bind", "/dev/null", path]);
     }
-    let mut wanted = desired(1, vec![account("ann", &[&ann], false)], &host);
+    let bob = Key::new("ed25519");
+    let both = vec![account("ann", &[&ann], false), account("bob", &[&bob], false)];
+    let mut wanted = desired(1, both, &host);
     wanted.go = true;
     wanted.program.env = vec!["FROM_IMAGE=yes".into()];
     node.want(&wanted);
@@ -109,6 +113,21 @@ fn an_image_without_an_ssh_server_is_served() {
     let output = node.ssh("ann", &ann.private_file(), &host.known_hosts(), "id -un; echo $0 $FROM_IMAGE");
     let (said, complained) = text(&output);
     assert!(said.starts_with("ann\n") && said.ends_with(" yes\n"), "{said}{complained}");
+    assert_eq!(node.first_line("ann", &ann.private_file(), &host.known_hosts(), "exec yes"), "y\n");
+
+    // The accounts cannot be read any more: who was in can come in and mend it, who must go is out.
+    assert!(node.ssh("bob", &bob.private_file(), &host.known_hosts(), "true").status.success());
+    let group = disk.path("etc/group");
+    fs::remove_file(&group).unwrap();
+    nix::unistd::mkfifo(&group, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    wanted.revision = 2;
+    wanted.accounts.truncate(1);
+    node.want(&wanted);
+    let (report, _) = node.until("revision 2", |report| report.revision == 2);
+    assert!(report.failure.unwrap().contains("/etc/group"));
+    let output = node.ssh("ann", &ann.private_file(), &host.known_hosts(), "id -u; pwd");
+    assert_eq!(text(&output).0, "1000\n/home/ann\n", "{output:?}");
+    assert!(!node.ssh("bob", &bob.private_file(), &host.known_hosts(), "true").status.success());
 }
 
 #[test]

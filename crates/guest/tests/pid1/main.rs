@@ -193,10 +193,12 @@ fn the_program_of_the_image_gets_its_signal_and_the_node_outlives_it() {
 #[test]
 fn programs_that_cannot_start_are_told() {
     let (disk, host) = (Disk::new(), Key::new("ed25519"));
-    for (argv, user, errno) in [
-        ("/none", "", libc::ENOENT),
-        ("/etc/passwd", "", libc::EACCES),
-        ("true", "nobody-here", libc::EINVAL),
+    for (argv, user, errno, cause) in [
+        ("/none", "", libc::ENOENT, "\"/none\": there is no such file in the image"),
+        ("/etc/passwd", "", libc::EACCES, "chmod +x"),
+        ("", "", libc::ENOENT, "the name of the program is empty"),
+        ("none", "", libc::ENOENT, "\"none\": it is in no folder of PATH (/usr/local/sbin:"),
+        ("true", "nobody-here", libc::EINVAL, "\"true\": it is to run as USER \"nobody-here\""),
     ] {
         let node = disk.boot();
         let mut wanted = desired(1, vec![], &host);
@@ -205,7 +207,28 @@ fn programs_that_cannot_start_are_told() {
         node.want(&wanted);
         let (report, _) = node.until("its error", |report| report.program != ProgramState::None);
         assert_eq!(report.program, ProgramState::NotStarted(errno));
+        assert!(report.program_note.as_ref().unwrap().contains(cause), "{:?}", report.program_note);
     }
+}
+
+#[test]
+fn a_program_that_starts_sshd_itself_hears_who_has_port_22() {
+    let (disk, host) = (Disk::new(), Key::new("ed25519"));
+    let start = disk.path("start.sh");
+    // As such scripts do, once the server of the node answers.
+    let script =
+        "#!/bin/bash\nuntil exec 3<>/dev/tcp/127.0.0.1/22; do sleep 0.1; done\nexec /usr/sbin/sshd -D -e\n";
+    fs::write(&start, script).unwrap();
+    fs::set_permissions(&start, fs::Permissions::from_mode(0o755)).unwrap();
+    let node = disk.boot();
+    let mut wanted = desired(1, vec![], &host);
+    wanted.go = true;
+    wanted.program = Program { argv: vec!["/start.sh".into()], ..Program::default() };
+    node.want(&wanted);
+    let (report, _) = node.until("its end", |report| matches!(report.program, ProgramState::Exited(_)));
+    assert_eq!(report.program, ProgramState::Exited(255));
+    let note = report.program_note.unwrap();
+    assert!(note.contains("(in /start.sh)") && note.contains("port 22 is taken"), "{note}");
 }
 
 #[test]
@@ -283,6 +306,7 @@ fn services_run_in_order_once_in_the_life_of_a_disk() {
     assert_eq!(disk.text("tmp/install-2.status"), "0\n");
     assert!(disk.text("tmp/install-1.txt").contains("unpacked"));
     assert!(disk.text("tmp/execute.log").contains("startup-1: sh /tmp/startup-1.sh: exit status 4\n"));
+    wait_for(|| disk.text("count") == "second\nlast\n");
     node.say(&ToGuest::Stop { grace_ms: 5000 });
     node.wait_for_the_end();
     drop(node);
@@ -323,6 +347,12 @@ fn a_failed_install_leaves_ssh_open_and_is_tried_again_at_the_next_boot() {
             assert!(
                 failure.contains("/site.tar.gz") && failure.contains("<html>") && !failure.contains("secret"),
                 "{failure}"
+            );
+            assert!(failure.contains("geni_restart tries it again"), "{failure}");
+            let detail = &report.services[0].detail;
+            assert!(
+                detail.contains("<html>") && !detail.contains("/site.tar.gz"),
+                "told once in full: {detail}"
             );
             assert_eq!(report.stage, Stage::Installing);
             assert_eq!(state(&report, ServiceId::Execute(0)), ServiceState::Waiting);
@@ -387,6 +417,92 @@ fn a_home_on_the_way_to_elsewhere_is_refused() {
     assert!(report.failure.unwrap().contains("ann"));
     assert_eq!(fs::metadata(disk.path("etc")).unwrap().permissions().mode() & 0o777, 0o755);
     assert!(!disk.path("etc/.ssh").exists());
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_files_of_accounts_stops_nothing_else() {
+    let (disk, host, ann, bob) = (Disk::new(), Key::new("ed25519"), Key::new("ed25519"), Key::new("ed25519"));
+    let node = disk.boot();
+    let mut wanted = desired(1, vec![account("ann", &[&ann], false), account("bob", &[&bob], false)], &host);
+    wanted.go = true;
+    node.want(&wanted);
+    node.until("ssh", |report| report.ssh);
+    for name in ["group", "shells", ".pwd.lock"] {
+        let path = disk.path(&format!("etc/{name}"));
+        let kept = fs::read(&path).ok();
+        let _ = fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        wanted.revision += 1;
+        // Bob comes and goes.
+        wanted.accounts.truncate(1);
+        node.want(&wanted);
+        let (report, _) =
+            node.until(name, |report| report.revision == wanted.revision && report.stage == Stage::Ready);
+        let named = report.failure.is_some_and(|failure| {
+            failure.contains("/etc/group: it is not a regular file; put one in its place")
+        });
+        assert_eq!(named, name == "group", "{name}");
+        assert!(!disk.path("home/bob/.ssh/authorized_keys").exists(), "{name}");
+        fs::remove_file(&path).unwrap();
+        kept.into_iter().for_each(|kept| fs::write(&path, kept).unwrap());
+        wanted.revision += 1;
+        wanted.accounts.push(account("bob", &[&bob], false));
+        node.want(&wanted);
+        let (report, _) = node.until("mended", |report| report.revision == wanted.revision);
+        assert_eq!(report.failure, None);
+        assert!(disk.path("home/bob/.ssh/authorized_keys").exists(), "{name}");
+    }
+}
+
+#[test]
+fn whatever_runs_in_the_node_is_ended_before_the_guest_when_memory_runs_out() {
+    let (disk, host, ann) = (Disk::new(), Key::new("ed25519"), Key::new("ed25519"));
+    for embedded in [false, true] {
+        let node = disk.boot();
+        if embedded {
+            for path in ["/usr/sbin/sshd", "/usr/sbin/dropbear"] {
+                let _ = node.inside(&["mount", "--bind", "/dev/null", path]);
+            }
+        }
+        let score = |pid: i32| -> i32 {
+            fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+        };
+        let more = (score(node.pid()) + 300).min(1000);
+        let read = "cat /proc/self/oom_score_adj";
+        let mut wanted = desired(1, vec![account("ann", &[&ann], false)], &host);
+        wanted.go = true;
+        wanted.executes = vec![shell(read)];
+        wanted.program = Program {
+            argv: ["sh", "-c", "cat /proc/self/oom_score_adj > /tmp/program"].map(str::to_owned).into(),
+            user: "web".into(),
+            ..Program::default()
+        };
+        let _ = fs::remove_file(disk.path("tmp/program"));
+        node.want(&wanted);
+        node.until("all of it", |report| {
+            report.ssh
+                && report.program == ProgramState::Exited(0)
+                && state(report, ServiceId::Execute(0)) == ServiceState::Exited(0)
+        });
+        assert_eq!(disk.text("tmp/program").trim(), more.to_string());
+        assert_eq!(disk.text("tmp/startup-1.txt").trim(), more.to_string());
+        let session = node.ssh("ann", &ann.private_file(), &host.known_hosts(), read);
+        assert_eq!(String::from_utf8_lossy(&session.stdout).trim(), more.to_string(), "{session:?}");
+        let own = score(node.pid());
+        assert_eq!((own + 300).min(1000), more, "the guest's own is as it was");
+    }
+}
+
+#[test]
+fn a_home_that_only_root_can_reach_is_told() {
+    let (disk, host, ann) = (Disk::new(), Key::new("ed25519"), Key::new("ed25519"));
+    symlink("/proc/1/root/srv", disk.path("home")).unwrap();
+    fs::create_dir(disk.path("srv")).unwrap();
+    let node = disk.boot();
+    node.want(&desired(1, vec![account("ann", &[&ann], false)], &host));
+    let (report, _) = node.until("prepared", |report| report.stage == Stage::Prepared);
+    let told = report.notice.into_iter().chain(report.failure).collect::<Vec<_>>().join("; ");
+    assert!(told.contains("ann") && told.contains("/home"), "{told}");
 }
 
 /// Waits for something that no report tells.

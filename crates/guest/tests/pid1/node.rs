@@ -299,9 +299,26 @@ impl Node<'_> {
 
     /// A command over SSH, with a key whose file is given.
     pub(crate) fn ssh(&self, user: &str, key: &Path, known_hosts: &Path, command: &str) -> Output {
+        self.ssh_command(user, key, known_hosts, command).output().unwrap()
+    }
+
+    /// The first line that such a command writes. Nobody reads further, and it must end.
+    pub(crate) fn first_line(&self, user: &str, key: &Path, known_hosts: &Path, command: &str) -> String {
+        use std::io::BufRead as _;
+        let mut child =
+            self.ssh_command(user, key, known_hosts, command).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let status = child.wait().unwrap();
+        assert_ne!(status.code(), Some(124), "it goes on");
+        line
+    }
+
+    fn ssh_command(&self, user: &str, key: &Path, known_hosts: &Path, command: &str) -> Command {
         let known = format!("UserKnownHostsFile={}", known_hosts.display());
-        Command::new("nsenter")
-            .args(["-t", &self.pid().to_string(), "-n", "--", "ssh", "-F", "/dev/null", "-i"])
+        let mut ssh = Command::new("nsenter");
+        ssh.args(["-t", &self.pid().to_string(), "-n", "--"])
+            .args(["timeout", &PATIENCE.as_secs().to_string(), "ssh", "-F", "/dev/null", "-i"])
             .arg(key)
             .args([
                 "-o",
@@ -314,9 +331,8 @@ impl Node<'_> {
                 &known,
             ])
             .args(["-o", "ConnectTimeout=20", &format!("{user}@127.0.0.1"), command])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        ssh
     }
 
     /// Waits for the end of process 1; how long it took.

@@ -47,6 +47,8 @@ fn commands_of_every_kind() {
     let mut executes: Vec<Execute> = commands.into_iter().map(shell).collect();
     executes.push(Execute { max_seconds: Some(1), ..shell("echo begun; exec sleep 1000") });
     executes.push(Execute { max_seconds: Some(1), ..shell("trap '' TERM; while :; do sleep 0.1; done") });
+    executes.push(shell("seq 5000"));
+    executes.push(shell("head -c 20000 /dev/urandom; exit 3"));
     executes.push(shell("exec sleep 1000"));
     let last = u32::try_from(executes.len() - 1).unwrap();
     let node = disk.boot();
@@ -59,7 +61,7 @@ fn commands_of_every_kind() {
     use ServiceState::{Exited, Running, Signalled};
     assert_eq!(states[..5], [Exited(0), Exited(0), Signalled(9), Exited(0), Exited(127)]);
     assert!(matches!(states[5], Exited(1..)), "{:?}", states[5]);
-    assert_eq!(states[6..], [Exited(0), Signalled(15), Signalled(9), Running]);
+    assert_eq!(states[6..], [Exited(0), Signalled(15), Signalled(9), Exited(0), Exited(3), Running]);
     let detail = |index: u32| of(&report, ServiceId::Execute(index)).detail.as_str();
     assert_eq!(fs::read(disk.path("tmp/startup-1.txt")).unwrap(), b"\xff\0\x81 bytes");
     assert!(detail(0).ends_with(" bytes"), "{}", detail(0));
@@ -72,7 +74,10 @@ fn commands_of_every_kind() {
         detail(4)
     );
     assert!(detail(5).contains("its first line asks for /bin/bash, but sh has read it"), "{}", detail(5));
-    assert!(detail(7).starts_with("begun\n[testyard: it was ended after 1 seconds"), "{}", detail(7));
+    assert!(detail(7).starts_with("begun\n[testyard: it was ended after 1 second,"), "{}", detail(7));
+    let lines: Vec<_> = detail(9).lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[9]), (10, "4991", "5000"));
+    assert_eq!(detail(10), "[testyard: its output is not text; it is in /tmp/startup-11.txt]");
     // The last part is put behind the first one when everybody has closed the output.
     wait_for(|| !disk.path("tmp/startup-7.more.txt").exists());
     let long = fs::read(disk.path("tmp/startup-7.txt")).unwrap();

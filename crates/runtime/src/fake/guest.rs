@@ -177,6 +177,7 @@ fn nothing() -> Report {
         ssh_server: None,
         notice: None,
         program: ProgramState::None,
+        program_note: None,
         services: Vec::new(),
     }
 }

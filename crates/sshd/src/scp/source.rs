@@ -31,9 +31,13 @@ fn give<R: Read, W: Write>(
     // `.` and `/` have no name of their own.
     let whole = fs::canonicalize(path).unwrap_or_default();
     let name = path.file_name().or(whole.file_name()).unwrap_or(std::ffi::OsStr::new("root")).as_bytes();
-    if name.contains(&b'\n') {
-        return wire.warn(path, &io::Error::other("a line break in the name"));
-    }
+    let encoded;
+    let name = if name.contains(&b'\n') {
+        encoded = on_one_line(name);
+        encoded.as_slice()
+    } else {
+        name
+    };
     if found.is_dir() {
         if !options.recursive {
             return wire.warn(path, &io::Error::other("not a regular file"));
@@ -142,6 +146,32 @@ fn times<R: Read, W: Write>(
     }
     wire.say(format!("T{} 0 {} 0\n", found.mtime().max(0), found.atime().max(0)).as_bytes())?;
     wire.agreed()
+}
+
+/// A name with line breaks as OpenSSH's scp says it: every byte that is no visible ASCII character or blank is written as
+/// strnvis(3) does (`\^J`, `\M-C`), and a backslash is doubled. The copy gets that name.
+pub(super) fn on_one_line(name: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for byte in name {
+        let low = byte & 0x7f;
+        match byte {
+            b'\\' => line.extend(b"\\\\"),
+            b' ' | b'\t' | b'!'..=b'~' => line.push(*byte),
+            0xa0 => line.extend(b"\\240"),
+            _ => {
+                line.push(b'\\');
+                if *byte >= 0x80 {
+                    line.push(b'M');
+                }
+                match low {
+                    0x7f => line.extend(b"^?"),
+                    0..0x20 => line.extend([b'^', low + b'@']),
+                    _ => line.extend([b'-', low]),
+                }
+            }
+        }
+    }
+    line
 }
 
 fn head(kind: u8, found: &Metadata, size: u64, name: &[u8]) -> Vec<u8> {

@@ -85,3 +85,11 @@ fn only_the_far_side_is_served() {
         [PathBuf::from("-a")]
     );
 }
+
+#[test]
+fn a_name_with_a_line_break_becomes_one_line() {
+    use super::source::on_one_line;
+    assert_eq!(on_one_line(b"a\nb"), b"a\\^Jb");
+    assert_eq!(on_one_line(b"\\ \t\n\x7f"), b"\\\\ \t\\^J\\^?");
+    assert_eq!(on_one_line("ö\u{a0}\n".as_bytes()), b"\\M-C\\M-6\\M-B\\240\\^J");
+}

@@ -79,6 +79,16 @@ impl Drop for Connection {
     }
 }
 
+/// The kernel's text for it says nothing of processes.
+fn why_not_started(error: &std::io::Error) -> String {
+    if error.raw_os_error() == Some(nix::libc::EAGAIN) {
+        "the limit of processes, the node's or the user's, is reached; end some, or ask for a sliver type that allows more"
+            .to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
 // === impl Connection ===
 
 impl Connection {
@@ -180,13 +190,14 @@ impl Connection {
         let started = match shell::plan(&wanted, shell.as_ref(), &Image) {
             Ok(launch) => Program::start(&launch, &environment, terminal).map_err(|error| {
                 let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-                (format!("{}: {error}", launch.name.display()), code)
+                (format!("{}: {}", launch.name.display(), why_not_started(&error)), code)
             }),
             Err(reason) => Err((reason.to_string(), 127)),
         };
         session.channel_success(id)?;
         let port = Port { write, inbox: self.inboxes.of(id), handle: session.handle() };
         if let Ok(program) = &started {
+            self.inboxes.begin(id);
             self.running.insert(id, Running { group: program.group(), terminal: program.terminal() });
         }
         let inboxes = Arc::clone(&self.inboxes);

@@ -30,6 +30,16 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub(super) struct Inboxes {
     all: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
     waiting: Arc<AtomicUsize>,
+    programs: Mutex<Programs>,
+}
+
+/// Which channels have had a program.
+#[derive(Clone, Copy, Debug, Default)]
+enum Programs {
+    #[default]
+    None,
+    One(ChannelId),
+    Several,
 }
 
 /// What waits for one channel's program.
@@ -42,6 +52,8 @@ pub(super) struct Inbox {
     drained: Notify,
     /// The channel is closed; for the one task that serves it.
     closed: Notify,
+    /// The client does not read what the program writes; for the one task that serves it.
+    unread: Notify,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -53,6 +65,8 @@ struct State {
     closed: bool,
     /// Nobody reads any more.
     deaf: bool,
+    /// The client has stopped to read.
+    unread: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,6 +84,7 @@ impl Inboxes {
                 filled: Notify::new(),
                 drained: Notify::new(),
                 closed: Notify::new(),
+                unread: Notify::new(),
                 waiting: Arc::clone(&self.waiting),
             })
         };
@@ -84,6 +99,27 @@ impl Inboxes {
     pub(super) fn remove(&self, channel: ChannelId) {
         if let Some(inbox) = lock(&self.all).remove(&channel) {
             inbox.close();
+        }
+    }
+
+    /// Says that a program is started for a channel.
+    pub(super) fn begin(&self, channel: ChannelId) {
+        let mut programs = lock(&self.programs);
+        *programs = match *programs {
+            Programs::None => Programs::One(channel),
+            Programs::One(_) | Programs::Several => Programs::Several,
+        };
+    }
+
+    /// The client has stopped to read the output of a program, and has not said of which. So nothing is done unless the
+    /// connection has had one only: another one's output must not be lost.
+    pub(super) fn unread(&self) {
+        let programs = *lock(&self.programs);
+        if let Programs::One(channel) = programs
+            && let Some(inbox) = self.get(channel)
+        {
+            lock(&inbox.state).unread = true;
+            inbox.unread.notify_one();
         }
     }
 
@@ -174,6 +210,13 @@ impl Inbox {
     pub(super) async fn closed(&self) {
         while !lock(&self.state).closed {
             self.closed.notified().await;
+        }
+    }
+
+    /// Returns once the client does not read any more.
+    pub(super) async fn is_unread(&self) {
+        while !lock(&self.state).unread {
+            self.unread.notified().await;
         }
     }
 

@@ -6,6 +6,7 @@ mod handler;
 mod inbox;
 mod login;
 mod program;
+mod unread;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -87,6 +88,7 @@ fn serve(mut arguments: impl Iterator<Item = OsString>, resolve: Resolver) -> Re
     let login = login::Login::new(Arc::clone(&settings), peer, life, Arc::clone(&done));
     let grace = Duration::from_secs(settings.limits.grace_seconds);
     let connection = Connection::new(settings, login, peer, local, resolve, quiet);
+    unread::listen(Arc::clone(&connection.inboxes));
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::from_std(stream).map_err(ServeError::Socket)?;
         let session = async {
@@ -141,7 +143,7 @@ fn configuration(settings: &Settings) -> Result<server::Config, ServeError> {
     let limits = &settings.limits;
     let rekey = limits.rekey_bytes.clamp(1 << 20, 1 << 30);
     Ok(server::Config {
-        server_id: SshId::Standard("SSH-2.0-Testyard".into()),
+        server_id: SshId::Standard(unread::GREETING.into()),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         auth_rejection_time: Duration::from_millis(limits.refusal_milliseconds),
         // Every client asks first what it may try; the answer is the same for all logins.

@@ -149,6 +149,8 @@ async fn on_pipes(mut child: Child, output: pipe::Receiver, error: pipe::Receive
                 running = false;
                 port.tell(status).await;
             }
+            // What it writes now breaks its pipe, as it would in a shell's pipeline.
+            () = port.inbox.is_unread(), if output.is_some() => output = None,
             () = port.inbox.closed() => open = false,
         }
     }
@@ -172,6 +174,8 @@ async fn on_terminal(mut child: Child, master: &AsyncFd<OwnedFd>, port: &Port) {
                 }
             }
             status = child.wait() => break status,
+            // A terminal has no half to close: it hangs up.
+            () = port.inbox.is_unread() => return,
             () = port.inbox.closed() => return,
         }
     };

@@ -9,7 +9,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -18,7 +18,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 use nix::sys::time::TimeSpec;
 
-use super::listing;
+use super::folder::Folder;
 use super::wire::{self, Answers, Attributes, Request};
 
 /// Files and folders that may be open at once.
@@ -33,7 +33,7 @@ pub(super) struct Files {
 
 enum Open {
     File(File),
-    Folder(PathBuf, fs::ReadDir),
+    Folder(Folder),
 }
 
 /// How a request ended, other than well.
@@ -89,9 +89,8 @@ impl Files {
                 self.hold(Open::File(file), id, answers)?;
             }
             Request::OpenDir(name) => {
-                let folder = path(name).to_owned();
-                let entries = fs::read_dir(&folder)?;
-                self.hold(Open::Folder(folder, entries), id, answers)?;
+                let folder = Folder::open(path(name).to_owned())?;
+                self.hold(Open::Folder(folder), id, answers)?;
             }
             Request::Close(handle) => {
                 self.open.remove(&handle).ok_or(Refusal::NoHandle)?;
@@ -105,7 +104,11 @@ impl Files {
                 return Ok(false);
             }
             Request::ReadDir(handle) => match self.open.get_mut(&handle) {
-                Some(Open::Folder(folder, entries)) => list(folder, entries, id, answers)?,
+                Some(Open::Folder(folder)) => {
+                    if !folder.list(id, answers)? {
+                        return Err(Refusal::End);
+                    }
+                }
                 _ => return Err(Refusal::NoHandle),
             },
             Request::Stat { path: name, follow } => {
@@ -116,7 +119,7 @@ impl Files {
             Request::HandleStat(handle) => {
                 let found = match self.open.get(&handle).ok_or(Refusal::NoHandle)? {
                     Open::File(file) => file.metadata()?,
-                    Open::Folder(folder, _) => fs::metadata(folder)?,
+                    Open::Folder(folder) => fs::metadata(folder.path())?,
                 };
                 answers.begin(105, id).attributes(&attributes_of(&found));
             }
@@ -243,37 +246,6 @@ fn read(file: &File, id: u32, offset: u64, length: u32, answers: &mut Answers) -
     }
 }
 
-/// As many entries as fit well into one packet.
-fn list(folder: &Path, entries: &mut fs::ReadDir, id: u32, answers: &mut Answers) -> Done {
-    const FULL: usize = 32 << 10;
-    let now =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().try_into().unwrap_or(0));
-    let mut found = Vec::new();
-    let mut weight = 0;
-    // The folder itself and the one above, which the standard library leaves out, are not missed by clients.
-    while weight < FULL {
-        let Some(entry) = entries.next() else { break };
-        let name = entry?.file_name();
-        // One that has gone since is not listed.
-        let Ok(data) = fs::symlink_metadata(folder.join(&name)) else { continue };
-        let line = listing::line(name.as_bytes(), &data, now);
-        weight += name.len() + line.len() + 40;
-        found.push((name, line, attributes_of(&data)));
-    }
-    if found.is_empty() {
-        return Err(Refusal::End);
-    }
-    let mut answer = answers.begin(104, id);
-    answer.u32(u32::try_from(found.len()).unwrap_or(0));
-    for (name, line, attributes) in found {
-        answer.text(name.as_bytes());
-        answer.text(&line);
-        answer.attributes(&attributes);
-    }
-    debug_assert!(answer.len() < wire::PACKET);
-    Ok(())
-}
-
 fn name_answer(id: u32, path: PathBuf, answers: &mut Answers) {
     let name = path.into_os_string().into_vec();
     let mut answer = answers.begin(104, id);
@@ -305,7 +277,7 @@ fn space(id: u32, found: &Statvfs, answers: &mut Answers) {
     }
 }
 
-fn attributes_of(found: &Metadata) -> Attributes {
+pub(super) fn attributes_of(found: &Metadata) -> Attributes {
     let seconds = |time: i64| u32::try_from(time.max(0)).unwrap_or(u32::MAX);
     Attributes {
         size: Some(found.size()),

@@ -2,18 +2,19 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use super::owners::Owners;
+
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The line for `name`; `now` in seconds since 1970 decides whether a time is shown with its year. Numbers instead of
-/// names for owners: the image may have no list of users, and times are UTC.
-pub(super) fn line(name: &[u8], found: &std::fs::Metadata, now: i64) -> Vec<u8> {
+/// The line for `name`; `now` in seconds since 1970 decides whether a time is shown with its year. Times are UTC.
+pub(super) fn line(name: &[u8], found: &std::fs::Metadata, owners: &Owners, now: i64) -> Vec<u8> {
     let head = format!(
         "{} {:>4} {:<8} {:<8} {:>8} {} ",
         mode(found.mode()),
         found.nlink(),
-        found.uid(),
-        found.gid(),
+        owners.user(found.uid()),
+        owners.group(found.gid()),
         found.size(),
         time(found.mtime(), now)
     );

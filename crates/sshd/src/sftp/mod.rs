@@ -4,7 +4,9 @@
 //! client that sends many at once gets many at once. Names are bytes.
 
 mod files;
+mod folder;
 mod listing;
+mod owners;
 mod wire;
 
 use std::io::{self, Read, Write};

@@ -148,6 +148,45 @@ fn the_old_scp_works_where_the_image_has_none() {
 }
 
 #[test]
+fn the_old_scp_gives_a_name_with_a_line_break_as_openssh_does() {
+    let copied = |program_path: &str| {
+        let server = Server::with(|settings| settings.path = program_path.into());
+        fs::create_dir(server.home().join("d")).unwrap();
+        fs::write(server.home().join("d/one\ntwo ö\\"), "broken").unwrap();
+        fs::write(server.home().join("d/plain ö\\"), "whole").unwrap();
+        let back = server.path("back");
+        let output = server
+            .command("scp", &["-Orq", "ann@127.0.0.1:d", &back.display().to_string()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut names: Vec<_> = fs::read_dir(back).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let ours = copied("/nowhere");
+    assert_eq!(ours, ["one\\^Jtwo \\M-C\\M-6\\\\", "plain ö\\"]);
+    assert_eq!(ours, copied("/usr/bin:/bin"), "as the image's own");
+}
+
+#[test]
+fn a_folder_is_listed_with_names_of_owners_and_with_itself() {
+    let server = Server::start();
+    fs::create_dir(server.home().join("d")).unwrap();
+    let (well, said) = sftp(&server, "ls -la d\n");
+    assert!(well, "{said}");
+    let lines: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .filter(|words: &Vec<_>| words.len() == 9)
+        .collect();
+    let of = |name: &str| lines.iter().find(|words| words[8].trim_start_matches("d/") == name).unwrap();
+    assert_eq!(of(".")[2..4], ["root", "root"], "{said}");
+    let number = UID.to_string();
+    assert_eq!(of("..")[2..4], [number.as_str(), &number], "{said}");
+}
+
+#[test]
 fn sftp_does_not_need_the_homes_user_to_be_known() {
     let server = Server::start();
     // A packet that is none ends the server, not more.

@@ -153,7 +153,7 @@ fn who_does_not_log_in_is_shown_out() {
     // Its greeting and its proposal, then the end.
     let mut said = Vec::new();
     let _ = stream.read_to_end(&mut said);
-    assert!(said.starts_with(b"SSH-2.0-Testyard\r\n"));
+    assert!(said.starts_with(b"SSH-2.0-OpenSSH_compatible_Testyard\r\n"));
     assert!(begun.elapsed() >= Duration::from_millis(900));
 }
 

@@ -361,3 +361,61 @@ fn the_ciphers_of_openssh_are_served() {
         assert!(output.stdout == vec![5; 1 << 20], "{cipher}: {:?}", output.status);
     }
 }
+
+#[test]
+fn a_program_whose_output_nobody_reads_gets_to_know_it() {
+    let server = Server::start();
+    let mut child = server
+        .command("ssh", &["ann@127.0.0.1", "echo $PPID; exec yes"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let session = line.trim().to_owned();
+    // As `| head -1` does.
+    drop(stdout);
+    let mut child = Client(child);
+    wait_for(|| children(&session).is_empty());
+    assert_eq!(child.0.wait().unwrap().code(), Some(255), "ended by a signal, which is told");
+    // One that lives on sees an error, and its exit status is told. OpenSSH's client prints nothing more of its errors.
+    let script = "trap '' PIPE; while echo y; do :; done 2>/dev/null; touch noticed; exit 5";
+    let mut child = server.command("ssh", &["ann@127.0.0.1", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 1];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert!(server.home().join("noticed").exists());
+}
+
+#[test]
+fn one_of_several_programs_is_not_mistaken_for_another() {
+    let server = Server::start();
+    let socket = format!("ControlPath={}", server.path("control").display());
+    let _master =
+        Client(server.command("ssh", &["-M", "-N", "-o", &socket, "ann@127.0.0.1"]).spawn().unwrap());
+    wait_for(|| server.path("control").exists());
+    let count = "i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); done; until [ -e go ]; do sleep 0.1; done; echo last";
+    let steady = server
+        .command("ssh", &["-o", &socket, "ann@127.0.0.1", count])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut unread = server
+        .command("ssh", &["-o", &socket, "ann@127.0.0.1", "trap 'echo > seen' EXIT; seq 1000000; sleep 1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    unread.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    wait_for(|| server.home().join("seen").exists());
+    std::fs::write(server.home().join("go"), "").unwrap();
+    assert!(text(&steady.wait_with_output().unwrap().stdout).ends_with("199\nlast\n"));
+    let _ = unread.wait();
+    let _ = server.command("ssh", &["-o", &socket, "-O", "exit", "ann@127.0.0.1"]).output();
+}
+
+/// The processes that a process of this machine has started.
+fn children(pid: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
+}

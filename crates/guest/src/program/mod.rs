@@ -1,5 +1,7 @@
 //! The image's own program: ENTRYPOINT and CMD, as the engine would have run them.
 
+mod trouble;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +16,7 @@ use crate::ssh::{Ssh, is_sshd};
 use crate::sys::{End, Identity};
 use crate::table::Table;
 use crate::{files, sys, text};
+use trouble::ProgramError;
 
 /// Where programs are looked for if the image does not say.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -24,36 +27,6 @@ pub(crate) fn with_own_folder(path: &str) -> String {
         return path.to_owned();
     }
     format!("{}:{GUEST_BIN}", path.trim_end_matches(':'))
-}
-
-/// Why the image's program was not started.
-#[derive(Debug, thiserror::Error)]
-enum ProgramError {
-    #[error("the image's USER {0:?} is not in its /etc/passwd")]
-    User(String),
-    #[error("the group of the image's USER {0:?} is not in its /etc/group")]
-    Group(String),
-    #[error("cannot read the image's accounts")]
-    Accounts(#[source] files::FileError),
-    #[error("cannot make the image's WORKDIR {0:?}")]
-    Workdir(PathBuf, #[source] std::io::Error),
-    #[error(
-        "the image's program is an SSH server, and the root is read-only: it would know none of the users"
-    )]
-    Strangers,
-    #[error("cannot start the image's program {0:?}")]
-    Start(String, #[source] std::io::Error),
-}
-
-impl ProgramError {
-    fn number(&self) -> i32 {
-        match self {
-            Self::User(_) | Self::Group(_) => libc::EINVAL,
-            Self::Accounts(_) => libc::EIO,
-            Self::Strangers => libc::EROFS,
-            Self::Workdir(_, error) | Self::Start(_, error) => error.raw_os_error().unwrap_or(libc::EIO),
-        }
-    }
 }
 
 /// Starts the program. Returns it if it is the SSH server itself; it is not started if it would be and port 22 is
@@ -72,8 +45,8 @@ pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program, claimed: 
     } else {
         command(&node.root, program, first, &arguments)
     };
-    let started = command.and_then(|mut command| {
-        let start = |error| ProgramError::Start(first.clone(), error);
+    let started = command.and_then(|(mut command, file)| {
+        let start = |error| ProgramError::start(&node.root, &file, &error);
         // Held over the start, so that a signal that comes now finds the program.
         let mut slot = node.program.lock().unwrap_or_else(PoisonError::into_inner);
         if node.stopping() {
@@ -85,29 +58,35 @@ pub(crate) fn start(node: &'static Node, ssh: &Ssh, program: &Program, claimed: 
     });
     match started {
         Ok(process) => {
-            node.board.set_program(ProgramState::Running);
-            process.then(|end| {
-                node.board.set_program(match end {
+            node.board.set_program(ProgramState::Running, None);
+            // Looked at now: what the node's users make of the script later says nothing about this run.
+            let taken = (!own_ssh).then(|| trouble::starts_ssh(&node.root, program)).flatten();
+            process.then(move |end| {
+                let state = match end {
                     End::Exited(status) => ProgramState::Exited(status),
                     End::Signalled(signal) => ProgramState::Signalled(signal),
-                });
+                };
+                let taken = taken.filter(|_| matches!(state, ProgramState::Exited(status) if status != 0));
+                node.board.set_program(state, taken.map(|place| trouble::port_taken(&place)));
             });
             own_ssh.then_some(process)
         }
         Err(error) => {
-            text::log(&text::chain(&error));
-            node.board.set_program(ProgramState::NotStarted(error.number()));
+            let note = error.note(first);
+            text::log(&format!("cannot start the image's program: {note}"));
+            node.board.set_program(ProgramState::NotStarted(error.number()), Some(note));
             None
         }
     }
 }
 
+/// The command, and the file that it runs.
 fn command(
     root: &Path,
     program: &Program,
     first: &str,
     arguments: &[String],
-) -> Result<Command, ProgramError> {
+) -> Result<(Command, PathBuf), ProgramError> {
     let read = |name: &str| {
         let bytes = files::read(&root.join("etc").join(name)).map_err(ProgramError::Accounts)?;
         Ok(Table::parse(&bytes.unwrap_or_default()))
@@ -119,14 +98,11 @@ fn command(
     }
     let env = environment(&program.env, &[("HOME", &home)]);
     let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, path)| path);
-    let file = find(root, &workdir, path, first).ok_or_else(|| {
-        let missing = std::io::Error::from_raw_os_error(libc::ENOENT);
-        ProgramError::Start(first.to_owned(), missing)
-    })?;
-    let mut command = Command::new(file);
+    let file = find(root, &workdir, path, first).ok_or_else(|| ProgramError::not_found(first, path))?;
+    let mut command = Command::new(&file);
     command.arg0(first).args(arguments).env_clear().envs(env).current_dir(&workdir).stdin(Stdio::null());
     sys::detach(&mut command, Some(&identity));
-    Ok(command)
+    Ok((command, file))
 }
 
 /// The environment: the image's, and what it leaves unsaid.
