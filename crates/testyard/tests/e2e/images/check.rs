@@ -31,9 +31,10 @@ impl<'a> Subject<'a> {
     pub(super) fn server(&self) -> String {
         let greeting = self.way.greeting();
         let known = [
+            // Its greeting names OpenSSH, too, for the sake of OpenSSH's clients.
+            ("estyard", "Testyard's"),
             ("OpenSSH", "the image's OpenSSH"),
             ("dropbear", "the image's dropbear"),
-            ("estyard", "Testyard's"),
         ];
         let found = known.iter().find(|(part, _)| greeting.contains(part));
         found.map_or(greeting.clone(), |(_, name)| (*name).to_owned())
