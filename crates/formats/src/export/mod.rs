@@ -2,7 +2,10 @@
 
 mod drawing;
 mod ns;
+mod ns_event;
 mod ns_link;
+mod ns_names;
+mod ns_node;
 mod rspec;
 
 use std::collections::HashSet;
