@@ -135,7 +135,7 @@ pub(super) fn spread(whole: &Impairment, kind: LinkKind) -> (Impairment, Impairm
 }
 
 /// The whole that spreads to these, if there is one.
-pub(crate) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
+pub(super) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
     let whole = match kind {
         LinkKind::PointToPoint => *to,
         LinkKind::Lan => {

@@ -48,7 +48,7 @@ pub struct Graph {
 fn drawing(text: &str) -> Result<Language, String> {
     match text.parse() {
         Ok(language @ (Language::Graphviz | Language::Mermaid)) => Ok(language),
-        _ => Err("a drawing is graphviz or mermaid; testyard convert writes other languages".to_owned()),
+        _ => Err("drawings are for graphviz or mermaid".to_owned()),
     }
 }
 

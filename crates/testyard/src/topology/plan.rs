@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use testyard_formats::import::{Refused, Statement, Treatment};
 use testyard_model::diagnostic::{Diagnostic, Severity};
+use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
 use testyard_plan::limits::HostNeeds;
 use testyard_plan::{Plan, PlanError, render};
@@ -190,7 +191,9 @@ fn difference(arguments: &Arguments, testbed: &Testbed, old: &Source, new: &Sour
     if arguments.json {
         return print::json(&serde_json::json!({"changes": changes, "disturbs": changes.disturbs()}));
     }
-    print::text(changes.to_string());
+    for line in changes.to_string().lines() {
+        remarks::wrap(line, "", "    ").iter().for_each(|line| say!("{line}"));
+    }
     Ok(())
 }
 
@@ -198,7 +201,10 @@ fn counts(topology: &Topology) -> String {
     let of = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let mut parts = vec![of(topology.nodes.len(), "node"), of(topology.links.len(), "link")];
     if !topology.links.is_empty() {
-        parts.push(format!("{} routing", format!("{:?}", topology.routing).to_lowercase()));
+        parts.push(match topology.routing {
+            Routing::None => "no routing".to_owned(),
+            routing => format!("{routing:?} routing").to_lowercase(),
+        });
     }
     if !topology.schedule.is_empty() {
         parts.push(of(topology.schedule.len(), "scheduled event"));

@@ -80,11 +80,19 @@ fn plain(c: char) -> char {
     }
 }
 
-fn wrap(text: &str, first: &str, rest: &str) -> Vec<String> {
-    let text: String = text.chars().map(plain).collect();
-    let mut lines = vec![first.to_owned()];
+/// A text in lines that fit, broken at blanks.
+pub(super) fn wrap(text: &str, first: &str, rest: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (number, part) in text.split('\n').enumerate() {
+        fill(&mut lines, part, if number == 0 { first } else { rest }, rest);
+    }
+    lines
+}
+
+fn fill(lines: &mut Vec<String>, text: &str, first: &str, rest: &str) {
+    lines.push(first.to_owned());
     let mut is_fresh = true;
-    for word in text.split(' ') {
+    for word in text.chars().map(plain).collect::<String>().split(' ') {
         let Some(line) = lines.last_mut() else { break };
         let used = line.chars().count() + usize::from(!is_fresh);
         if !is_fresh && used + word.chars().count() > WIDTH {
@@ -97,7 +105,6 @@ fn wrap(text: &str, first: &str, rest: &str) -> Vec<String> {
         line.push_str(word);
         is_fresh = false;
     }
-    lines
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ pub(super) struct Testbed {
 /// Where what is said of the hosts comes from.
 enum Origin {
     Configuration(PathBuf),
-    /// There is no configuration there.
-    Defaults(PathBuf),
+    /// There is no configuration, or none that this user may read.
+    Defaults(PathBuf, ErrorKind),
     /// The command line.
     Given,
 }
@@ -68,7 +68,7 @@ impl Testbed {
                 if !config.is_named()
                     && matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
             {
-                (config::parse(Path::new("defaults"), DEFAULTS)?, Origin::Defaults(path))
+                (config::parse(Path::new("defaults"), DEFAULTS)?, Origin::Defaults(path, source.kind()))
             }
             Err(error) => return Err(error.into()),
         };
@@ -105,7 +105,7 @@ impl Testbed {
     pub(super) fn here(&self) -> Option<&HostName> {
         match self.origin {
             Origin::Given => None,
-            Origin::Configuration(_) | Origin::Defaults(_) => self.hosts.first().map(Host::name),
+            Origin::Configuration(_) | Origin::Defaults(..) => self.hosts.first().map(Host::name),
         }
     }
 
@@ -126,7 +126,7 @@ impl Testbed {
     pub(super) fn more_room(&self) -> String {
         match &self.origin {
             Origin::Configuration(path) => format!("[host] of {} says how much there is", path.display()),
-            Origin::Defaults(_) => {
+            Origin::Defaults(..) => {
                 "host.capacity of a configuration says more; --hosts tries what helps".to_owned()
             }
             Origin::Given => "give more hosts with --hosts, or more room to these".to_owned(),
@@ -143,12 +143,18 @@ fn host(given: &HostGiven, settings: &Settings) -> Result<Host, Failure> {
 
 impl fmt::Display for Testbed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<String> =
-            self.hosts.iter().map(|host| format!("{} (room for {})", host.name(), host.capacity())).collect();
-        write!(f, "{}", hosts.join(", "))?;
+        for (number, host) in self.hosts.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{} with room for {}", host.name(), host.capacity())?;
+        }
         match &self.origin {
-            Origin::Configuration(path) => write!(f, ", by {}", path.display()),
-            Origin::Defaults(path) => write!(f, ", by default: {} cannot be read", path.display()),
+            Origin::Configuration(path) => write!(f, ", as {} says", path.display()),
+            Origin::Defaults(path, ErrorKind::NotFound) => {
+                write!(f, ", by default: there is no {}", path.display())
+            }
+            Origin::Defaults(path, why) => {
+                write!(f, ", by default: {} cannot be read ({why})", path.display())
+            }
             Origin::Given => Ok(()),
         }
     }
