@@ -169,8 +169,9 @@ fn schedules_and_routes_come_back() {
 nodes:
   a: {programs: {load: "ping b"}, routes: [{to: l2, via: r}]}
   r:
-  b: {routes: [{to: a, via: r}, {to: 10.9.0.0/16, via: 10.1.1.1}]}
+  b: {routes: [{to: l1, via: r}, {to: 10.9.0.0/16, via: 10.1.1.1}]}
 links:
+- {name: first, between: [a, r]}
 - {name: l1, between: [a, r]}
 - {name: l2, lan: [r, b], delay: 4ms}
 routing: manual
@@ -185,6 +186,7 @@ schedule:
 - {at: 8s, stop: load}
 - {at: 9s, restart: b}
 - {at: 10s, reload: b}
+- {at: 11s, set: first, from: a, delay: 9ms}
 "#;
     let topology = parse_yaml(text).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics)).topology;
     let (written, first) = there_and_back(&topology, Language::Ns).unwrap();

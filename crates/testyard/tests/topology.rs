@@ -215,6 +215,22 @@ fn room_and_hosts() {
     assert_eq!(hosts, ["rack-a", "rack-a", "rack-b"]);
 }
 
+/// What no kernel can do is found on any host.
+#[test]
+fn a_lan_larger_than_a_bridge_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..1_100).map(|number| format!("n{number}")).collect();
+    let content =
+        format!("nodes: {{{}: }}\nlinks:\n- {{name: l, lan: [{}]}}\n", names.join(": , "), names.join(", "));
+    fs::write(folder.path().join("large.yaml"), content).unwrap();
+    let configuration = "[testbed]\nname = \"am.example.net\"\n[host]\nports = \"9000-30000\"\n";
+    fs::write(folder.path().join("large.toml"), configuration).unwrap();
+    let arguments = ["plan", "large.yaml", "--config", "large.toml", "--hosts", "a:2000"];
+    let told = text(&run_in(folder.path(), &arguments, "").stderr);
+    assert!(told.contains("needs 1100 ports there, and a Linux bridge has 1023"), "{told}");
+    assert!(told.contains("→ split the LAN") && told.contains("large.yaml is refused"), "{told}");
+}
+
 /// Without `--hosts` this machine is planned for, as configured; it says so.
 #[test]
 fn this_machine_is_the_host() {

@@ -49,6 +49,13 @@ pub(super) fn write(text: &mut String, link: &Link, names: &Names<'_>, losses: &
         (LinkKind::PointToPoint, [a, b]) => cable(text, link, a, b, names, losses),
         _ => lan(text, link, names, losses),
     };
+    for member in &link.members {
+        if let Some(name) =
+            names.half_name(&member.interface).filter(|_| names.is_first(link, &member.interface))
+        {
+            let _ = writeln!(text, "set {name} {}", names.half(link, &member.interface));
+        }
+    }
     queues(text, link, &mut base, names);
     rest(text, link, &base, names, losses);
     interfaces(text, link, names, losses);

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
+use testyard_model::route::Destination;
+use testyard_model::schedule::Action;
 use testyard_model::topology::{Interface, Topology};
 
 use super::Losses;
@@ -21,6 +23,8 @@ pub(super) struct Names<'t> {
     programs: HashMap<&'t ClientId, String>,
     /// Of each disk of each node.
     pub(super) disks: Vec<Vec<String>>,
+    /// Directions that are spoken of at the end of the file, where two nodes name the last of their links only.
+    halves: HashMap<&'t ClientId, String>,
     /// The simulator's own variable.
     pub(super) simulator: &'static str,
     /// The nodes of interfaces, and where on them each is.
@@ -55,7 +59,34 @@ impl<'t> Names<'t> {
         });
         let node_of = node_of.collect();
         let simulator = if taken.contains("ns") { "simulator" } else { "ns" };
-        Self { topology, nodes, links, programs, disks, simulator, node_of }
+        let halves = HashMap::new();
+        let mut names = Self { topology, nodes, links, programs, disks, halves, simulator, node_of };
+        names.name_halves(&mut taken);
+        names
+    }
+
+    fn name_halves(&mut self, taken: &mut HashSet<String>) {
+        let topology = self.topology;
+        let in_events = topology.schedule.iter().filter_map(|event| match &event.action {
+            Action::LinkSet { from, .. } => from.as_ref(),
+            _ => None,
+        });
+        let in_routes =
+            topology.nodes.iter().flat_map(|node| &node.routes).filter_map(|route| match &route.to {
+                Destination::Interface(interface) => Some(interface),
+                _ => None,
+            });
+        for interface in in_events.chain(in_routes) {
+            if !self.halves.contains_key(interface) && self.half_at_end(interface).is_none() {
+                let name = free(&format!("{}-half", interface.as_str()), "half", taken);
+                self.halves.insert(interface, name);
+            }
+        }
+    }
+
+    /// The variable of what an interface sends, if it needs one.
+    pub(super) fn half_name(&self, interface: &ClientId) -> Option<&str> {
+        self.halves.get(interface).map(String::as_str)
     }
 
     /// A node, as Tcl reads it.
@@ -126,6 +157,9 @@ impl<'t> Names<'t> {
         let link = self.topology.links.iter().find(is_on)?;
         if !self.is_first(link, interface) {
             return None;
+        }
+        if let Some(name) = self.half_name(interface) {
+            return Some(variable(Some(name)));
         }
         if link.kind == LinkKind::PointToPoint {
             let other = link.members.iter().find(|member| member.interface != *interface)?;

@@ -8,7 +8,7 @@ use testyard_formats::import::{Refused, Statement, Treatment};
 use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
-use testyard_plan::limits::HostNeeds;
+use testyard_plan::limits::{HostLimits, HostNeeds};
 use testyard_plan::{Plan, PlanError, render};
 
 use super::file::{self, Source};
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Plan for these hosts instead of this machine; its kernel's limits are not looked at then
+    /// Plan for these hosts instead of this machine; what their kernels have left is not known then
     #[arg(long, value_name = "NAME:CAPACITY", value_delimiter = ',')]
     hosts: Vec<HostGiven>,
     /// Say what changes if FILE takes the place of this one
@@ -139,10 +139,11 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
     match testbed.plan(&import.topology) {
         Ok(plan) => {
             answer.remarks.plan.clone_from(&plan.diagnostics);
-            answer.remarks.host = testbed
-                .here()
-                .map(|host| HostNeeds::of(&plan, host).check(host, &observe::observe()))
-                .unwrap_or_default();
+            for (host, is_here) in testbed.hosts() {
+                // Of others only what every kernel limits is known.
+                let limits = if is_here { observe::observe() } else { HostLimits::default() };
+                answer.remarks.host.extend(HostNeeds::of(&plan, host).check(host, &limits));
+            }
             answer.plan = Some(plan);
         }
         Err(error) => answer.remarks.plan = reasons(error, testbed),

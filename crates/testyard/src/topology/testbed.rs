@@ -101,12 +101,10 @@ impl Testbed {
         Urn::new(&self.settings.testbed.authority, "authority", "am").expect("the words of a URN")
     }
 
-    /// The host that is this machine; none if the command line names the hosts.
-    pub(super) fn here(&self) -> Option<&HostName> {
-        match self.origin {
-            Origin::Given => None,
-            Origin::Configuration(_) | Origin::Defaults(..) => self.hosts.first().map(Host::name),
-        }
+    /// The hosts, and whether they are this machine, which can be looked at.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&HostName, bool)> {
+        let is_here = !matches!(self.origin, Origin::Given);
+        self.hosts.iter().map(move |host| (host.name(), is_here))
     }
 
     /// Plans for empty hosts that are all well.
