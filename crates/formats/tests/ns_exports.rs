@@ -107,7 +107,7 @@ fn files_are_fixed_points() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
-            if !path.extension().is_some_and(|ending| ending == "ns") {
+            if path.extension().is_none_or(|ending| ending != "ns") {
                 continue;
             }
             let Ok(first) = read(&text, Language::Ns) else { continue };
