@@ -100,6 +100,9 @@ struct NodeEntry {
 /// How soon a sweep that failed is tried again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
+/// How soon what could not be mended is looked at again.
+const MEND_AGAIN: Duration = Duration::from_secs(1);
+
 type Shared = Arc<Mutex<State>>;
 
 // === impl LocalHost ===
@@ -515,8 +518,18 @@ async fn watch_runtimes(context: Arc<Context>, state: Shared) {
 /// Mends packet rules when something outside has changed them.
 async fn watch_fabric(context: Arc<Context>) {
     let mut disturbances = context.fabric.disturbances();
-    while disturbances.next().await.is_some() {
-        match context.fabric.repair().await {
+    let mut mended = true;
+    loop {
+        let again = async {
+            if mended { std::future::pending().await } else { tokio::time::sleep(MEND_AGAIN).await }
+        };
+        tokio::select! {
+            disturbance = disturbances.next() => if disturbance.is_none() { return },
+            () = again => {}
+        }
+        let outcome = context.fabric.repair().await;
+        mended = outcome.is_ok();
+        match outcome {
             Ok(repairs) if repairs.is_empty() => {}
             Ok(repairs) => {
                 tracing::warn!(?repairs, "something outside had changed the network of nodes; mended")

@@ -3,6 +3,7 @@
 //! A front door has authenticated and authorised the caller before it asks; [`Caller::until`] is the end of what the
 //! caller was allowed, and no lease outlives it.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_agent::observed;
@@ -11,6 +12,7 @@ use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::{HostName, SliverId};
 use testyard_model::image::ImageName;
+use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
 use testyard_model::service::Services;
 use testyard_model::sliver_type::SliverType;
@@ -113,6 +115,8 @@ pub struct SliceView {
     pub documents: Vec<Document>,
     /// The slivers, in the order of their allocation.
     pub slivers: Vec<SliverView>,
+    /// Links of those requests, in their order.
+    pub links: Vec<LinkView>,
     /// Slivers that were named and are not there (best effort only), with the reason.
     pub missing: Vec<(SliverUrn, String)>,
     /// What the planner has to say.
@@ -135,6 +139,30 @@ pub struct Document {
     pub id: i64,
     /// Its text.
     pub text: String,
+}
+
+/// A link, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkView {
+    /// Its URN.
+    pub urn: SliverUrn,
+    /// The request that it comes from.
+    pub document: i64,
+    /// The user's name of it.
+    pub client_id: ClientId,
+}
+
+/// A node's interface on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// The user's name of it.
+    pub client_id: ClientId,
+    /// Its name in the node.
+    pub device: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses, each with the length of its network's prefix.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A sliver, as it is.
@@ -172,6 +200,8 @@ pub struct SliverView {
     pub ssh_port: Option<u16>,
     /// Further ports of the host that lead to it.
     pub forwards: Vec<Forward>,
+    /// Its interfaces on links.
+    pub interfaces: Vec<InterfaceView>,
     /// Its accounts.
     pub accounts: Vec<Account>,
     /// Its public SSH host keys, in the one-line format.

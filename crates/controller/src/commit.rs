@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use testyard_model::id::{HostName, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_store::{
-    AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, WriteError,
+    AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, Versioned, WriteError,
 };
 
 use crate::api::{Caller, Refusal};
 use crate::core::Core;
 use crate::event::Event;
+use crate::network::NETWORK_VERSION;
 use crate::reservation::Reservation;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
@@ -324,7 +325,12 @@ fn write_slice(
 fn write_documents(change: &Change<'_>, old: Option<&Slice>, new: &Slice) -> Result<(), ChangeError> {
     let has = |slice: &Slice, number| slice.documents.iter().any(|document| document.id == number);
     for document in new.documents.iter().filter(|document| old.is_none_or(|old| !has(old, document.id))) {
-        change.insert_document(new.id, &DocumentRow { number: document.id, text: document.text.clone() })?;
+        let network = new.networks.get(&document.id);
+        let network = network.map(|network| Versioned::write(NETWORK_VERSION, &**network));
+        change.insert_document(
+            new.id,
+            &DocumentRow { number: document.id, text: document.text.clone(), network },
+        )?;
     }
     for document in old.into_iter().flat_map(|old| &old.documents).filter(|document| !has(new, document.id)) {
         change.delete_document(new.id, document.id)?;

@@ -34,6 +34,7 @@ mod hosts;
 mod keeper;
 pub mod lease;
 pub mod lifecycle;
+mod network;
 mod observe;
 mod open;
 mod reservation;

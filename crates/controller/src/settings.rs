@@ -9,6 +9,7 @@ use testyard_model::name::{Login, SliverTypeName};
 use testyard_model::sliver_type::SliverType;
 use testyard_model::urn::{Authority, SliverUrn, Urn};
 use testyard_plan::LinkPolicy;
+use testyard_plan::network::mtu::Underlay;
 
 use crate::api::Location;
 use crate::lease::LeasePolicy;
@@ -101,7 +102,7 @@ impl Settings {
             leases: LeasePolicy::default(),
             quotas: Quotas::default(),
             reserved_logins: BTreeSet::new(),
-            links: LinkPolicy::default(),
+            links: LinkPolicy::Make(Underlay::default()),
             shutdown_wait: Duration::from_secs(15),
         })
     }

@@ -15,6 +15,7 @@ use testyard_plan::Holding;
 use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
 
 use crate::api::{Document, SliverEvent};
+use crate::network::{NETWORK_VERSION, Network};
 
 /// The form of a sliver's `body` column.
 const BODY_VERSION: u32 = 1;
@@ -32,6 +33,8 @@ pub(crate) struct Slice {
     pub(crate) creator: UserUrn,
     pub(crate) created: Timestamp,
     pub(crate) documents: Vec<Arc<Document>>,
+    /// Networks of those documents that have links, by their numbers.
+    pub(crate) networks: BTreeMap<i64, Arc<Network>>,
     /// Living and leaving, in the order of allocation.
     pub(crate) slivers: Vec<Arc<Sliver>>,
     pub(crate) logins: BTreeMap<UserUrn, Login>,
@@ -108,10 +111,24 @@ impl Slice {
         let used: BTreeSet<i64> =
             self.slivers.iter().filter(|sliver| !sliver.is_leaving()).map(|sliver| sliver.document).collect();
         self.documents.retain(|document| used.contains(&document.id));
+        self.networks.retain(|document, _| used.contains(document));
     }
 
     /// What should be of it on a host of this testbed.
     pub(crate) fn desired(&self, host: &HostName, testbed: &Authority) -> desired::Slice {
+        let here = || {
+            let given = |sliver: &&Arc<Sliver>| sliver.state == SliverState::Provisioned;
+            self.slivers.iter().filter(|sliver| sliver.host == *host).filter(given)
+        };
+        let node = |sliver: &Arc<Sliver>| {
+            let network = self.networks.get(&sliver.document);
+            let network = network.map(|network| network.node(&sliver.client_id)).unwrap_or_default();
+            desired::Node { network, ..sliver.body.node.clone() }
+        };
+        let links = self.networks.iter().flat_map(|(document, network)| {
+            let nodes = here().filter(|sliver| sliver.document == *document);
+            network.links_of(&nodes.map(|sliver| (&sliver.client_id, sliver.id)).collect())
+        });
         desired::Slice {
             slice: self.id,
             tag: self.tag,
@@ -122,13 +139,8 @@ impl Slice {
                 testbed: testbed.clone(),
             },
             revision: self.revision,
-            nodes: self
-                .slivers
-                .iter()
-                .filter(|sliver| sliver.host == *host && sliver.state == SliverState::Provisioned)
-                .map(|sliver| sliver.body.node.clone())
-                .collect(),
-            links: Vec::new(),
+            nodes: here().map(node).collect(),
+            links: links.collect(),
         }
     }
 
@@ -157,6 +169,12 @@ impl Slice {
     pub(crate) fn load(rows: &LoadedSlice) -> Result<Self, String> {
         let SliceRow { id, urn, tag, revision, creator, created, .. } = rows.slice.clone();
         let document = |row: &DocumentRow| Arc::new(Document { id: row.number, text: row.text.clone() });
+        let network = |row: &DocumentRow| {
+            let text = row.network.as_deref()?;
+            let network = Versioned::<Network>::read(NETWORK_VERSION, text);
+            let network = network.map_err(|detail| format!("network of request {}: {detail}", row.number));
+            Some(network.map(|network| (row.number, Arc::new(network))))
+        };
         let slivers =
             rows.slivers.iter().map(|(row, _)| Sliver::load(row).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -167,6 +185,7 @@ impl Slice {
             creator,
             created,
             documents: rows.documents.iter().map(document).collect(),
+            networks: rows.documents.iter().filter_map(network).collect::<Result<_, _>>()?,
             slivers,
             logins: rows.logins.iter().map(|row| (row.user.clone(), row.login.clone())).collect(),
         })

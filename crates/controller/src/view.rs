@@ -8,7 +8,8 @@ use testyard_model::sliver_type::Protocol;
 use testyard_model::state::Allocation;
 use testyard_model::urn::{SliceUrn, SliverUrn};
 
-use crate::api::{SliceView, SliverView};
+use crate::api::{LinkView, SliceView, SliverView};
+use crate::network::Network;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
@@ -36,12 +37,13 @@ pub(crate) fn slice_view(
 ) -> SliceView {
     let Told { slivers: shown, mut errors, missing, diagnostics } = told;
     let shown: std::collections::HashSet<SliverId> = shown.into_iter().collect();
+    let network_of = |sliver: &Sliver| slice?.networks.get(&sliver.document).map(AsRef::as_ref);
     let slivers: Vec<SliverView> = slice
         .into_iter()
         .flat_map(|slice| &slice.slivers)
         .filter(|sliver| shown.contains(&sliver.id))
         .map(|sliver| {
-            let mut view = sliver_view(state, settings, sliver);
+            let mut view = sliver_view(state, settings, sliver, network_of(sliver));
             if let Some(error) = errors.remove(&sliver.id) {
                 view.error = error;
             }
@@ -54,11 +56,26 @@ pub(crate) fn slice_view(
         .filter(|document| slivers.iter().any(|sliver| sliver.document == document.id))
         .map(|document| document.as_ref().clone())
         .collect();
-    SliceView { urn: urn.clone(), documents, slivers, missing, diagnostics }
+    let networks = slice.into_iter().flat_map(|slice| &slice.networks);
+    let shown = networks.filter(|(document, _)| slivers.iter().any(|sliver| sliver.document == **document));
+    let links = shown.flat_map(|(document, network)| {
+        network.links().map(|(client_id, sliver)| LinkView {
+            urn: settings.sliver_urn(sliver),
+            document: *document,
+            client_id: client_id.clone(),
+        })
+    });
+    let links = links.collect();
+    SliceView { urn: urn.clone(), documents, slivers, links, missing, diagnostics }
 }
 
 /// A sliver as it is.
-pub(crate) fn sliver_view(state: &State, settings: &Settings, sliver: &Sliver) -> SliverView {
+pub(crate) fn sliver_view(
+    state: &State,
+    settings: &Settings,
+    sliver: &Sliver,
+    network: Option<&Network>,
+) -> SliverView {
     let seen = state.seen.get(&sliver.id);
     let (operational, error) = state.operational(sliver);
     let node = &sliver.body.node;
@@ -89,6 +106,7 @@ pub(crate) fn sliver_view(state: &State, settings: &Settings, sliver: &Sliver) -
         address: node.address,
         ssh_port: ssh.filter(|_| provisioned).map(|forward| forward.host_port),
         forwards: node.forwards.iter().filter(|forward| Some(*forward) != ssh).copied().collect(),
+        interfaces: network.map(|network| network.interfaces(sliver)).unwrap_or_default(),
         accounts: node.accounts.clone(),
         host_keys: node.host_keys.iter().map(|key| key.public.clone()).collect(),
         services: node.services.clone(),

@@ -5,7 +5,11 @@ mod support;
 
 use support::{World, attachment, node, tcp};
 use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
+use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
 use testyard_fabric::{Attached, Fabric, FabricError, Forward, Repair};
+use testyard_model::id::Revision;
+use testyard_model::impairment::Impairment;
+use testyard_model::link::LinkKind;
 
 async fn conforms(fabric: &dyn Fabric) {
     let (one, two) = (attachment(1, 1), attachment(1, 2));
@@ -42,9 +46,55 @@ async fn conforms(fabric: &dyn Fabric) {
         fabric.reset().await.unwrap();
         assert_eq!(fabric.attached().await.unwrap(), []);
     }
+    links_conform(fabric).await;
     // And from the beginning.
     fabric.attach(&one, &nodes[0].path()).await.unwrap();
     fabric.reset().await.unwrap();
+}
+
+async fn links_conform(fabric: &dyn Fabric) {
+    let (one, two) = (attachment(1, 1), attachment(1, 2));
+    let netns = node();
+    let end = |node| LinkEnd {
+        port: PortId { node, device: "eth1".into() },
+        to_link: Impairment::default(),
+        from_link: Impairment::default(),
+    };
+    let link = HostLink {
+        sliver: attachment(1, 9).sliver,
+        name: "cable".into(),
+        kind: LinkKind::PointToPoint,
+        up: true,
+        mtu: 1500,
+        seed: 0,
+        ends: vec![end(one.sliver), end(two.sliver)],
+    };
+    let port = NodePort {
+        device: "eth1".into(),
+        mac: "02:00:00:00:00:01".parse().unwrap(),
+        mtu: 1500,
+        addresses: vec!["10.1.1.2/24".parse().unwrap()],
+    };
+    let ports = NodePorts { node: one.sliver, ports: vec![port], routes: vec![], forwarding: false };
+    let wanted = |revision, links| SliceLinks { slice: one.slice, revision: Revision(revision), links };
+    assert_eq!(fabric.joined().await.unwrap(), []);
+    for _ in 0..2 {
+        fabric.join(&wanted(2, vec![link.clone()])).await.unwrap();
+        fabric.plug(one.slice, &ports, &netns.path()).await.unwrap();
+    }
+    fabric.join(&wanted(1, vec![])).await.unwrap();
+    assert_eq!(fabric.joined().await.unwrap(), [one.slice]);
+    assert_eq!(fabric.traffic(one.slice).await.unwrap(), [], "nothing is impaired");
+    let gone = fabric.plug(one.slice, &ports, std::path::Path::new("/proc/0/ns/net")).await;
+    assert!(matches!(gone, Err(FabricError::Gone { sliver }) if sliver == one.sliver), "{gone:?}");
+    for _ in 0..2 {
+        fabric.part(one.slice).await.unwrap();
+        assert_eq!(fabric.joined().await.unwrap(), []);
+    }
+    // From the beginning, without being told to part.
+    fabric.join(&wanted(1, vec![link])).await.unwrap();
+    fabric.reset().await.unwrap();
+    assert_eq!(fabric.joined().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -57,7 +107,9 @@ async fn linux() {
 
 #[tokio::test]
 async fn fake() {
-    conforms(&FakeFabric::new()).await;
+    let fabric = FakeFabric::new();
+    fabric.end(attachment(1, 1).sliver, "/proc/0/ns/net");
+    conforms(&fabric).await;
 }
 
 #[tokio::test]

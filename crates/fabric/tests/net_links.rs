@@ -108,6 +108,11 @@ async fn a_cable() {
     fabric.join(&wanted(1, vec![cable(&[])])).await.unwrap();
     let [a, b] = two(&fabric).await;
     assert!(a.pings("10.1.1.3") && b.pings("10.1.1.2"));
+    let features = a.command("ethtool -k eth1");
+    let on: Vec<&str> =
+        features.lines().filter(|line| line.contains("tnl") && line.contains(": on")).collect();
+    assert!(on.is_empty() && features.contains("tx-udp_tnl-segmentation: off"), "{on:?}");
+    assert!(features.contains("tx-tcp-segmentation: on"), "only what a wire cannot read: {features}");
     assert_eq!(fabric.joined().await.unwrap(), [slice()]);
     for _ in 0..2 {
         fabric.part(slice()).await.unwrap();

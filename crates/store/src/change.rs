@@ -98,8 +98,8 @@ impl<'a> Change<'a> {
     /// # Errors
     /// [`ChangeError`]
     pub fn insert_document(&self, slice: SliceId, row: &DocumentRow) -> Result<()> {
-        let sql = "INSERT INTO documents (slice, number, text) VALUES (?1, ?2, ?3)";
-        self.run(sql, params![slice.to_string(), row.number, row.text]).map(drop)
+        let sql = "INSERT INTO documents (slice, number, text, network) VALUES (?1, ?2, ?3, ?4)";
+        self.run(sql, params![slice.to_string(), row.number, row.text, row.network]).map(drop)
     }
 
     /// Removes a request that no sliver comes from any more.

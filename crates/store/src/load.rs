@@ -142,8 +142,9 @@ fn load(connection: &Connection) -> Result<Contents, ReadError> {
         Ok(())
     })?;
     // Foreign keys see to it that every row below is of a slice that is there.
-    each(connection, "document", "SELECT slice, number, text FROM documents ORDER BY slice, number", |at| {
-        let row = DocumentRow { number: at.row.get(1)?, text: at.row.get(2)? };
+    let sql = "SELECT slice, number, text, network FROM documents ORDER BY slice, number";
+    each(connection, "document", sql, |at| {
+        let row = DocumentRow { number: at.row.get(1)?, text: at.row.get(2)?, network: at.row.get(3)? };
         slices.get_mut(&at.parse(0)?).into_iter().for_each(|slice| slice.documents.push(row.clone()));
         Ok(())
     })?;

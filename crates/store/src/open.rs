@@ -15,7 +15,7 @@ use crate::migrations::migrations;
 use crate::writer::Writer;
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// In the header of every store: "TYRD". Another program's database is not touched.
 const APPLICATION_ID: i32 = 0x5459_5244;
@@ -181,5 +181,16 @@ fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
             OpenError::Damaged { path: path.to_owned(), detail: source.to_string() }
         }
         _ => OpenError::Sql { path: path.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_last_migration() {
+        let last = migrations::runner().get_migrations().iter().map(|migration| migration.version()).max();
+        assert_eq!(last, Some(SCHEMA_VERSION));
     }
 }

@@ -33,6 +33,8 @@ pub struct DocumentRow {
     pub number: i64,
     /// Its text.
     pub text: String,
+    /// Its planned network, as [`Versioned`] JSON; none if it has no links.
+    pub network: Option<String>,
 }
 
 /// A sliver.

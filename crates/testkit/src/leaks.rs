@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 /// Everything on this machine that carries the mark of Testyard, or of one instance of it, one line each.
 ///
-/// Looked at: containers of the machine's engine, interfaces, tables of packet rules, chains, and, if no instance is
-/// given, processes of the guest, whatever engine they were of.
+/// Looked at: containers of the machine's engine, interfaces, tables of packet rules, chains, namespaces of links, wires,
+/// and, if no instance is given, processes of the guest, whatever engine they were of.
 ///
 /// # Panics
 /// If a program that is there cannot be asked.
@@ -17,6 +17,7 @@ pub fn find(instance: Option<&str>) -> BTreeSet<String> {
     containers(instance, &mut found);
     interfaces(instance, &mut found);
     rules(instance, &mut found);
+    links(instance, &mut found);
     if instance.is_none() {
         guests(&mut found);
     }
@@ -91,6 +92,23 @@ fn rules(instance: Option<&str>, found: &mut BTreeSet<String>) {
             if target.is_some_and(|target| instance.is_none_or(|instance| target == instance)) {
                 found.insert(format!("{program} {line}"));
             }
+        }
+    }
+}
+
+/// Namespaces are mounted on files below `links/INSTANCE`, and wires are told of files there.
+fn links(instance: Option<&str>, found: &mut BTreeSet<String>) {
+    let mark = instance.map_or("/links/".to_owned(), |instance| format!("/links/{instance}/"));
+    for line in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+        if line.contains(" - nsfs ") && line.contains(&mark) {
+            found.insert(format!("namespace {}", line.split(' ').nth(4).unwrap_or_default()));
+        }
+    }
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(" --netns ") && line.contains(&mark) {
+            found.insert(format!("process {} {line}", process.file_name().to_string_lossy()));
         }
     }
 }

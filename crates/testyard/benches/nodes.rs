@@ -1,8 +1,8 @@
 //! From the request to ready, beside the raw engine: promises S1 and S5.
 //!
 //! `cargo bench -p testyard --bench nodes` as root, with an engine and the default image. In one run, in turns:
-//! N nodes through the AM API, from the first byte of Allocate to the last node's `ready`; and N containers of the same
-//! image, created and started through the engine's own API, eight at a time, without network.
+//! N nodes through the AM API, from the first byte of Allocate to the last node's `ready`, without links and as a ring; and
+//! N containers of the same image, created and started through the engine's own API, eight at a time, without network.
 
 mod common;
 
@@ -17,8 +17,8 @@ use testyard_testkit::testbed::Testbed;
 use testyard_testkit::{leaks, needs};
 
 const IMAGE: &str = "testyard/debian:12";
-const NODES: usize = 20;
-const ROUNDS: usize = 5;
+/// Nodes, whether they are a ring, and how often.
+const CASES: [(usize, bool, usize); 3] = [(20, false, 5), (20, true, 5), (50, true, 3)];
 const IN_FLIGHT: usize = 8;
 
 fn main() {
@@ -26,12 +26,21 @@ fn main() {
     needs::docker();
     let mut testbed = Testbed::init(Path::new(env!("CARGO_BIN_EXE_testyard")), |config| config);
     testbed.serve();
+    for (nodes, ring, rounds) in CASES {
+        measure(&testbed, nodes, ring, rounds);
+    }
+    let instance = testbed.instance().to_owned();
+    drop(testbed);
+    leaks::assert_none(&instance);
+}
+
+fn measure(testbed: &Testbed, nodes: usize, ring: bool, rounds: usize) {
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
     let mut timelines = Vec::new();
     let mut answers = Vec::new();
-    for round in 0..=ROUNDS {
-        let engine = raw_engine();
-        let (whole, answer, timeline) = through_the_api(&testbed, round);
+    for round in 0..=rounds {
+        let engine = raw_engine(nodes);
+        let (whole, answer, timeline) = through_the_api(testbed, nodes, ring, round);
         // The first round warms caches of both.
         if round > 0 {
             raw.push(engine);
@@ -40,12 +49,10 @@ fn main() {
             timelines.extend(timeline);
         }
     }
-    let instance = testbed.instance().to_owned();
-    drop(testbed);
-    leaks::assert_none(&instance);
     let (mine, engine) = (median(&mut ours), median(&mut raw));
-    println!("S1  {NODES} nodes, Allocate to ready        {mine:8.0} ms (median of {ROUNDS})");
-    println!("    {NODES} containers, raw engine          {engine:8.0} ms");
+    let shape = if ring { "in a ring" } else { "unlinked" };
+    println!("S1  {nodes} nodes {shape}, to ready      {mine:8.0} ms (median of {rounds})");
+    println!("    {nodes} containers, raw engine          {engine:8.0} ms");
     println!("    ratio                              {:8.2}", mine / engine);
     println!("S5  Provision answers in               {:8.0} ms", median(&mut answers));
     let stages = ["attached", "guest_up", "prepared", "ssh_up", "ready"];
@@ -59,13 +66,13 @@ fn main() {
 }
 
 /// Milliseconds from creation and start of all containers to the last one's start.
-fn raw_engine() -> f64 {
+fn raw_engine(nodes: usize) -> f64 {
     let began = Instant::now();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..IN_FLIGHT {
             scope.spawn(|| {
-                while next.fetch_add(1, Ordering::Relaxed) < NODES {
+                while next.fetch_add(1, Ordering::Relaxed) < nodes {
                     let body = json!({
                         "Image": IMAGE, "Cmd": ["sleep", "infinity"], "Labels": {"testyard.bench": "raw"},
                         "HostConfig": {"NetworkMode": "none"}
@@ -86,16 +93,38 @@ fn raw_engine() -> f64 {
     took.as_secs_f64() * 1000.0
 }
 
+fn ring_interfaces(number: usize) -> String {
+    format!("<interface client_id=\"n{number}:left\"/><interface client_id=\"n{number}:right\"/>")
+}
+
 /// Milliseconds to ready, milliseconds of the Provision call, and each node's timeline.
-fn through_the_api(testbed: &Testbed, round: usize) -> (f64, f64, Vec<Vec<(String, f64)>>) {
-    let slice = format!("bench{round}");
-    let nodes: String = (0..NODES)
+fn through_the_api(
+    testbed: &Testbed,
+    nodes: usize,
+    ring: bool,
+    round: usize,
+) -> (f64, f64, Vec<Vec<(String, f64)>>) {
+    let slice = format!("bench{nodes}-{ring}-{round}");
+    let interfaces = |number: usize| if ring { ring_interfaces(number) } else { String::new() };
+    let mut inside: String = (0..nodes)
         .map(|number| {
-            format!("<node client_id=\"n{number}\" exclusive=\"false\"><sliver_type name=\"docker-container\"/></node>")
+            let interfaces = interfaces(number);
+            format!(
+                "<node client_id=\"n{number}\" exclusive=\"false\"><sliver_type name=\"docker-container\"/>{interfaces}</node>"
+            )
         })
         .collect();
+    if ring {
+        inside.extend((0..nodes).map(|number| {
+            let next = (number + 1) % nodes;
+            format!(
+                "<link client_id=\"l{number}\"><interface_ref client_id=\"n{number}:right\"/>\
+                 <interface_ref client_id=\"n{next}:left\"/></link>"
+            )
+        }));
+    }
     let request =
-        format!("<rspec xmlns=\"http://www.geni.net/resources/rspec/3\" type=\"request\">{nodes}</rspec>");
+        format!("<rspec xmlns=\"http://www.geni.net/resources/rspec/3\" type=\"request\">{inside}</rspec>");
     let file = testbed.folder().join("bench.rspec");
     std::fs::write(&file, request).expect("a file can be written");
     let file = file.to_string_lossy().into_owned();

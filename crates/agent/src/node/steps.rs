@@ -228,11 +228,7 @@ impl Task {
     /// Makes all interfaces of a node: the control interface first, so that it can be reached while links are in trouble.
     async fn connect(&self, connection: &Connection, netns: &Path) -> Result<(), FabricError> {
         let fabric = &self.context.fabric;
-        if self.connection.as_ref().is_none_or(|there| there.control != connection.control)
-            || self.facts.attached.is_none()
-        {
-            fabric.attach(&connection.control, netns).await?;
-        }
+        fabric.attach(&connection.control, netns).await?;
         let had_ports = self.connection.as_ref().is_some_and(|there| !there.ports.ports.is_empty());
         if connection.ports.ports.is_empty() && !had_ports {
             return Ok(());

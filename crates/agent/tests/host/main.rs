@@ -5,5 +5,6 @@
 mod crashes;
 mod life;
 mod limits;
+mod links;
 mod pool;
 mod world;

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use testyard_controller::api::{Caller, SliceView, SliverView};
-use testyard_formats::rspec::{Endpoint, Forward, ManifestInfo, ManifestNode, RequestDocument};
+use testyard_controller::api::{Caller, InterfaceView, SliceView, SliverView};
+use testyard_formats::rspec::{
+    Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, RequestDocument,
+};
 use testyard_guest_protocol::ServiceId;
 use testyard_model::urn::UserUrn;
 
@@ -43,7 +45,12 @@ fn render(view: SliceView, caller: &UserUrn, settings: &AmSettings, now: Timesta
     });
     let nodes: Vec<ManifestNode> = nodes.collect();
     let expires = view.slivers.iter().map(|sliver| sliver.expires).min();
-    let info = ManifestInfo { context: &settings.requests, links: &[], expires, generated: now };
+    let links = view.links.iter().filter_map(|link| {
+        let document = *numbers.get(&link.document)?;
+        Some(ManifestLink { document, client_id: link.client_id.clone(), sliver: link.urn.clone() })
+    });
+    let links: Vec<ManifestLink> = links.collect();
+    let info = ManifestInfo { context: &settings.requests, links: &links, expires, generated: now };
     testyard_formats::rspec::manifest(&documents, &nodes, &info)
 }
 
@@ -71,8 +78,23 @@ fn node(sliver: &SliverView, document: usize, caller: &UserUrn, settings: &AmSet
             .map(|forward| Forward { port: forward.port, endpoint: endpoint(forward.host_port) })
             .collect(),
         log_folders: log_folders(sliver),
-        interfaces: Vec::new(),
+        interfaces: sliver.interfaces.iter().filter_map(|one| interface(one, sliver, settings)).collect(),
     }
+}
+
+fn interface(
+    interface: &InterfaceView,
+    sliver: &SliverView,
+    settings: &AmSettings,
+) -> Option<ManifestInterface> {
+    Some(ManifestInterface {
+        client_id: interface.client_id.clone(),
+        // The name of its node's sliver, which is unique, with its own in the node.
+        sliver: format!("{}-{}", sliver.urn, interface.device).parse().ok()?,
+        component: component(settings, &sliver.host),
+        mac: interface.mac,
+        addresses: interface.addresses.iter().map(|ip| (ip.addr(), ip.prefix_len())).collect(),
+    })
 }
 
 /// Where the files of commands are, of those that found `/tmp` closed.

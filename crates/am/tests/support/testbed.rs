@@ -164,6 +164,7 @@ impl Testbed for FakeTestbed {
         let view = state.slices.entry(call.slice.to_string()).or_insert_with(|| SliceView {
             urn: call.slice.clone(),
             documents: vec![],
+            links: vec![],
             slivers: vec![],
             missing: vec![],
             diagnostics: vec![],
@@ -275,6 +276,7 @@ fn sliver(client_id: &str, document: i64, expires: Timestamp, services: &Service
         hostname: client_id.parse().unwrap(),
         address: ControlAddress { ipv4: Ipv4Addr::new(10, 0, 0, 2), ipv6: None },
         ssh_port: None,
+        interfaces: vec![],
         forwards: vec![],
         accounts: vec![],
         host_keys: vec![],

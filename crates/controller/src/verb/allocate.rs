@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::entropy::uuid;
 use crate::host_keys;
 use crate::lease::LeaseError;
+use crate::network::Network;
 use crate::settings::Settings;
 use crate::slice::{Body, Slice, Sliver};
 use crate::state::State;
@@ -123,7 +124,11 @@ fn choose(
             .flat_map(|slice| &slice.slivers)
             .map(|sliver| sliver.body.node.hostname.clone())
             .collect(),
-        ..Existing::default()
+        networks: slice
+            .into_iter()
+            .flat_map(|slice| slice.networks.values())
+            .flat_map(|n| n.networks())
+            .collect(),
     };
     let unused = Usage::default();
     let hosts: Vec<HostView<'_>> = settings
@@ -167,12 +172,17 @@ fn propose(
             creator: caller.user.clone(),
             created: now,
             documents: vec![],
+            networks: [].into(),
             slivers: vec![],
             logins: [].into(),
         },
     };
     let document = i64::try_from(new.revision.0).unwrap_or(i64::MAX);
     new.documents.push(Arc::new(Document { id: document, text: request.document.clone() }));
+    if let Some(network) = plan.network.filter(|network| !network.links().is_empty()) {
+        let network = Network::new(network, || SliverId::from_uuid(uuid(&*core.randomness)));
+        new.networks.insert(document, Arc::new(network));
+    }
     let first = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
     let mut told = Told { diagnostics: plan.diagnostics, ..Told::default() };
     for ((node, keys), number) in plan.nodes.into_iter().zip(keys).zip(first..) {

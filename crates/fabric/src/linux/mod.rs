@@ -81,7 +81,7 @@ impl LinuxFabric {
         Self {
             inner: Arc::new(Inner {
                 names,
-                rooms: links::Rooms::new(&config.run, config.wire.clone()),
+                rooms: links::Rooms::new(&config),
                 config,
                 state: Mutex::default(),
                 conntrack: Mutex::default(),

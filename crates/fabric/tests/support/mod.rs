@@ -275,8 +275,9 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 impl Drop for World {
     /// What a failed test leaves: wires end with their sockets, namespaces with their mounts.
     fn drop(&mut self) {
-        let slices = std::fs::read_dir(self.run.path().join("links")).into_iter().flatten().flatten();
-        for slice in slices {
+        let folder = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let instances = folder(&self.run.path().join("links"));
+        for slice in instances.flat_map(|instance| folder(&instance.path()).collect::<Vec<_>>()) {
             let _ = std::fs::remove_file(slice.path().join("wire"));
             let _ = nix::mount::umount2(&slice.path().join("netns"), nix::mount::MntFlags::MNT_DETACH);
         }

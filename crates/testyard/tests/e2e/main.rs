@@ -12,6 +12,7 @@ mod images;
 mod ipv6;
 mod lifecycle;
 mod limits;
+mod links;
 mod network;
 mod policy;
 mod pool;

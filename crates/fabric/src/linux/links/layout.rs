@@ -88,7 +88,7 @@ impl Layout {
     }
 
     /// The links that a node's interfaces are on, with all who are joined to those: what changes when it boots.
-    pub(super) fn joints_of<'l>(&'l self, node: SliverId) -> impl Iterator<Item = (&'l String, &'l Half)> {
+    pub(super) fn joints_of(&self, node: SliverId) -> impl Iterator<Item = (&String, &Half)> {
         self.halves.iter().filter(move |(_, half)| match &half.joint {
             Joint::Redirect(to) => {
                 half.port.node == node || self.halves.get(to).is_some_and(|other| other.port.node == node)

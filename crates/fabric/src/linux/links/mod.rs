@@ -21,7 +21,6 @@ mod wire;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testyard_model::id::{Revision, SliceId};
@@ -30,7 +29,7 @@ use testyard_wire::Desired;
 use super::namespace;
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
 use crate::netlink::Rtnetlink;
-use crate::{FabricError, Repair};
+use crate::{FabricConfig, FabricError, Repair};
 pub(crate) use ends::Ends;
 use layout::Layout;
 use space::{Space, Spaces};
@@ -58,8 +57,9 @@ struct Room {
 }
 
 impl Rooms {
-    pub(crate) fn new(run: &Path, wire: Vec<OsString>) -> Self {
-        Self { spaces: Spaces::new(run), wire, rooms: Mutex::default() }
+    pub(crate) fn new(config: &FabricConfig) -> Self {
+        let wire = config.wire.clone();
+        Self { spaces: Spaces::new(&config.run, &config.instance), wire, rooms: Mutex::default() }
     }
 
     pub(crate) fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {

@@ -13,7 +13,7 @@ use crate::FabricError;
 use crate::links::{NodePort, NodePorts, PortId};
 use crate::linux::interface::{kernel, refused};
 use crate::linux::{namespace, settings};
-use crate::netlink::ethtool::Ethtool;
+use crate::netlink::ethtool::{self, Ethtool};
 use crate::netlink::{
     Address, Change, ChangeError, Ipv4Setting, Link, LinkRef, Mac, Peer, Refusal, Route, Routing, Rtnetlink,
 };
@@ -46,6 +46,7 @@ pub(super) fn plug(
     shared::join_node(room, &mut host, ports.node)?;
     enter_node()?;
     let devices = inside(ports, &mut node)?;
+    uncut(devices.values().map(|link| link.index));
     settle(devices.values().map(|link| link.index));
     enter_space()?;
     let halves = ports.ports.iter().filter_map(|port| {
@@ -59,6 +60,16 @@ pub(super) fn plug(
         room.wire.look(&space)?;
     }
     Ok(())
+}
+
+/// A link may be impaired at any time, so the node's side cuts what a wire could not. In the calling thread's namespace.
+fn uncut(links: impl Iterator<Item = u32>) {
+    let Ok(Some(mut ethtool)) = Ethtool::open() else { return };
+    for index in links {
+        if let Err(refusal) = ethtool.switch_off(index, &ethtool::UNCUT) {
+            tracing::debug!(%refusal, index, "tunnels over an impaired link may lose frames");
+        }
+    }
 }
 
 /// Both sides take note of their carrier at once, or the first packets are lost. In the namespace of the calling thread.

@@ -2,9 +2,9 @@
 //! us; what is in it ends with it.
 //!
 //! ```text
-//! RUN/links/SLICE/netns      the namespace
-//! RUN/links/SLICE/wire       the control socket of its wire, where there is one
-//! RUN/links/SLICE/wire.log   what that says
+//! RUN/links/INSTANCE/SLICE/netns      the namespace
+//! RUN/links/INSTANCE/SLICE/wire       the control socket of its wire, where there is one
+//! RUN/links/INSTANCE/SLICE/wire.log   what that says
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
-use testyard_model::id::SliceId;
+use testyard_model::id::{Instance, SliceId};
 
 use crate::FabricError;
 use crate::linux::namespace;
@@ -37,8 +37,9 @@ pub(super) struct Space {
 }
 
 impl Spaces {
-    pub(super) fn new(run: &Path) -> Self {
-        Self { folder: run.join("links") }
+    /// Those of one testbed: its mark is in the path, which whoever looks for leftovers sees in mounts and processes.
+    pub(super) fn new(run: &Path, instance: &Instance) -> Self {
+        Self { folder: run.join("links").join(instance.as_str()) }
     }
 
     pub(super) fn of(&self, slice: SliceId) -> Space {

@@ -48,6 +48,12 @@ impl Wire {
         let (mut client, found) = match Client::connect(&space.socket()) {
             Ok(client) => (client, Found::Running),
             Err(ClientError::Connect { .. }) => (self.start(space, program)?, Found::Started),
+            // It has been killed, and closes its sockets to the interfaces, which takes the kernel a while each; nobody
+            // is to mistake what it listened on for a wire.
+            Err(ClientError::Gone(_)) => {
+                let _ = std::fs::remove_file(space.socket());
+                (self.start(space, program)?, Found::Started)
+            }
             Err(error) => return Err(failed("finding the wire", &error)),
         };
         client.apply(desired).map_err(|error| failed("telling the wire", &error))?;

@@ -1,0 +1,156 @@
+//! Links of a slice: joined before its nodes are plugged in, at each boot of each, parted after them.
+
+use std::path::PathBuf;
+
+use testyard_agent::observed::{LinksSeen, Phase};
+use testyard_agent::{Host as _, desired};
+use testyard_fabric::Repair;
+use testyard_fabric::fake::{Call, Failure, Verb};
+use testyard_fabric::links::{HostLink, LinkEnd, NodePort, PortId};
+use testyard_model::id::{Revision, SliverId};
+use testyard_model::impairment::Impairment;
+use testyard_model::link::LinkKind;
+use testyard_runtime::fake::Op;
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// Two nodes and a cable between them.
+fn cabled() -> World {
+    let mut world = World::new(2);
+    let end = |node: &desired::Node| LinkEnd {
+        port: PortId { node: node.sliver, device: "eth1".into() },
+        to_link: Impairment::default(),
+        from_link: Impairment::default(),
+    };
+    let link = HostLink {
+        sliver: SliverId::from_uuid(Uuid::from_u128(99)),
+        name: "cable".into(),
+        kind: LinkKind::PointToPoint,
+        up: true,
+        mtu: 1500,
+        seed: 0,
+        ends: world.slice.nodes.iter().map(end).collect(),
+    };
+    world.slice.links = vec![link];
+    for (node, number) in world.slice.nodes.iter_mut().zip(2_u8..) {
+        node.network.ports = vec![NodePort {
+            device: "eth1".into(),
+            mac: format!("02:00:00:00:00:{number:02x}").parse().unwrap(),
+            mtu: 1500,
+            addresses: vec![format!("10.1.1.{number}/24").parse().unwrap()],
+        }];
+    }
+    world
+}
+
+fn plugs(world: &World, number: usize) -> Vec<PathBuf> {
+    let node = world.slice.nodes[number].sliver;
+    let plug = |call: &Call| match call {
+        Call::Plug(sliver, netns) if *sliver == node => Some(netns.clone()),
+        _ => None,
+    };
+    world.fabric.calls().iter().filter_map(plug).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_nothing_to_links_and_back() {
+    let mut world = cabled();
+    let mut running = world.start().await;
+    let seen = running.until_phase(Phase::Ready).await;
+    assert_eq!(seen.links, LinksSeen::Joined);
+    let calls = world.fabric.calls();
+    let join = calls.iter().position(|call| matches!(call, Call::Join(_))).unwrap();
+    let plug = calls.iter().position(|call| matches!(call, Call::Plug(..))).unwrap();
+    assert!(join < plug, "{calls:?}");
+    assert_eq!(world.fabric.links(world.slice.slice).unwrap().links, world.slice.links);
+
+    world.change(&running, |slice| slice.nodes[0].boot = 1).await;
+    running
+        .until("restarted", |slice| slice.nodes[0].boot == 1 && slice.nodes[0].phase == Phase::Ready)
+        .await;
+    assert_eq!((plugs(&world, 0).len(), plugs(&world, 1).len()), (2, 1), "only the one that has booted");
+    let attached = |node: SliverId| {
+        let calls = world.fabric.calls();
+        calls.iter().filter(|call| matches!(call, Call::Attach(sliver, _) if *sliver == node)).count()
+    };
+    assert_eq!(attached(world.slice.nodes[0].sliver), 2, "its control interface, too");
+
+    world
+        .change(&running, |slice| {
+            slice.nodes.clear();
+            slice.links.clear();
+        })
+        .await;
+    running.until("gone", |slice| slice.nodes.is_empty() && slice.links == LinksSeen::None).await;
+    assert!(world.fabric.calls().contains(&Call::Part(world.slice.slice)));
+    world.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_changes_disturbs_no_node() {
+    let mut world = cabled();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.change(&running, |slice| slice.links[0].ends[0].to_link.delay = "5ms".parse().unwrap()).await;
+    let slice = world.slice.slice;
+    running
+        .until("joined again", |seen| seen.links == LinksSeen::Joined && seen.revision == Revision(2))
+        .await;
+    assert_eq!(world.fabric.links(slice).unwrap().links, world.slice.links);
+    assert_eq!((plugs(&world, 0).len(), plugs(&world, 1).len()), (1, 1));
+    assert_eq!(world.runtime.node(&world.key(0)).unwrap().boots, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_in_trouble_are_told_and_tried_again() {
+    for verb in [Verb::Join, Verb::Plug] {
+        let world = cabled();
+        world.fabric.fail(verb, 1, Failure::Kernel("no room".into()));
+        world.fabric.fail(verb, 2, Failure::Kernel("no room".into()));
+        let mut running = world.start().await;
+        if verb == Verb::Join {
+            let trouble =
+                |seen: &LinksSeen| matches!(seen, LinksSeen::Failed(why) if why.contains("no room"));
+            running.until("told", |slice| trouble(&slice.links)).await;
+        }
+        running.until_phase(Phase::Ready).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_joins_again_and_ends_what_nobody_wants() {
+    let mut world = cabled();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    running.crash();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    assert_eq!(world.runtime.calls(Op::Create), 2, "nodes stay");
+    running.crash();
+    world.slice.nodes.clear();
+    world.slice.links.clear();
+    let running = world.start().await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while world.fabric.links(world.slice.slice).is_some() {
+        assert!(tokio::time::Instant::now() < deadline, "links of nobody are left");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    running.host.shut_down().await;
+    world.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_mended_is_mended_later() {
+    let world = cabled();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.fabric.fail(Verb::Repair, 1, Failure::Kernel("not now".into()));
+    world.fabric.disturb(vec![Repair::Wire(world.slice.slice)]);
+    let repairs = || world.fabric.calls().iter().filter(|call| **call == Call::Repair).count();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while repairs() < 2 {
+        assert!(tokio::time::Instant::now() < deadline, "nobody looks again");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
