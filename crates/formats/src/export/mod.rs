@@ -6,6 +6,7 @@ mod ns_event;
 mod ns_link;
 mod ns_names;
 mod ns_node;
+mod ns_queue;
 mod rspec;
 
 use std::collections::HashSet;

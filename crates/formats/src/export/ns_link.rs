@@ -6,25 +6,24 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use testyard_model::impairment::{Impairment, Queue, QueueLimit, Red, Setting};
+use testyard_model::impairment::{Impairment, Queue, Red, Setting};
 use testyard_model::link::{Attribute, Link, LinkKind, Member};
-use testyard_model::quantity::{Rate, Size, Span};
+use testyard_model::quantity::{Rate, Span};
 use testyard_model::topology::Interface;
 
 use super::Losses;
 use super::ns::{attributes, quoted};
 use super::ns_names::Names;
+use super::ns_queue::{QUEUE, queues};
 use crate::exact::decimal;
 use crate::own::impairment::difference;
 use crate::shape::{Shape, between};
 
-/// NS's queue, where something of it is said.
-const QUEUE: Queue = Queue { limit: QueueLimit::Packets(50), red: None };
 /// How long Emulab's masks are if nobody says.
 const USUAL_LENGTH: u8 = 24;
 
 /// What each member sends and gets, as it is read from what is written so far.
-type Base = Vec<(Impairment, Impairment)>;
+pub(super) type Base = Vec<(Impairment, Impairment)>;
 
 pub(super) fn rate(rate: Option<Rate>) -> String {
     let Some(bits) = rate.map(Rate::bits_per_second) else { return "*".to_owned() };
@@ -190,85 +189,6 @@ fn halves(whole: &Shape) -> [Impairment; 2] {
         loss: loss.filter(|loss| loss.share() > 0.0),
         ..Impairment::default()
     })
-}
-
-/// Queues of what members send.
-fn queues(text: &mut String, link: &Link, base: &mut Base, names: &Names<'_>) {
-    for (member, (to, _)) in link.members.iter().zip(base) {
-        let Some(queue) = member.to_link.queue.filter(|_| names.is_first(link, &member.interface)) else {
-            continue;
-        };
-        let object = format!("[{} queue]", names.half(link, &member.interface));
-        let (lines, made) = queue_lines(to.queue, queue);
-        for line in lines {
-            let _ = writeln!(text, "{object} set {line}");
-        }
-        to.queue = Some(made);
-    }
-}
-
-/// What makes one queue of another, as far as NS can say it, and what it becomes.
-fn queue_lines(base: Option<Queue>, want: Queue) -> (Vec<String>, Queue) {
-    let mut made = base.unwrap_or(QUEUE);
-    let mut lines = Vec::new();
-    match want.limit {
-        QueueLimit::Packets(count) if made.limit != want.limit => lines.push(format!("limit_ {count}")),
-        QueueLimit::Bytes(size) => {
-            lines.push("queue-in-bytes_ 1".to_owned());
-            lines.push(format!("limit_ {}", u32::try_from(size.bytes()).unwrap_or(u32::MAX)));
-        }
-        QueueLimit::Packets(_) => {}
-    }
-    made.limit = match want.limit {
-        QueueLimit::Bytes(size) => QueueLimit::Bytes(Size::from_bytes(size.bytes().min(u32::MAX.into()))),
-        packets @ QueueLimit::Packets(_) => packets,
-    };
-    match (&mut made.red, want.red) {
-        (_, None) => {
-            if made.red.take().is_some() {
-                lines.push("red_ 0".to_owned());
-            }
-        }
-        (red, Some(wanted)) => {
-            if red.is_none() {
-                lines.push("red_ 1".to_owned());
-            }
-            let mut is = red.unwrap_or(Red::NS);
-            lines.extend(parameters(&mut is, &wanted));
-            *red = Some(is);
-        }
-    }
-    // A limit that is said is told from one that is not only so.
-    if lines.is_empty() && base.is_none() {
-        lines.push("limit_ 50".to_owned());
-    }
-    (lines, made)
-}
-
-fn parameters(is: &mut Red, want: &Red) -> Vec<String> {
-    let mut lines = Vec::new();
-    if want.min != is.min {
-        lines.push(format!("thresh_ {}", want.min));
-        is.min = want.min;
-    }
-    if want.max != is.max {
-        lines.push(format!("maxthresh_ {}", want.max));
-        is.max = want.max;
-    }
-    // Its inverse is said: what never happens has none.
-    if want.probability != is.probability && !want.probability.is_never() {
-        lines.push(format!("linterm_ {}", 1e9 / want.probability.parts_per_billion() as f64));
-        is.probability = want.probability;
-    }
-    if want.weight != is.weight {
-        lines.push(format!("q_weight_ {}", decimal(want.weight.parts_per_billion().into(), 9)));
-        is.weight = want.weight;
-    }
-    if want.gentle != is.gentle {
-        lines.push(format!("gentle_ {}", u8::from(want.gentle)));
-        is.gentle = want.gentle;
-    }
-    lines
 }
 
 /// What no command of NS's says of what members send and get.
