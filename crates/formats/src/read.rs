@@ -5,7 +5,7 @@ use testyard_model::topology::Topology;
 
 use crate::import::{Import, Refused, Site};
 use crate::language::Language;
-use crate::remarks::refuse;
+use crate::remarks::{refuse, refuse_xml};
 use crate::rspec::{Context, RequestError, Unbound, parse_request};
 use crate::{containers, own, topdl};
 
@@ -73,6 +73,8 @@ impl Reader<'_> {
                     .sort_by_key(|d| (d.position.is_none(), d.position, d.severity != Severity::Error));
                 Err(Refused { diagnostics })
             }
+            Err(RequestError::NotRSpec(diagnostic)) => Err(Refused { diagnostics: vec![diagnostic] }),
+            Err(error @ RequestError::NotXml { .. }) => Err(refuse_xml(&error.to_string(), None)),
             Err(error) => Err(refuse(error.to_string(), None)),
         }
     }

@@ -117,3 +117,30 @@ pub(crate) fn refuse(message: impl Into<String>, suggestion: Option<String>) -> 
     let diagnostic = Diagnostic::new(Severity::Error, message);
     Refused { diagnostics: vec![Diagnostic { suggestion, ..diagnostic }] }
 }
+
+/// The refusal of a file that is no XML: its reader puts the place at the end of what it says.
+pub(crate) fn refuse_xml(message: &str, suggestion: Option<String>) -> Refused {
+    let place = message.rsplit_once(" at ").and_then(|(before, place)| {
+        let (line, column) = place.split_once(':')?;
+        Some((before, Position { line: line.parse().ok()?, column: column.parse().ok()? }))
+    });
+    let mut refused = refuse(place.map_or(message, |(before, _)| before), suggestion);
+    for diagnostic in &mut refused.diagnostics {
+        diagnostic.position = place.map(|(_, position)| position);
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_in_xml() {
+        let error = testyard_xml::parse("<a>\n <b></a>", &testyard_xml::Limits::RSPEC).unwrap_err();
+        let refused = refuse_xml(&error.to_string(), None);
+        assert_eq!(refused.diagnostics[0].position, Some(Position { line: 2, column: 5 }), "{refused}");
+        let refused = refuse_xml("too long", None);
+        assert_eq!((refused.diagnostics[0].position, refused.to_string().as_str()), (None, "too long"));
+    }
+}

@@ -5,7 +5,7 @@
 //! [`testyard_model::link`]). So a pair's delays add, its rate is the lower one, and it survives both chances.
 
 use testyard_model::impairment::{Impairment, Loss};
-use testyard_model::link::{Link, Member};
+use testyard_model::link::Member;
 use testyard_model::quantity::{Probability, Rate, Span};
 
 /// All of a chance, in parts of 10¹⁸: the product of two [`Probability`]s is a whole number of them.
@@ -109,13 +109,6 @@ fn half_of_loss(loss: u128) -> u128 {
 pub(crate) fn between(from: &Member, to: &Member) -> (Shape, bool) {
     let ((first, first_whole), (second, second_whole)) = (Shape::of(&from.to_link), Shape::of(&to.from_link));
     (first.then(&second), first_whole && second_whole)
-}
-
-/// Whether all members of a link do the same: then so do all pairs.
-pub(crate) fn is_even(link: &Link) -> bool {
-    link.members
-        .windows(2)
-        .all(|pair| pair[0].to_link == pair[1].to_link && pair[0].from_link == pair[1].from_link)
 }
 
 #[cfg(test)]

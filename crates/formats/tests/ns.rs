@@ -105,8 +105,8 @@ fn strictly_a_warning_refuses() {
 
 #[test]
 fn the_example() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/four-nodes.ns"))
-        .unwrap();
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/dumbbell.ns")).unwrap();
     let import = import(&text).unwrap().strict().unwrap();
     assert_eq!((import.topology.nodes.len(), import.topology.links.len()), (4, 3));
     let wan = &import.topology.links[1];

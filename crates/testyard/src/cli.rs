@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{am, credential, doctor, image, init, print, reset, serve, wire};
+use crate::{am, credential, doctor, image, init, print, reset, serve, topology, wire};
 
 /// A federated network testbed on one machine: from a topology to SSH.
 #[derive(Debug, Parser)]
@@ -39,6 +39,12 @@ enum Command {
     /// Make and import images
     #[command(subcommand)]
     Image(image::Command),
+    /// Say what a topology asks for, with every choice made, before anything runs
+    Plan(topology::Arguments),
+    /// Write a topology in another language
+    Convert(topology::Convert),
+    /// Draw a topology, for Graphviz or Mermaid
+    Graph(topology::Graph),
     /// Say what this host lacks or limits, with the remedy
     Doctor(DoctorArguments),
     /// Be the wire of a slice: started by `serve` where links are impaired, never by people
@@ -99,6 +105,12 @@ impl ConfigArgument {
     pub fn path(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| self.folder.folder().configuration())
     }
+
+    /// Whether it was asked for by name.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.config.is_some()
+    }
 }
 
 /// Runs the command.
@@ -112,6 +124,9 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Credential(command) => credential::run(&command),
         Command::Am(command) => am::run(&command),
         Command::Image(command) => image::run(&command),
+        Command::Plan(arguments) => topology::run(&arguments),
+        Command::Convert(arguments) => topology::convert(&arguments),
+        Command::Graph(arguments) => topology::graph(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments.config.path(), arguments.json),
         Command::Wire { arguments } => wire::run(arguments),
         Command::Reset(arguments) => reset::run(&arguments),

@@ -19,4 +19,5 @@ pub mod image;
 pub mod init;
 pub mod reset;
 pub mod serve;
+pub mod topology;
 mod wire;

@@ -2,7 +2,11 @@
 
 mod drawing;
 mod ns;
+mod ns_event;
 mod ns_link;
+mod ns_names;
+mod ns_node;
+mod ns_queue;
 mod rspec;
 
 use std::collections::HashSet;

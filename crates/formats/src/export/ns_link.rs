@@ -1,24 +1,29 @@
 //! Links in NS: `duplex-link` and `make-lan` where both ways, or all members, are alike; the simplex commands where not.
+//! What those cannot say stands in attributes that Testyard reads: the difference between what its reader makes of the
+//! commands and what the link is.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use testyard_model::impairment::{Impairment, Loss, Queue, QueueLimit, Red};
+use testyard_model::impairment::{Impairment, Queue, Red, Setting};
 use testyard_model::link::{Attribute, Link, LinkKind, Member};
 use testyard_model::quantity::{Rate, Span};
-use testyard_model::topology::{Interface, Topology};
+use testyard_model::topology::Interface;
 
 use super::Losses;
-use super::ns::{Names, quoted};
+use super::ns::{attributes, quoted};
+use super::ns_names::Names;
+use super::ns_queue::{QUEUE, queues};
 use crate::exact::decimal;
-use crate::own::impairment::gathered;
-use crate::shape::{Shape, between, is_even};
+use crate::own::impairment::difference;
+use crate::shape::{Shape, between};
 
-/// How many packets wait in NS if nobody says.
-const USUAL_QUEUE: u32 = 50;
 /// How long Emulab's masks are if nobody says.
 const USUAL_LENGTH: u8 = 24;
+
+/// What each member sends and gets, as it is read from what is written so far.
+pub(super) type Base = Vec<(Impairment, Impairment)>;
 
 pub(super) fn rate(rate: Option<Rate>) -> String {
     let Some(bits) = rate.map(Rate::bits_per_second) else { return "*".to_owned() };
@@ -32,33 +37,51 @@ pub(super) fn delay(delay: Span) -> String {
 }
 
 fn loss(shape: &Shape) -> String {
-    decimal(shape.loss, 18)
+    decimal(shape.probability().parts_per_billion().into(), 9)
 }
 
-pub(super) fn write(text: &mut String, link: &Link, topology: &Topology, names: &Names, losses: &mut Losses) {
+/// Writes a link with everything that is on it.
+pub(super) fn write(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Losses) {
     let name = &link.client_id;
-    let words = format!("link {name}");
-    if link.members.len() < 2 {
-        losses.add(format!("NS has no links of fewer than two members: {name} is left out"));
-        return;
-    }
-    losses.lost(link.mtu.is_some(), "the mtu", &words, "NS");
-    losses.lost(link.down, "the state", &words, "NS");
-    losses.lost(link.seed.is_some(), "the seed", &words, "NS");
-    match (link.kind, link.members.as_slice()) {
+    let of = format!("link {name}");
+    let mut base = match (link.kind, link.members.as_slice()) {
         (LinkKind::PointToPoint, [a, b]) => cable(text, link, a, b, names, losses),
         _ => lan(text, link, names, losses),
+    };
+    for member in &link.members {
+        if let Some(name) =
+            names.half_name(&member.interface).filter(|_| names.is_first(link, &member.interface))
+        {
+            let _ = writeln!(text, "set {name} {}", names.half(link, &member.interface));
+        }
     }
-    queues(text, link, names, losses);
-    interfaces(text, link, topology, names, losses);
+    queues(text, link, &mut base, names);
+    rest(text, link, &base, names, losses);
+    interfaces(text, link, names, losses);
     let it = names.link(name);
     if let Some(capture) = &link.capture {
-        let filter =
-            capture.filter.as_ref().map_or_else(String::new, |filter| format!(" {}", quoted(filter)));
+        let filter = capture.filter.as_ref().filter(|filter| !filter.trim().is_empty());
+        let filter = filter.map_or_else(String::new, |filter| format!(" {}", quoted(filter)));
         let _ = writeln!(text, "{it} trace packet{filter}\n{it} trace_snaplen {}", capture.snap_length);
     }
-    for Attribute { key, value } in &link.attributes {
+    let mut attribute = |key: &str, value: &str| {
         let _ = writeln!(text, "tb-add-network-attribute {it} {} {}", quoted(key), quoted(value));
+    };
+    for Attribute { key, value } in attributes(&link.attributes, &of, losses) {
+        attribute(key, value);
+    }
+    if let Some(mtu) = link.mtu {
+        attribute("testyard:mtu", &mtu.to_string());
+    }
+    if let Some(seed) = link.seed {
+        attribute("testyard:seed", &seed.to_string());
+    }
+    if link.down {
+        attribute("testyard:down", "true");
+    }
+    if link.mtu.is_some() || link.seed.is_some() || link.down {
+        losses
+            .add(format!("Emulab's NS has neither mtu, seed nor state: those of {of} are for Testyard only"));
     }
 }
 
@@ -78,193 +101,225 @@ fn check(shape: &Shape, link: &Link, losses: &mut Losses) {
     }
 }
 
-fn tell(link: &Link, losses: &mut Losses) {
-    let all = || link.members.iter().flat_map(|member| [&member.to_link, &member.from_link]);
-    let name = &link.client_id;
-    if all().any(|i| matches!(i.loss, Some(Loss::Burst { .. } | Loss::Every(_)))) {
-        losses.add(format!("NS has random loss only: link {name} gets the same share of it"));
-    }
-    let is_odd = |i: &Impairment| [i.duplicate, i.reorder, i.corrupt].iter().any(|chance| !chance.is_never());
-    if all().any(|i| i.jitter.is_some() || is_odd(i)) {
-        losses.add(format!(
-            "NS has neither jitter nor duplicate, reordered or damaged packets: link {name} loses them"
-        ));
-    }
-}
-
-fn cable(text: &mut String, link: &Link, a: &Member, b: &Member, names: &Names, losses: &mut Losses) {
-    tell(link, losses);
+fn cable(
+    text: &mut String,
+    link: &Link,
+    a: &Member,
+    b: &Member,
+    names: &Names<'_>,
+    losses: &mut Losses,
+) -> Base {
     let (there, back) = (between(a, b).0, between(b, a).0);
     check(&there, link, losses);
     check(&back, link, losses);
-    let kind = match link.members.iter().find_map(|member| member.to_link.queue?.red) {
-        None => "DropTail",
-        Some(red) if red.gentle => "GRED",
-        Some(_) => "RED",
+    let red = link.members.iter().find_map(|member| member.to_link.queue?.red);
+    let (kind, red) = match red {
+        None => ("DropTail", None),
+        Some(red) if red.gentle => ("GRED", Some(Red { gentle: true, ..Red::NS })),
+        Some(_) => ("RED", Some(Red::NS)),
     };
+    let queue = red.map(|red| Queue { red: Some(red), ..QUEUE });
     let (from, to) = (names.node_of(&a.interface), names.node_of(&b.interface));
     let (variable, ns, it) = (names.link_name(&link.client_id), names.simulator, names.link(&link.client_id));
     let (bandwidth, latency) = (rate(there.rate), delay(there.delay));
     let _ = writeln!(text, "set {variable} [${ns} duplex-link {from} {to} {bandwidth} {latency} {kind}]");
     if there == back {
-        if there.loss > 0 {
+        if !there.probability().is_never() {
             let _ = writeln!(text, "tb-set-link-loss {it} {}", loss(&there));
         }
-        return;
+    } else {
+        for (sender, shape) in [(from, there), (to, back)] {
+            let (latency, bandwidth) = (delay(shape.delay), rate(shape.rate));
+            let _ = writeln!(
+                text,
+                "tb-set-link-simplex-params {it} {sender} {latency} {bandwidth} {}",
+                loss(&shape)
+            );
+        }
     }
-    for (sender, shape) in [(from, there), (to, back)] {
-        let (latency, bandwidth) = (delay(shape.delay), rate(shape.rate));
-        let _ =
-            writeln!(text, "tb-set-link-simplex-params {it} {sender} {latency} {bandwidth} {}", loss(&shape));
-    }
+    [there, back].map(|shape| (Impairment { queue, ..shape.impairment() }, Impairment::default())).to_vec()
 }
 
-fn lan(text: &mut String, link: &Link, names: &Names, losses: &mut Losses) {
-    tell(link, losses);
+fn lan(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Losses) -> Base {
     let nodes: Vec<String> = link.members.iter().map(|member| names.node_of(&member.interface)).collect();
-    let unique: HashSet<&String> = nodes.iter().collect();
-    if unique.len() < nodes.len() {
-        losses.add(format!(
-            "in NS only the first interface of a node that is on LAN {} twice can be named",
-            link.client_id
-        ));
-    }
-    let first = &link.members[0];
-    let plain = |i: &Impairment| Impairment { queue: None, ..*i };
-    let shared =
-        is_even(link).then(|| gathered(&plain(&first.to_link), &plain(&first.from_link), LinkKind::Lan));
-    let shared = shared.flatten().map(|whole| Shape::of(&whole)).filter(|(_, is_whole)| *is_whole);
-    let whole = shared.map_or(Shape::default(), |(shape, _)| shape);
+    let shapes: Vec<[Shape; 2]> = link
+        .members
+        .iter()
+        .map(|member| [Shape::of(&member.to_link).0, Shape::of(&member.from_link).0])
+        .collect();
+    // All at once, if that gives every member what it has.
+    let first = shapes[0];
+    let whole = first[0].then(&first[1]);
+    let shared = halves(&whole);
+    let is_even = shapes.iter().all(|shape| [shape[0].impairment(), shape[1].impairment()] == shared);
+    let whole = if is_even { whole } else { Shape::default() };
     check(&whole, link, losses);
     let (variable, ns, it) = (names.link_name(&link.client_id), names.simulator, names.link(&link.client_id));
     let (bandwidth, latency) = (rate(whole.rate), delay(whole.delay));
     let _ = writeln!(text, "set {variable} [${ns} make-lan \"{}\" {bandwidth} {latency}]", nodes.join(" "));
-    if shared.is_some() {
-        if whole.loss > 0 {
+    if is_even {
+        if !whole.probability().is_never() {
             let _ = writeln!(text, "tb-set-lan-loss {it} {}", loss(&whole));
         }
-        return;
+        return vec![(shared[0], shared[1]); nodes.len()];
     }
-    for (member, node) in link.members.iter().zip(&nodes) {
-        let (to, from) = (Shape::of(&member.to_link).0, Shape::of(&member.from_link).0);
-        if to.is_clear() && from.is_clear() {
+    let mut base = Vec::with_capacity(nodes.len());
+    for ((member, node), [to, from]) in link.members.iter().zip(&nodes).zip(&shapes) {
+        if to.is_clear() && from.is_clear() || !names.is_first(link, &member.interface) {
+            base.push((Impairment::default(), Impairment::default()));
             continue;
         }
-        check(&to, link, losses);
-        check(&from, link, losses);
+        check(to, link, losses);
+        check(from, link, losses);
         let words = |shape: &Shape| format!("{} {} {}", delay(shape.delay), rate(shape.rate), loss(shape));
-        let _ = writeln!(text, "tb-set-lan-simplex-params {it} {node} {} {}", words(&to), words(&from));
+        let _ = writeln!(text, "tb-set-lan-simplex-params {it} {node} {} {}", words(to), words(from));
+        base.push((to.impairment(), from.impairment()));
     }
+    base
 }
 
-/// Queues that are not NS's own, of what members send.
-fn queues(text: &mut String, link: &Link, names: &Names, losses: &mut Losses) {
-    let ns = names.simulator;
-    for (index, member) in link.members.iter().enumerate() {
-        if member.from_link.queue.is_some() {
+/// What `make-lan` and `tb-set-lan-loss` make of a LAN's delay, rate and loss: what a member sends, and gets.
+fn halves(whole: &Shape) -> [Impairment; 2] {
+    let down = whole.delay.as_nanos() / 2;
+    let up = whole.delay.as_nanos() - down;
+    let loss = crate::ns::half(whole.impairment().loss);
+    [up, down].map(|delay| Impairment {
+        rate: whole.rate,
+        delay: Span::from_nanos(delay),
+        loss: loss.filter(|loss| loss.share() > 0.0),
+        ..Impairment::default()
+    })
+}
+
+/// What no command of NS's says of what members send and get.
+fn rest(text: &mut String, link: &Link, base: &Base, names: &Names<'_>, losses: &mut Losses) {
+    let it = names.link(&link.client_id);
+    for (member, (to, from)) in link.members.iter().zip(base) {
+        let (mut there, back) = (difference(to, &member.to_link), difference(from, &member.from_link));
+        if let Some(queue) =
+            member.to_link.queue.filter(|queue| to.queue.is_some() && to.queue != Some(*queue))
+        {
+            // Its own commands have said more of it than a setting can.
+            there.retain(|setting| *setting != Setting::Queue(Some(queue)));
+            losses.add(format!("NS cannot say all of the RED of link {}", link.client_id));
+        }
+        if there.is_empty() && back.is_empty() {
+            continue;
+        }
+        if !names.is_first(link, &member.interface) {
             losses.add(format!(
-                "NS has no queues of what an interface gets: those of {} are left out",
+                "in NS only the first interface of a node that is on LAN {} twice can be named",
                 link.client_id
             ));
+            continue;
         }
-        let Some(Queue { limit, red }) = member.to_link.queue else { continue };
+        losses.add(format!(
+            "Emulab's NS knows rate, delay and random loss: what else link {} does is for Testyard only",
+            link.client_id
+        ));
         let node = names.node_of(&member.interface);
-        let queue = match (link.kind, link.members.get(1 - index.min(1))) {
-            (LinkKind::PointToPoint, Some(other)) => {
-                format!("[[${ns} link {node} {}] queue]", names.node_of(&other.interface))
+        for (key, settings) in [("testyard:to-link", there), ("testyard:from-link", back)] {
+            if settings.is_empty() {
+                continue;
             }
-            _ => format!("[[${ns} lanlink {} {node}] queue]", names.link(&link.client_id)),
-        };
-        let mut lines = Vec::new();
-        match limit {
-            QueueLimit::Packets(USUAL_QUEUE) => {}
-            QueueLimit::Packets(count) => lines.push(format!("limit_ {count}")),
-            QueueLimit::Bytes(size) => {
-                lines.extend(["queue-in-bytes_ 1".to_owned(), format!("limit_ {}", size.bytes())]);
+            if settings.iter().any(|setting| setting.to_string().parse::<Setting>() != Ok(*setting)) {
+                losses.add(format!("NS cannot say all of the RED of link {}", link.client_id));
             }
-        }
-        if let Some(red) = red {
-            if link.kind == LinkKind::Lan {
-                lines.push("red_ 1".to_owned());
-            }
-            lines.extend(parameters(&red));
-        }
-        // A limit that is said is told from one that is not only so.
-        if lines.is_empty() {
-            lines.push(format!("limit_ {USUAL_QUEUE}"));
-        }
-        for line in lines {
-            let _ = writeln!(text, "{queue} set {line}");
+            let words: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            let _ =
+                writeln!(text, "tb-add-interface-attribute {node} {it} {key} {}", quoted(&words.join("; ")));
         }
     }
-}
-
-fn parameters(red: &Red) -> Vec<String> {
-    let mut lines = Vec::new();
-    let ns = Red::NS;
-    if red.min != ns.min {
-        lines.push(format!("thresh_ {}", red.min));
-    }
-    if red.max != ns.max {
-        lines.push(format!("maxthresh_ {}", red.max));
-    }
-    if red.probability != ns.probability && !red.probability.is_never() {
-        lines.push(format!("linterm_ {}", 1_000_000_000 / red.probability.parts_per_billion()));
-    }
-    if red.weight != ns.weight {
-        lines.push(format!("q_weight_ {}", decimal(red.weight.parts_per_billion().into(), 9)));
-    }
-    if red.gentle {
-        lines.push("gentle_ 1".to_owned());
-    }
-    lines
 }
 
 /// Addresses, costs and attributes of the interfaces on a link.
-fn interfaces(text: &mut String, link: &Link, topology: &Topology, names: &Names, losses: &mut Losses) {
+fn interfaces(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Losses) {
     let it = names.link(&link.client_id);
     let command = if link.kind == LinkKind::Lan { "tb-set-ip-lan" } else { "tb-set-ip-link" };
-    let wanted: HashSet<_> = link.members.iter().map(|member| &member.interface).collect();
-    let on_nodes = link.members.iter().filter_map(|member| names.interface(topology, &member.interface));
-    let known: Vec<&Interface> = on_nodes.filter(|interface| wanted.contains(&interface.client_id)).collect();
-    let mut lengths = HashSet::new();
-    let mut seen = HashSet::new();
+    let known: Vec<&Interface> =
+        link.members.iter().filter_map(|member| names.interface(&member.interface)).collect();
+    let length = mask(&known);
     for interface in &known {
         let (node, id) = (names.node_of(&interface.client_id), &interface.client_id);
-        let is_first = seen.insert(node.clone());
-        for (index, address) in interface.addresses.iter().enumerate() {
-            match address.address {
-                IpAddr::V4(ip) if index == 0 && is_first => {
-                    let _ = writeln!(text, "{command} {node} {it} {ip}");
-                    lengths.extend(address.prefix_length);
-                }
-                _ => losses.add(format!("NS has one IPv4 address of an interface: {id} has others")),
-            }
+        if !names.is_first(link, id) {
+            let is_bare =
+                interface.addresses.is_empty() && interface.mac.is_none() && interface.attributes.is_empty();
+            losses.lost(!is_bare, "the addresses and attributes", &format!("interface {id}"), "NS");
+            continue;
         }
-        for Attribute { key, value } in interface.attributes.iter().filter(|_| is_first) {
+        let mut attribute = |key: &str, value: &str| {
             let _ =
                 writeln!(text, "tb-add-interface-attribute {node} {it} {} {}", quoted(key), quoted(value));
+        };
+        for Attribute { key, value } in attributes(&interface.attributes, &format!("interface {id}"), losses)
+        {
+            attribute(key, value);
         }
-        losses.lost(interface.mac.is_some(), "the Ethernet address", &format!("interface {id}"), "NS");
-    }
-    let costs: HashSet<Option<u32>> = known.iter().map(|interface| interface.cost).collect();
-    match costs.into_iter().collect::<Vec<_>>().as_slice() {
-        [Some(cost)] => {
-            let _ = writeln!(text, "{it} cost {cost}");
+        if let Some(mac) = interface.mac {
+            attribute("testyard:mac", &mac.to_string());
+            losses.add(format!("Emulab's NS has no Ethernet addresses: that of {id} is for Testyard only"));
         }
-        [None] | [] => {}
-        _ => losses
-            .add(format!("NS has one cost of all interfaces of a link: those of {} differ", link.client_id)),
-    }
-    match lengths.into_iter().collect::<Vec<_>>().as_slice() {
-        [] | [USUAL_LENGTH] => {}
-        [length] => {
-            let mask = u32::MAX.checked_shl(32 - u32::from((*length).min(32))).unwrap_or(0);
-            let _ = writeln!(text, "tb-set-netmask {it} {}", Ipv4Addr::from_bits(mask));
-            if *length < 16 {
-                losses.add(format!("Emulab's masks begin with 255.255: that of {} does not", link.client_id));
+        for (index, address) in interface.addresses.iter().enumerate() {
+            match address.address {
+                IpAddr::V4(ip) if index == 0 && is_plain(ip, address.prefix_length, length) => {
+                    let _ = writeln!(text, "{command} {node} {it} {ip}");
+                }
+                ip => {
+                    let mask = address.prefix_length.map(|length| format!("/{length}")).unwrap_or_default();
+                    let _ =
+                        writeln!(text, "tb-add-interface-attribute {node} {it} testyard:address {ip}{mask}");
+                    losses.add(format!(
+                        "Emulab's NS has one IPv4 address of an interface: others of {id} are for Testyard only"
+                    ));
+                }
             }
         }
-        _ => losses.add(format!("NS has one mask of a link: those of {} differ", link.client_id)),
+    }
+    let is_set = |interface: &&&Interface| {
+        let first = interface.addresses.first();
+        names.is_first(link, &interface.client_id)
+            && first.is_some_and(
+                |first| matches!(first.address, IpAddr::V4(ip) if is_plain(ip, first.prefix_length, length)),
+            )
+    };
+    if length != USUAL_LENGTH && known.iter().any(|interface| is_set(&interface)) {
+        let mask = u32::MAX << (32 - u32::from(length));
+        let _ = writeln!(text, "tb-set-netmask {it} {}", Ipv4Addr::from_bits(mask));
+        if length < 16 {
+            losses.add(format!("Emulab's masks begin with 255.255: that of {} does not", link.client_id));
+        }
+    }
+    costs(text, link, &known, names, losses);
+}
+
+/// The mask that the link gets: that of its first address that has one NS can say.
+fn mask(interfaces: &[&Interface]) -> u8 {
+    let firsts = interfaces.iter().filter_map(|interface| interface.addresses.first());
+    let lengths = firsts.filter(|first| first.address.is_ipv4()).filter_map(|first| first.prefix_length);
+    lengths.into_iter().find(|length| (8..=30).contains(length)).unwrap_or(USUAL_LENGTH)
+}
+
+/// Whether an address is one that NS's own command can set, on a link with this mask.
+fn is_plain(ip: Ipv4Addr, length: Option<u8>, mask: u8) -> bool {
+    let host = ip.to_bits() & (u32::MAX >> mask);
+    length.is_none_or(|length| length == mask) && host != 0 && host != u32::MAX >> mask
+}
+
+fn costs(text: &mut String, link: &Link, known: &[&Interface], names: &Names<'_>, losses: &mut Losses) {
+    let fine = |cost: u32| (1..=65_535).contains(&cost);
+    let all: HashSet<Option<u32>> = known.iter().map(|interface| interface.cost).collect();
+    if let [Some(cost)] = all.iter().collect::<Vec<_>>().as_slice()
+        && fine(*cost)
+    {
+        let _ = writeln!(text, "{} cost {cost}", names.link(&link.client_id));
+        return;
+    }
+    for interface in known {
+        let Some(cost) = interface.cost else { continue };
+        if fine(cost) && names.is_first(link, &interface.client_id) {
+            let _ = writeln!(text, "{} cost {cost}", names.half(link, &interface.client_id));
+        } else {
+            losses.add(format!("NS has costs from 1 to 65535: that of {} is left out", interface.client_id));
+        }
     }
 }

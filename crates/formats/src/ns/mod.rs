@@ -29,6 +29,7 @@ use testyard_model::topology::Variable;
 use testyard_tcl::{Limits, Tcl, What};
 
 pub use commands::table;
+pub(crate) use units::half;
 pub(crate) use words::words;
 
 use crate::import::{Import, Refused, Site, Treatment};

@@ -117,7 +117,7 @@ pub(super) fn probability(text: &str) -> Result<Probability, Complaint> {
 }
 
 /// The loss of one half of a way that as a whole loses so much: 1 − √(1 − P).
-pub(super) fn half(loss: Option<Loss>) -> Option<Loss> {
+pub(crate) fn half(loss: Option<Loss>) -> Option<Loss> {
     match loss {
         Some(Loss::Random(chance)) => {
             Probability::from_ratio(1.0 - (1.0 - chance.ratio()).sqrt()).map(Loss::Random)

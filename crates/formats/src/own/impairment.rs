@@ -34,7 +34,7 @@ pub(super) fn setting(key: &str, value: &Value, remarks: &mut Remarks) -> Option
     }
 }
 
-/// `{limit: 50 packets, red: {min: 5, max: 15, probability: 10%, weight: 0.2%, gentle: false}}`; `red: true` is NS's.
+/// `{limit: 50 packets, red: {min: 5, max: 15, probability: 10%, weight: 0.2%, gentle: false}}`; `red: true` is NS's, in the unit of the limit.
 fn queue(value: &Value, remarks: &mut Remarks) -> Option<Queue> {
     let fields = Fields::read(value, "queue", &["limit", "red"], Severity::Error, remarks)?;
     let Some(limit) = fields.get("limit") else {
@@ -44,7 +44,7 @@ fn queue(value: &Value, remarks: &mut Remarks) -> Option<Queue> {
     let Some(Setting::Queue(Some(queue))) = setting("queue", limit, remarks) else { return None };
     let red = match fields.get("red").map(|red| (&red.kind, red)) {
         None | Some((Kind::Bool(false), _)) => None,
-        Some((Kind::Bool(true), _)) => Some(Red::NS),
+        Some((Kind::Bool(true), _)) => Some(Red::for_limit(queue.limit)),
         Some((_, red)) => {
             const KEYS: [&str; 5] = ["min", "max", "probability", "weight", "gentle"];
             let fields = Fields::read(red, "red", &KEYS, Severity::Error, remarks)?;
@@ -56,9 +56,10 @@ fn queue(value: &Value, remarks: &mut Remarks) -> Option<Queue> {
                 None => Some(default),
                 Some(_) => fields.parse::<Probability>(key, remarks),
             };
+            let usual = Red::for_limit(queue.limit);
             Some(Red {
-                min: number("min", Red::NS.min, remarks)?,
-                max: number("max", Red::NS.max, remarks)?,
+                min: number("min", usual.min, remarks)?,
+                max: number("max", usual.max, remarks)?,
                 probability: chance("probability", Red::NS.probability, remarks)?,
                 weight: chance("weight", Red::NS.weight, remarks)?,
                 gentle: fields.flag("gentle", remarks),
@@ -72,7 +73,7 @@ fn queue(value: &Value, remarks: &mut Remarks) -> Option<Queue> {
 pub(super) fn entry(setting: Setting) -> Entry {
     let made = |key: &str, value| Entry { key: key.to_owned(), at: START, value };
     if let Setting::Queue(Some(Queue { limit, red: Some(red) })) = setting
-        && red != Red::NS
+        && red != Red::for_limit(limit)
     {
         let mut fields = vec![
             made("min", Value::number(red.min)),
@@ -97,7 +98,7 @@ pub(super) fn entry(setting: Setting) -> Entry {
 }
 
 /// What turns one impairment into another.
-pub(super) fn difference(from: &Impairment, to: &Impairment) -> Vec<Setting> {
+pub(crate) fn difference(from: &Impairment, to: &Impairment) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut add = |differs: bool, setting: Setting| {
         if differs {
@@ -134,7 +135,7 @@ pub(super) fn spread(whole: &Impairment, kind: LinkKind) -> (Impairment, Impairm
 }
 
 /// The whole that spreads to these, if there is one.
-pub(crate) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
+pub(super) fn gathered(to: &Impairment, from: &Impairment, kind: LinkKind) -> Option<Impairment> {
     let whole = match kind {
         LinkKind::PointToPoint => *to,
         LinkKind::Lan => {

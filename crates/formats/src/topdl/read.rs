@@ -15,7 +15,7 @@ use testyard_xml::{Limits, Node as Xml, XmlError, text_of};
 use super::KIND;
 use super::substrate::{Half, link};
 use crate::import::{Import, Refused, Site};
-use crate::remarks::{refuse, short};
+use crate::remarks::{refuse_xml, short};
 use crate::rspec::findings::Findings;
 use crate::rspec::{check_path, check_url, prefix_length};
 
@@ -83,7 +83,7 @@ pub fn parse(text: &str, site: &Site) -> Result<Import, Refused> {
 }
 
 fn malformed(error: &XmlError) -> Refused {
-    refuse(error.to_string(), matches!(error, XmlError::Malformed(_)).then(|| "topdl is XML".to_owned()))
+    refuse_xml(&error.to_string(), matches!(error, XmlError::Malformed(_)).then(|| "topdl is XML".to_owned()))
 }
 
 /// The text of the first child of a name, without white space around it; none if it is empty.

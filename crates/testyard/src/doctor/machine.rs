@@ -1,5 +1,6 @@
 //! The machine: who we are, what we may do, room, clock, limits.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub(super) fn examine(settings: Option<&Settings>) -> Vec<Finding> {
     findings.push(memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()));
     findings.push(processes(&fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default()));
     findings.push(clock());
+    findings.push(tcl(&std::env::var_os("PATH").unwrap_or_default()));
     findings
 }
 
@@ -136,6 +138,20 @@ fn clock() -> Finding {
     }
 }
 
+/// NS files are programs, and this runs them.
+fn tcl(path: &OsStr) -> Finding {
+    const SUBJECT: &str = "Tcl";
+    match std::env::split_paths(path).map(|folder| folder.join("tclsh8.6")).find(|program| program.is_file())
+    {
+        Some(program) => Finding::good(SUBJECT, program.display().to_string()),
+        None => Finding::limited(
+            SUBJECT,
+            "there is no tclsh8.6, which NS files need; nothing else does",
+            "apt-get install tcl8.6",
+        ),
+    }
+}
+
 /// A size for people.
 fn size(bytes: u64) -> String {
     match bytes {
@@ -156,6 +172,16 @@ mod tests {
         let none = capabilities("CapBnd:\t0000000000000000\n");
         assert_eq!(none.verdict, Verdict::Lacking);
         assert!(none.found.contains("NET_ADMIN"));
+    }
+
+    #[test]
+    fn tcl_is_wanted_not_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = tcl(folder.path().as_os_str());
+        assert_eq!(missing.verdict, Verdict::Limited);
+        assert!(missing.remedy.unwrap().contains("tcl8.6"));
+        std::fs::write(folder.path().join("tclsh8.6"), "").unwrap();
+        assert_eq!(tcl(folder.path().as_os_str()).verdict, Verdict::Good);
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! Reading a file in its language, for this testbed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use testyard_formats::import::{Import, Refused, Site};
+use testyard_formats::language::Language;
+use testyard_formats::ns;
+use testyard_formats::read::Reader;
+use testyard_formats::rspec::{Context, Unbound};
+use testyard_model::diagnostic::Diagnostic;
+use testyard_model::topology::Topology;
+use testyard_tcl::Process;
+
+use super::file::{self, Source};
+use super::remarks;
+use super::testbed::Testbed;
+use crate::cli::ConfigArgument;
+use crate::exit::Failure;
+
+/// How files are read.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Reading {
+    /// The language, if neither name nor content of the file tell: rspec, ns, containers, topdl, json, yaml
+    #[arg(long = "as", value_name = "LANGUAGE")]
+    pub(super) language: Option<Language>,
+    /// Refuse what there would be a warning about
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// For a container list: the file with the topology of its hosts, which says how wide their networks are
+    #[arg(long, value_name = "FILE")]
+    host_topology: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) config: ConfigArgument,
+}
+
+impl Reading {
+    /// Reads a file.
+    pub(super) fn read(
+        &self,
+        source: &Source,
+        testbed: &Testbed,
+    ) -> Result<Result<Import, Refused>, Failure> {
+        let hosts = self.hosts(source, testbed)?;
+        let read = read(source, testbed, hosts.as_ref());
+        Ok(match read {
+            Ok(import) if self.strict => import.strict(),
+            other => other,
+        })
+    }
+
+    fn hosts(&self, source: &Source, testbed: &Testbed) -> Result<Option<Topology>, Failure> {
+        let Some(path) = &self.host_topology else { return Ok(None) };
+        if source.language != Language::Containers {
+            return Err(Failure::usage("--host-topology goes with a container list"));
+        }
+        let hosts = file::open(path, None)?;
+        match read(&hosts, testbed, None) {
+            Ok(import) => Ok(Some(import.topology)),
+            Err(refused) => Err(told(&hosts, &refused.diagnostics)),
+        }
+    }
+}
+
+/// Prints what refuses a file, and says that it is refused.
+pub(super) fn told(source: &Source, diagnostics: &[Diagnostic]) -> Failure {
+    remarks::print(&source.name, Some(&source.text), diagnostics);
+    let why = remarks::count(diagnostics.iter()).map(|count| format!(": {count}")).unwrap_or_default();
+    Failure::failed(format!("{} is refused{why}", source.name))
+}
+
+fn read(source: &Source, testbed: &Testbed, hosts: Option<&Topology>) -> Result<Import, Refused> {
+    let site = testbed.site();
+    let context = Context { unbound: Unbound::Ours, ..Context::new(testbed.urn()) };
+    let with_tcl = |text: &str, site: &Site| ns::import(text, site, &Process::default());
+    let reader = Reader { site: &site, context: Some(&context), hosts, ns: Some(&with_tcl) };
+    reader.read(&source.text, source.language)
+}

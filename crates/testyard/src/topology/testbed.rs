@@ -1,0 +1,159 @@
+//! The testbed that files are read and planned for: as configured, or with defaults where nothing is.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use testyard_formats::import;
+use testyard_model::id::HostName;
+use testyard_model::urn::Urn;
+use testyard_plan::network::mtu::Underlay;
+use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan};
+
+use crate::cli::ConfigArgument;
+use crate::config::{self, ConfigError, Settings};
+use crate::exit::Failure;
+
+/// What a machine without a configuration is taken for.
+const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
+/// The name of this machine among the hosts.
+const HERE: &str = "local";
+
+/// A testbed to plan for.
+pub(super) struct Testbed {
+    settings: Settings,
+    hosts: Vec<Host>,
+    origin: Origin,
+}
+
+/// Where what is said of the hosts comes from.
+enum Origin {
+    Configuration(PathBuf),
+    /// There is no configuration, or none that this user may read.
+    Defaults(PathBuf, ErrorKind),
+    /// The command line.
+    Given,
+}
+
+/// A host on the command line: `NAME:CAPACITY`.
+#[derive(Clone, Debug)]
+pub(super) struct HostGiven {
+    name: HostName,
+    capacity: u32,
+}
+
+impl FromStr for HostGiven {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, capacity) =
+            text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no capacity: write it like a:50"))?;
+        let name = name.parse().map_err(|error| format!("{error}"))?;
+        let capacity = capacity
+            .parse()
+            .map_err(|_| format!("{capacity:?} is no number of nodes: write the host like a:50"))?;
+        Ok(Self { name, capacity })
+    }
+}
+
+impl Testbed {
+    /// The testbed of the configuration. Defaults stand in for one that is not there or not to be read by this user,
+    /// unless it was asked for by name.
+    pub(super) fn load(config: &ConfigArgument, hosts: &[HostGiven]) -> Result<Self, Failure> {
+        let path = config.path();
+        let (settings, origin) = match config::load(&path) {
+            Ok(settings) => (settings, Origin::Configuration(path)),
+            Err(ConfigError::Unreadable { source, .. })
+                if !config.is_named()
+                    && matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+            {
+                (config::parse(Path::new("defaults"), DEFAULTS)?, Origin::Defaults(path, source.kind()))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let spares = if settings.pool.counted { settings.pool.size } else { 0 };
+        let here = HostGiven {
+            name: HERE.parse().map_err(Failure::failed)?,
+            capacity: settings.host.capacity.saturating_sub(spares),
+        };
+        let (given, origin) =
+            if hosts.is_empty() { (vec![here], origin) } else { (hosts.to_vec(), Origin::Given) };
+        let mut known = std::collections::HashSet::new();
+        if let Some(twice) = given.iter().find(|host| !known.insert(&host.name)) {
+            return Err(Failure::usage(format!("--hosts names {} twice", twice.name)));
+        }
+        let hosts = given.iter().map(|host| self::host(host, &settings)).collect::<Result<_, Failure>>()?;
+        Ok(Self { settings, hosts, origin })
+    }
+
+    /// What readers may know.
+    pub(super) fn site(&self) -> import::Site {
+        import::Site {
+            sliver_types: self.settings.sliver_types.iter().map(|kind| kind.name.clone()).collect(),
+            images: std::collections::BTreeMap::new(),
+            hosts: self.hosts.iter().map(|host| host.name().to_string()).collect(),
+        }
+    }
+
+    /// The URN of the testbed, which requests may name.
+    pub(super) fn urn(&self) -> Urn {
+        Urn::new(&self.settings.testbed.authority, "authority", "am").expect("the words of a URN")
+    }
+
+    /// The hosts, and whether they are this machine, which can be looked at.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&HostName, bool)> {
+        let is_here = !matches!(self.origin, Origin::Given);
+        self.hosts.iter().map(move |host| (host.name(), is_here))
+    }
+
+    /// Plans for empty hosts that are all well.
+    pub(super) fn plan(&self, topology: &testyard_model::topology::Topology) -> Result<Plan, PlanError> {
+        let usage = Usage::default();
+        let views: Vec<HostView<'_>> =
+            self.hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true }).collect();
+        let site = Site {
+            authority: &self.settings.testbed.authority,
+            sliver_types: &self.settings.sliver_types,
+            links: LinkPolicy::Make(Underlay::default()),
+        };
+        plan(topology, site, &views, &Existing::default())
+    }
+
+    /// What to do where there is not enough room.
+    pub(super) fn more_room(&self) -> String {
+        match &self.origin {
+            Origin::Configuration(path) => format!("[host] of {} says how much there is", path.display()),
+            Origin::Defaults(..) => {
+                "host.capacity of a configuration says more; --hosts tries what helps".to_owned()
+            }
+            Origin::Given => "give more hosts with --hosts, or more room to these".to_owned(),
+        }
+    }
+}
+
+fn host(given: &HostGiven, settings: &Settings) -> Result<Host, Failure> {
+    let range = &settings.host.ports;
+    let ports = PortRange::new(*range.start(), *range.end()).map_err(Failure::usage)?;
+    let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
+    Host::new(given.name.clone(), given.capacity, ports, ipv4, ipv6, None).map_err(Failure::usage)
+}
+
+impl fmt::Display for Testbed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, host) in self.hosts.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{} with room for {}", host.name(), host.capacity())?;
+        }
+        match &self.origin {
+            Origin::Configuration(path) => write!(f, ", as {} says", path.display()),
+            Origin::Defaults(path, ErrorKind::NotFound) => {
+                write!(f, ", by default: there is no {}", path.display())
+            }
+            Origin::Defaults(path, why) => {
+                write!(f, ", by default: {} cannot be read ({why})", path.display())
+            }
+            Origin::Given => Ok(()),
+        }
+    }
+}
