@@ -121,6 +121,7 @@ async fn an_engine_that_waits_for_a_pipe_is_freed() {
     let mut bed = Testbed::new().await;
     bed.config.parallel = 1;
     let runtime = bed.runtime();
+    let plain = bed.image("plain", &[]).await;
     for (which, changes) in [("root", &[][..]), ("volume", &["VOLUME /etc"])] {
         let image = image(&bed, which, &[("etc/passwd", EntryType::Fifo, "")], changes).await;
         let spec = bed.spec(&image);
@@ -135,7 +136,7 @@ async fn an_engine_that_waits_for_a_pipe_is_freed() {
             while tokio::time::timeout(Duration::from_secs(1), look()).await.is_ok() {}
             runtime.look(&spec.key).await.unwrap().expect("it is there");
             let (removed, ()) = futures_util::future::join(runtime.remove(&spec.key), async {
-                let plain = bed.spec(&bed.image("plain", &[]).await);
+                let plain = bed.spec(&plain);
                 runtime.create(&plain).await.unwrap();
                 runtime.start(&plain.key).await.unwrap();
                 runtime.remove(&plain.key).await.unwrap();

@@ -64,7 +64,9 @@ impl Rush {
 
 impl Drop for Hurry {
     fn drop(&mut self) {
-        self.nodes.send_modify(|nodes| drop(nodes.remove(&self.number)));
+        self.nodes.send_modify(|nodes| {
+            nodes.remove(&self.number);
+        });
     }
 }
 
