@@ -21,7 +21,7 @@ pub struct DockerConfig {
     pub run_folder: PathBuf,
     /// Who reads from registries that do not let everybody.
     pub registries: Vec<RegistryLogin>,
-    /// How many containers are made and started at the same time. The engine is bound by the processor: more than 8
+    /// How many containers are made and started at the same time, three quarters of them of one slice. The engine is bound by the processor: more than 8
     /// gains nothing (measured).
     pub parallel: usize,
     /// How long a pull may take in all.

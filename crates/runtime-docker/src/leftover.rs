@@ -33,6 +33,18 @@ fn end_now(container: &str) -> bool {
     !shims.is_empty()
 }
 
+/// The processes that a container is being started with, or runs with: the shim's children and theirs.
+pub(crate) fn starters(container: &str) -> Vec<Pid> {
+    let all: Vec<(Pid, Pid)> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let children = |of: &[Pid]| -> Vec<Pid> {
+        all.iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
+    };
+    let shims: Vec<Pid> = processes().filter(|pid| is_shim_of(&arguments(*pid), container)).collect();
+    let first = children(&shims);
+    let second = children(&first);
+    [first, second].concat()
+}
+
 fn is_shim_of(arguments: &[String], container: &str) -> bool {
     let program = arguments.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     program.starts_with("containerd-shim")

@@ -4,6 +4,7 @@
 //! create ─► container with labels, limits, no network; the guest as process 1; folder of its own for the agent's socket
 //! listen ─► <run folder>/nodes/<sliver>-<disk>/agent.sock, seen in the node as /.testyard/run/agent.sock
 //! start  ─► process id, so /proc/<pid>/ns/net, which the fabric fills
+//! start is refused where /etc/passwd or /etc/group, which the engine opens, are no ordinary files
 //! stop   ─► the container stays, and with it the disk
 //! remove ─► container, anonymous volumes, folder
 //! ```
@@ -24,12 +25,15 @@ mod leftover;
 mod listen;
 mod login;
 mod mark;
+mod own_files;
 mod power;
 mod pull;
 mod reason;
 mod runtime;
 mod seen;
 mod spare;
+mod stuck;
+mod turns;
 mod usage;
 
 pub use config::{DockerConfig, RegistryLogin};

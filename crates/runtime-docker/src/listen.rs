@@ -12,11 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use nix::sys::socket::Backlog;
 use testyard_runtime::{GuestListener, GuestStream, NodeKey};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::mark;
+
+/// How many may wait to be accepted. Each that is accepted is paid for by its node, the dead too: after a flood of
+/// connections the guest must not wait behind thousands of them.
+const WAITING: i32 = 32;
 
 const SOCKET: &str = "agent.sock";
 
@@ -86,6 +91,7 @@ impl Sockets {
             _ => {}
         }
         let listener = UnixListener::bind(&new)?;
+        nix::sys::socket::listen(&listener, Backlog::new(WAITING)?)?;
         // What is said holds secrets: only root in the node may listen in, unless it cannot be told apart.
         fs::set_permissions(&new, fs::Permissions::from_mode(if mapped { 0o666 } else { 0o600 }))?;
         fs::rename(&new, inside.join(SOCKET))?;

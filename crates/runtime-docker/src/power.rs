@@ -10,30 +10,29 @@ use bollard::query_parameters::{
     StartContainerOptions, StopContainerOptionsBuilder,
 };
 use testyard_runtime::{NodeKey, NodeSpec, PowerSeen, Running, RuntimeError};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::body;
 use crate::engine::{ANSWER, Fault};
 use crate::runtime::{DockerRuntime, folder_error};
-use crate::{leftover, mark, seen, spare};
+use crate::{leftover, mark, own_files, seen, spare, stuck};
 
 /// How long to wait for another call of the engine, under way about the same container.
 const OTHER_CALL: Duration = Duration::from_secs(20);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
-    semaphore.acquire().await.expect("the runtime never closes its semaphores")
-}
-
 pub(crate) async fn create(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(), RuntimeError> {
-    const ACTION: &str = "making it";
     let key = &spec.key;
     // The engine notices only at the start, and in words that help nobody.
     if let Some(device) = spec.privileges.devices.iter().find(|device| !Path::new(device.as_str()).exists()) {
         return Err(RuntimeError::Refused { key: *key, detail: missing_device(device.as_str()) });
     }
-    let _permit = permit(&runtime.boots).await;
+    runtime.boots.take(key.slice).await.during(create_now(runtime, spec)).await
+}
+
+async fn create_now(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(), RuntimeError> {
+    const ACTION: &str = "making it";
+    let key = &spec.key;
     let folder = runtime.sockets.make(key).map_err(|error| folder_error(key, ACTION, &error))?;
     let name = runtime.container_name(key);
     let config = &runtime.config;
@@ -46,7 +45,10 @@ pub(crate) async fn create(runtime: &DockerRuntime, spec: &NodeSpec) -> Result<(
         let created =
             runtime.engine.call(async |docker| docker.create_container(Some(options), body).await).await;
         match created {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                runtime.looked.made(key, &spec.image.id);
+                return Ok(());
+            }
             Err(fault) if fault.status() == Some(409) => {
                 match holder(runtime, &name).await.map_err(|f| f.at(key, ACTION))? {
                     Some(Holder::Ours(there)) if there == *key => {
@@ -107,11 +109,20 @@ pub(crate) fn whose(runtime: &DockerRuntime, container: &ContainerInspectRespons
 }
 
 pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, RuntimeError> {
+    runtime.boots.take(key.slice).await.during(start_now(runtime, key)).await
+}
+
+async fn start_now(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, RuntimeError> {
     const ACTION: &str = "starting it";
-    let _permit = permit(&runtime.boots).await;
     spare::folder(runtime, key, ACTION).await?;
+    own_files::check(runtime, key, ACTION).await?;
     let name = runtime.container_name(key);
-    let mut started = start_once(runtime, &name).await;
+    let (mut started, freed) = start_once(runtime, &name).await;
+    if freed {
+        // It may run all the same, with what the engine has read: nothing.
+        stop(runtime, key, Duration::ZERO).await?;
+        return Err(RuntimeError::Refused { key: *key, detail: pipe() });
+    }
     let deadline = Instant::now() + OTHER_CALL;
     while let Err(fault) = &started
         && leftover::is_meant(&fault.text())
@@ -122,7 +133,7 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
         }
         // Containerd forgets the task a moment after its end.
         tokio::time::sleep(ASK_AGAIN).await;
-        started = start_once(runtime, &name).await;
+        started = start_once(runtime, &name).await.0;
     }
     match started {
         Ok(()) => {}
@@ -145,11 +156,16 @@ pub(crate) async fn start(runtime: &DockerRuntime, key: &NodeKey) -> Result<Runn
     }
 }
 
-async fn start_once(runtime: &DockerRuntime, name: &str) -> Result<(), Fault> {
-    runtime
-        .engine
-        .call(async |docker| docker.start_container(name, None::<StartContainerOptions>).await)
-        .await
+/// Starts a container. Gives, too, whether the engine had to be freed from a pipe of the node's.
+async fn start_once(runtime: &DockerRuntime, name: &str) -> (Result<(), Fault>, bool) {
+    let start =
+        runtime.engine.call(async |docker| docker.start_container(name, None::<StartContainerOptions>).await);
+    stuck::watched(runtime, name, start).await
+}
+
+fn pipe() -> String {
+    let [one, other] = own_files::READ;
+    format!("{one} or {other} is a named pipe; {}", own_files::remedy())
 }
 
 /// The id of a container that does not run, as far as the engine knows.
@@ -171,19 +187,22 @@ pub(crate) async fn stop(
     // The engine counts in whole seconds.
     let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
     let options = StopContainerOptionsBuilder::new().t(seconds).build();
-    let stopped = runtime
+    let stop = runtime
         .engine
-        .call(async |docker| docker.with_timeout(ANSWER + grace).stop_container(&name, Some(options)).await)
-        .await;
-    match stopped {
+        .call(async |docker| docker.with_timeout(ANSWER + grace).stop_container(&name, Some(options)).await);
+    match stuck::watched(runtime, &name, stop).await.0 {
         Err(fault) if !fault.is_missing() => Err(fault.at(key, "stopping it")),
         _ => Ok(()),
     }
 }
 
 pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(), RuntimeError> {
+    runtime.looked.take(key);
+    runtime.removals.take(key.slice).await.during(remove_now(runtime, key)).await
+}
+
+async fn remove_now(runtime: &DockerRuntime, key: &NodeKey) -> Result<(), RuntimeError> {
     const ACTION: &str = "removing it";
-    let _permit = permit(&runtime.removals).await;
     let name = runtime.container_name(key);
     let deadline = Instant::now() + OTHER_CALL;
     let mut lost = None;
@@ -199,9 +218,8 @@ pub(crate) async fn remove(runtime: &DockerRuntime, key: &NodeKey) -> Result<(),
             lost = stopped(&container);
         }
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let removed =
-            runtime.engine.call(async |docker| docker.remove_container(&name, Some(options)).await).await;
-        match removed {
+        let removal = runtime.engine.call(async |docker| docker.remove_container(&name, Some(options)).await);
+        match stuck::watched(runtime, &name, removal).await.0 {
             Ok(()) => break,
             Err(fault) if fault.is_missing() => break,
             // Another call removes it at this moment.
@@ -226,11 +244,10 @@ pub(crate) async fn inspect(
     runtime: &DockerRuntime,
     name: &str,
 ) -> Result<Option<ContainerInspectResponse>, Fault> {
-    match runtime
+    let look = runtime
         .engine
-        .call(async |docker| docker.inspect_container(name, None::<InspectContainerOptions>).await)
-        .await
-    {
+        .call(async |docker| docker.inspect_container(name, None::<InspectContainerOptions>).await);
+    match stuck::watched(runtime, name, look).await.0 {
         Ok(container) => Ok(Some(container)),
         Err(fault) if fault.is_missing() => Ok(None),
         Err(fault) => Err(fault),

@@ -23,6 +23,29 @@ struct Rule {
     remedy: &'static str,
 }
 
+/// What helps only those who know how an engine works; this is said instead. Nothing of it gets better by itself.
+const INSTEAD: &[(&[&str], &str)] = &[
+    (&["unable to find user"], ACCOUNTS),
+    (&["unable to find groups"], ACCOUNTS),
+    (&["evalsymlinksinscope"], ACCOUNTS),
+    (
+        &["error mounting", "to rootfs at \"/.testyard"],
+        "the folder /.testyard, where Testyard's guest goes, is something else in the image: take it out of the image",
+    ),
+    (
+        &["error mounting", "to rootfs at \"/etc/"],
+        "/etc/hosts, /etc/hostname and /etc/resolv.conf must be ordinary files in the image, or not be there: mend the \
+         image, or, if they were changed inside the node, give it a fresh disk with geni_reload",
+    ),
+    (
+        &["error mounting", "to rootfs at", "not a directory"],
+        "the image has something else where a file system of every node goes (/proc, /dev, /sys): mend the image",
+    ),
+];
+
+const ACCOUNTS: &str = "/etc/passwd and /etc/group must be ordinary files with lines of less than 64 KiB, or not be \
+     there: mend the image, or, if they were changed inside the node, give it a fresh disk with geni_reload";
+
 const NODE_RULES: &[Rule] = &[
     Rule {
         needles: &["bind source path does not exist"],
@@ -76,6 +99,12 @@ const NODE_RULES: &[Rule] = &[
 /// What the engine's error means for a node.
 pub(crate) fn of_node(status: u16, text: &str) -> Verdict {
     let lower = text.to_lowercase();
+    if let Some((_, told)) =
+        INSTEAD.iter().find(|(needles, _)| needles.iter().all(|needle| lower.contains(needle)))
+    {
+        tracing::info!(reason = clean(text), "the engine cannot start a node");
+        return Verdict::Refused((*told).to_owned());
+    }
     let cleaned = clean(text);
     match NODE_RULES.iter().find(|rule| rule.needles.iter().all(|needle| lower.contains(needle))) {
         Some(rule) if rule.hopeless => Verdict::Refused(format!("{cleaned}; {}", rule.remedy)),
@@ -160,12 +189,76 @@ pub(crate) fn clean(text: &str) -> String {
     for noise in NOISE {
         line = line.replace(noise, "");
     }
+    line = without_host_folders(&line);
     line.chars().filter(|c| !c.is_control()).take(400).collect::<String>().trim_end_matches('.').to_owned()
+}
+
+/// Paths of a node's root as the node has them: where the engine keeps it is nobody's business.
+fn without_host_folders(line: &str) -> String {
+    const ROOT: &str = "/merged";
+    let mut left = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(end) = rest.find(ROOT) {
+        let before = &rest[..end];
+        let begin = before.rfind(|c: char| c.is_whitespace() || "\"':(=".contains(c)).map_or(0, |at| at + 1);
+        let path = &before[begin..];
+        // A folder of the node's own may have the name.
+        let of_engine = path.starts_with('/') && path.contains("/overlay2/");
+        left.push_str(if of_engine { &before[..begin] } else { &rest[..end + ROOT.len()] });
+        rest = &rest[end + ROOT.len()..];
+    }
+    left + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As an engine has said it of such images.
+    #[test]
+    fn images_that_cannot_be_started_are_refused_without_jargon() {
+        for (text, told) in [
+            (
+                "unable to find user 0: read /var/lib/docker/overlay2/e259/merged/etc/passwd: is a directory",
+                "/etc/passwd and /etc/group must be ordinary files",
+            ),
+            ("unable to find user 0: bufio.Scanner: token too long", "less than 64 KiB"),
+            (
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container \
+                 process: unable to setup user: unable to find groups for spec : read /etc/group: is a directory: unknown",
+                "/etc/group must be ordinary",
+            ),
+            (
+                "evalSymlinksInScope: too many links in /var/lib/docker/overlay2/cac8/merged/etc/passwd",
+                "/etc/passwd and",
+            ),
+            (
+                "error during container init: error mounting \"/run/x\" to rootfs at \"/.testyard/run\": open o_path \
+                 procfd: open /var/lib/docker/overlay2/40d2/merged/.testyard/run: not a directory: unknown",
+                "take it out of the image",
+            ),
+            (
+                "error mounting \"/var/lib/docker/containers/d17b/hosts\" to rootfs at \"/etc/hosts\": mount \
+                 /var/lib/docker/containers/d17b/hosts:/etc/hosts (via /proc/self/fd/6), flags: 0x5000: not a directory",
+                "/etc/hosts,",
+            ),
+        ] {
+            match of_node(500, text) {
+                Verdict::Refused(detail) => {
+                    assert!(detail.contains(told), "{detail}");
+                    assert!(!detail.contains("/var/lib") && !detail.contains("runc"), "{detail}");
+                }
+                failed @ Verdict::Failed(_) => panic!("{text}: {failed:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_names_a_folder_of_the_engine() {
+        assert_eq!(clean("open /var/lib/docker/overlay2/ab/merged/x/y: no"), "open /x/y: no");
+        assert_eq!(clean("a \"/d/overlay2/ab/merged/x\" and /d/overlay2/cd/merged"), "a \"/x\" and ");
+        assert_eq!(clean("open /home/merged/x"), "open /home/merged/x");
+    }
 
     #[test]
     fn what_can_never_work_is_refused_with_a_remedy() {

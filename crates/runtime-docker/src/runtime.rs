@@ -16,15 +16,18 @@ use testyard_runtime::{
     Runtime, RuntimeError, RuntimeEvent, RuntimeFacts,
 };
 use tokio::io::AsyncRead;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, watch};
 
 use crate::config::DockerConfig;
 use crate::engine::{self, Engine};
 use crate::import::{self, ImportError};
 use crate::listen::Sockets;
 use crate::mark;
+use crate::own_files::Looked;
 use crate::pull::Pulls;
 use crate::spare::Claims;
+use crate::stuck::Storage;
+use crate::turns::Turns;
 use crate::usage::{self, Counter};
 use crate::{events, image, power, seen, spare};
 
@@ -35,15 +38,17 @@ pub struct DockerRuntime {
     pub(crate) sockets: Sockets,
     pub(crate) pulls: Arc<Pulls>,
     /// Bounds how many containers are made and started at the same time.
-    pub(crate) boots: Semaphore,
+    pub(crate) boots: Turns,
     pub(crate) claims: Claims,
     /// Bounds how many are removed at the same time.
-    pub(crate) removals: Semaphore,
+    pub(crate) removals: Turns,
     /// Whether the host's kernel has IPv6.
     pub(crate) ipv6: bool,
     /// Whether the engine's storage can bound what a node writes, as far as known.
     pub(crate) quota: AtomicBool,
     pub(crate) counter: Counter,
+    pub(crate) looked: Looked,
+    pub(crate) storage: OnceCell<Storage>,
     /// Whether root inside nodes is another user outside.
     mapped: OnceCell<bool>,
 }
@@ -68,17 +73,18 @@ impl DockerRuntime {
     /// The runtime; nothing is asked of the engine yet, which may come later.
     #[must_use]
     pub fn new(config: DockerConfig) -> Self {
-        let parallel = config.parallel.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             engine: Arc::new(Engine::new(config.socket.clone())),
             sockets: Sockets::new(&config.run_folder),
             pulls: Arc::default(),
-            boots: Semaphore::new(parallel),
+            boots: Turns::new(config.parallel),
             claims: Claims::default(),
-            removals: Semaphore::new(parallel),
+            removals: Turns::new(config.parallel),
             ipv6: Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6").exists(),
             quota: AtomicBool::new(true),
             counter: Counter::new(),
+            looked: Looked::default(),
+            storage: OnceCell::new(),
             mapped: OnceCell::new(),
             config,
         }
@@ -229,6 +235,10 @@ impl Runtime for DockerRuntime {
 
     async fn killed_for_memory(&self, running: &Running) -> Option<u64> {
         usage::killed_for_memory(&running.netns)
+    }
+
+    async fn too_many_processes(&self, running: &Running) -> Option<u64> {
+        usage::too_many_processes(&running.netns)
     }
 
     async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError> {

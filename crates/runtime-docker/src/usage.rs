@@ -147,16 +147,39 @@ fn count(root: &Path, most_files: usize) -> u64 {
 
 /// How many processes of the run with this network namespace the kernel has ended for want of memory.
 pub(crate) fn killed_for_memory(netns: &Path) -> Option<u64> {
+    counted(netns, &MEMORY)
+}
+
+/// How often the kernel has refused this run another process or thread, since it had as many as it may.
+pub(crate) fn too_many_processes(netns: &Path) -> Option<u64> {
+    counted(netns, &PROCESSES)
+}
+
+/// Something that the kernel counts for a control group: version 1 has a hierarchy for each controller, version 2 one for
+/// all.
+struct Count {
+    controller: &'static str,
+    old_file: &'static str,
+    file: &'static str,
+    word: &'static str,
+}
+
+const MEMORY: Count =
+    Count { controller: "memory", old_file: "memory.oom_control", file: "memory.events", word: "oom_kill" };
+const PROCESSES: Count =
+    Count { controller: "pids", old_file: "pids.events", file: "pids.events", word: "max" };
+
+fn counted(netns: &Path, count: &Count) -> Option<u64> {
     // /proc/<pid>/ns/net
     let process = netns.parent()?.parent()?;
     let groups = fs::read_to_string(process.join("cgroup")).ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let counters = fs::read_to_string(memory_events(&groups, &mounts)?).ok()?;
-    counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    let counters = fs::read_to_string(counter_file(count, &groups, &mounts)?).ok()?;
+    counters.lines().find_map(|line| line.strip_prefix(count.word)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The file of a process's control group that counts: version 1 has a hierarchy for memory, version 2 one for all.
-fn memory_events(groups: &str, mounts: &str) -> Option<PathBuf> {
+/// The file of a process's control group that counts this.
+fn counter_file(count: &Count, groups: &str, mounts: &str) -> Option<PathBuf> {
     let group = |is: &dyn Fn(&str) -> bool| {
         groups.lines().find_map(|line| {
             let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -172,9 +195,9 @@ fn memory_events(groups: &str, mounts: &str) -> Option<PathBuf> {
             fits.then(|| PathBuf::from(path))
         })
     };
-    match group(&|controllers| controllers.split(',').any(|name| name == "memory")) {
-        Some(path) => Some(mount("cgroup", Some("memory"))?.join(path).join("memory.oom_control")),
-        None => Some(mount("cgroup2", None)?.join(group(&str::is_empty)?).join("memory.events")),
+    match group(&|controllers| controllers.split(',').any(|name| name == count.controller)) {
+        Some(path) => Some(mount("cgroup", Some(count.controller))?.join(path).join(count.old_file)),
+        None => Some(mount("cgroup2", None)?.join(group(&str::is_empty)?).join(count.file)),
     }
 }
 
@@ -220,13 +243,16 @@ mod tests {
     #[test]
     fn both_versions_of_control_groups() {
         let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
-                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+                      cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         let old = "9:pids:/docker/ab\n4:memory:/docker/ab\n0::/\n";
-        let file = memory_events(old, mounts).unwrap();
+        let file = counter_file(&MEMORY, old, mounts).unwrap();
         assert_eq!(file, Path::new("/sys/fs/cgroup/memory/docker/ab/memory.oom_control"));
+        let file = counter_file(&PROCESSES, old, mounts).unwrap();
+        assert_eq!(file, Path::new("/sys/fs/cgroup/pids/docker/ab/pids.events"));
         let new = "0::/system.slice/docker-ab.scope\n";
-        let file = memory_events(new, "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n").unwrap();
+        let file = counter_file(&MEMORY, new, "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n").unwrap();
         assert_eq!(file, Path::new("/sys/fs/cgroup/system.slice/docker-ab.scope/memory.events"));
-        assert_eq!(memory_events(new, ""), None);
+        assert_eq!(counter_file(&MEMORY, new, ""), None);
     }
 }

@@ -76,6 +76,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// How many processes of a run the kernel has ended for want of memory; none if that cannot be told.
     async fn killed_for_memory(&self, running: &Running) -> Option<u64>;
 
+    /// How often the kernel has refused a run another process or thread, since it had as many as its limit allows; none if
+    /// that cannot be told.
+    async fn too_many_processes(&self, running: &Running) -> Option<u64>;
+
     /// Bytes that the node keeps on disk beside its image; none if that cannot be told, or it is not there. May take
     /// long.
     async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError>;

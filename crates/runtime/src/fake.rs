@@ -217,6 +217,14 @@ impl FakeRuntime {
         runs
     }
 
+    /// The kernel refuses a node that runs another process. Nothing tells of it. Gives whether it runs.
+    pub fn crowd(&self, key: &NodeKey) -> bool {
+        self.world.lock().nodes.get_mut(key).is_some_and(|node| {
+            node.usage.refused += 1;
+            matches!(node.power, PowerSeen::Running(_))
+        })
+    }
+
     /// A node keeps so many bytes on disk from now on. Gives whether there is such a node.
     pub fn fill_disk(&self, key: &NodeKey, bytes: u64) -> bool {
         self.world.lock().nodes.get_mut(key).is_some_and(|node| {
@@ -331,6 +339,10 @@ impl Runtime for FakeRuntime {
 
     async fn killed_for_memory(&self, running: &Running) -> Option<u64> {
         self.world.lock().usage_of_run(running).map(|usage| usage.killed)
+    }
+
+    async fn too_many_processes(&self, running: &Running) -> Option<u64> {
+        self.world.lock().usage_of_run(running).map(|usage| usage.refused)
     }
 
     async fn disk_used(&self, key: &NodeKey) -> Result<Option<u64>, RuntimeError> {

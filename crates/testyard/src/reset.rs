@@ -166,7 +166,10 @@ async fn remove(target: &Target, failures: &mut Vec<String>) {
     docker.socket.clone_from(&target.docker);
     match DockerRuntime::new(docker).reset().await {
         Ok(nodes) => say!("{nodes} nodes removed"),
-        Err(error) => failures.push(format!("nodes are left: {error}")),
+        Err(error) => failures.push(format!(
+            "nodes are left: {error}; run it again once the Docker Engine answers: one that stays silent about a single \
+             container must be restarted"
+        )),
     }
     match LinuxFabric::new(target.fabric.clone()).reset().await {
         Ok(()) => say!("interfaces and rules removed"),

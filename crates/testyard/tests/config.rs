@@ -17,6 +17,18 @@ fn every_mistake_is_named_with_its_place() {
 }
 
 #[test]
+fn a_node_needs_room_for_its_guest() {
+    let with = |pids: u32| {
+        format!("[testbed]\nname = \"am.example.net\"\n[[sliver_type]]\nname = \"small\"\npids = {pids}\n")
+    };
+    let told = mistakes(&with(31));
+    assert!(told.contains(":5:8: sliver_type[1].pids: a node needs at least 32"), "{told}");
+    for fine in [0, 32] {
+        config::parse(Path::new("/etc/testyard/testyard.toml"), &with(fine)).unwrap();
+    }
+}
+
+#[test]
 fn the_grammar_of_toml() {
     insta::assert_snapshot!(mistakes("[testbed]\nname = \"am.example.net\"\nname = \"other\"\n"));
     insta::assert_snapshot!(mistakes("[testbed]\nname = am.example.net\n"));

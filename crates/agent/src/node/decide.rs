@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) must_end: bool,
     /// How many processes of the present run were killed for want of memory.
     pub(crate) killed: u64,
+    /// The present run has been refused a process or thread, since it had as many as it may.
+    pub(crate) crowded: bool,
     /// How many bytes it kept on disk when that was last counted.
     pub(crate) disk_used: Option<u64>,
     /// When it stopped by itself, since the last restart that was asked for.

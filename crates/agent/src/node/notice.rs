@@ -15,6 +15,8 @@ pub(crate) struct Known<'a> {
     pub(crate) ended: Option<&'a Ended>,
     /// Processes of the present run that were ended for want of memory.
     pub(crate) killed: u64,
+    /// The present run has been refused a process or thread.
+    pub(crate) crowded: bool,
     /// Bytes that it keeps on disk, if they were counted.
     pub(crate) disk: Option<u64>,
     /// What the guest has said in this boot.
@@ -38,10 +40,16 @@ pub(crate) fn notices(desired: &desired::Node, known: &Known<'_>) -> Vec<String>
         Room::Enough => None,
         Room::Little | Room::Over | Room::FarOver => Some(disk::notice(desired.limits.disk?, used)),
     });
+    let crowded = known.crowded.then_some(desired.limits.pids).flatten().map(|limit| {
+        format!(
+            "the node has had as many processes and threads as it may ({limit}) since it was booted, so that some could \
+             not be started: end some, or ask for a sliver type with more (`pids`)"
+        )
+    });
     let report = known.heard.report.as_ref();
     let program = report.and_then(|report| program(report.program, report.program_note.as_deref()));
     let guest = report.and_then(|report| report.notice.clone());
-    [ended, killed, disk, program, guest].into_iter().flatten().collect()
+    [ended, killed, crowded, disk, program, guest].into_iter().flatten().collect()
 }
 
 /// What to do where a node has had too little memory.
@@ -132,7 +140,8 @@ mod tests {
     #[test]
     fn nothing_to_say_of_a_healthy_node() {
         for program in [ProgramState::None, ProgramState::Running, ProgramState::Exited(0)] {
-            let known = Known { ended: None, killed: 0, disk: Some(1 << 40), heard: &heard(program) };
+            let known =
+                Known { ended: None, killed: 0, crowded: false, disk: Some(1 << 40), heard: &heard(program) };
             assert_eq!(notices(&desired_node(), &known), Vec::<String>::new());
         }
     }
@@ -140,24 +149,33 @@ mod tests {
     #[test]
     fn each_with_what_to_do() {
         let mut desired = desired_node();
-        desired.limits = Limits { memory: Some(100 << 20), disk: Some(10 << 30), ..Limits::default() };
+        desired.limits =
+            Limits { memory: Some(100 << 20), disk: Some(10 << 30), pids: Some(64), ..Limits::default() };
         let ended = Ended { at: jiff::Timestamp::UNIX_EPOCH, how: "it ran out of memory".into() };
         let mut heard = heard(ProgramState::Signalled(11));
         heard.report.as_mut().unwrap().notice = Some("no shell".into());
-        let known = Known { ended: Some(&ended), killed: 2, disk: Some(9 << 30), heard: &heard };
+        let known =
+            Known { ended: Some(&ended), killed: 2, crowded: true, disk: Some(9 << 30), heard: &heard };
         let all = notices(&desired, &known);
         let has = |index: usize, text: &str| assert!(all[index].contains(text), "{all:#?}");
         has(0, "stopped by itself at 1970-01-01 00:00:00 UTC (it ran out of memory)");
         has(1, "2 processes");
         has(1, "more memory (it has 100 MiB)");
-        has(2, "9 GiB of 10 GiB");
-        has(3, "signal 11, SIGSEGV");
-        has(4, "no shell");
+        has(2, "as many processes and threads as it may (64)");
+        has(3, "9 GiB of 10 GiB");
+        has(4, "signal 11, SIGSEGV");
+        has(5, "no shell");
     }
 
     #[test]
     fn a_program_that_cannot_start_says_why() {
-        let known = Known { ended: None, killed: 0, disk: None, heard: &heard(ProgramState::NotStarted(2)) };
+        let known = Known {
+            ended: None,
+            killed: 0,
+            crowded: false,
+            disk: None,
+            heard: &heard(ProgramState::NotStarted(2)),
+        };
         assert!(notices(&desired_node(), &known)[0].contains("No such file"));
         for (state, how) in [
             (ProgramState::NotStarted(2), "could not be started"),

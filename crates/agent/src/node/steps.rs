@@ -17,6 +17,9 @@ use crate::node::decide::Step;
 use crate::node::task::{Connection, Task, Wanted};
 use crate::observed::{Phase, Stage};
 
+/// After so long a start people are told what is waited for.
+const LONG_START: Duration = Duration::from_secs(10);
+
 /// A step could not be carried out.
 pub(super) enum Setback {
     /// Try again after a while.
@@ -183,7 +186,19 @@ impl Task {
         self.conversation = Some(Conversation::start(runtime.listen(&key).await?, self.asker()));
         self.fresh_conversation();
         self.tell(wanted).map_err(Setback::Final)?;
-        let running = match runtime.start(&key).await {
+        let mut start = runtime.start(&key);
+        let started = match tokio::time::timeout(LONG_START, &mut start).await {
+            Ok(started) => started,
+            Err(_) => {
+                self.doing.trouble = Some(format!(
+                    "its host's engine has not started it within {} s; waiting for it",
+                    LONG_START.as_secs()
+                ));
+                self.publish(wanted);
+                start.await
+            }
+        };
+        let running = match started {
             Ok(running) => running,
             Err(error) => {
                 if matches!(error, RuntimeError::EndedAtOnce { .. }) {

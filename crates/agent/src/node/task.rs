@@ -326,6 +326,18 @@ impl Task {
         self.facts.killed = killed;
     }
 
+    /// Notes whether the present run has been refused processes. The kernel counts, and tells nobody.
+    pub(super) async fn count_refused(&mut self) {
+        let disk = self.wanted.borrow().as_ref().map(|wanted| wanted.node.disk);
+        let running = disk.and_then(|disk| self.facts.disks.get(&disk));
+        let (Some(PowerSeen::Running(running)), Ok(runtime)) = (running, self.runtime()) else { return };
+        let refused = runtime.too_many_processes(running).await.is_some_and(|count| count > 0);
+        if refused && !self.facts.crowded {
+            tracing::info!(sliver = %self.sliver, "a node has as many processes as it may");
+        }
+        self.facts.crowded |= refused;
+    }
+
     fn saw(&mut self, disk: u32, power: PowerSeen, by_itself: bool) {
         let before = self.facts.disks.insert(disk, power.clone());
         let ran = matches!(before, Some(PowerSeen::Running(_)));
@@ -398,6 +410,7 @@ impl Task {
         let known = notice::Known {
             ended: record.filter(|record| record.disk == node.disk).and_then(|record| record.ended.as_ref()),
             killed: self.facts.killed,
+            crowded: self.facts.crowded,
             disk: self.facts.disk_used,
             heard: &self.doing.heard,
         };

@@ -12,10 +12,14 @@ use crate::node::task::Task;
 /// From one look that an event has asked for to the next: nodes can cause events without end.
 const LOOK_PACE: Duration = Duration::from_millis(100);
 
+/// From one look at what the kernel counts without telling to the next, where nothing else happens.
+const COUNT_PACE: Duration = Duration::from_secs(30);
+
 impl Task {
     /// Waits for something to change; false when the host is shutting down.
     pub(super) async fn wait(&mut self, retry: Option<Duration>) -> bool {
         let watched = self.watched();
+        let bounded = self.bounds_processes();
         let guest_says = async {
             match &mut self.conversation {
                 Some(conversation) => conversation.changed().await,
@@ -55,6 +59,9 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let count_due = async {
+            if bounded { tokio::time::sleep(COUNT_PACE).await } else { std::future::pending().await }
+        };
         let look = tokio::select! {
             changed = self.wanted.changed() => {
                 if changed.is_err() { return false; }
@@ -65,11 +72,22 @@ impl Task {
             () = again => true,
             () = falls_silent => { self.doing.silent = true; false }
             used = counted => { self.keeps(used); false }
+            () = count_due => false,
         };
         if look {
             self.look().await;
         }
+        if bounded {
+            self.count_refused().await;
+        }
         true
+    }
+
+    /// Whether the node runs with a limit to its processes.
+    fn bounds_processes(&self) -> bool {
+        let wanted = self.wanted.borrow();
+        let node = wanted.as_ref().map(|wanted| &wanted.node);
+        node.is_some_and(|node| node.limits.pids.is_some() && self.running_since(node.disk).is_some())
     }
 
     /// The runtime and the key to look at the node's disk with, where that is bounded and written.
@@ -106,6 +124,7 @@ impl Task {
     /// Forgets what was known of the run before.
     pub(super) fn fresh_run(&mut self) {
         (self.facts.killed, self.facts.disk_used, self.over) = (0, None, 0);
+        self.facts.crowded = false;
         self.disk.restart();
     }
 }

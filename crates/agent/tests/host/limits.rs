@@ -74,6 +74,38 @@ async fn what_was_killed_for_memory_is_told_with_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_has_as_many_processes_as_it_may_is_told_so() {
+    let mut world = World::new(2);
+    world.slice.nodes[0].limits.pids = Some(64);
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    assert!(world.runtime.crowd(&world.key(0)) && world.runtime.crowd(&world.key(1)));
+    let seen = running.until("told", |slice| !slice.nodes[0].notices.is_empty()).await;
+    let notice = &seen.nodes[0].notices[0];
+    assert!(notice.contains("processes and threads as it may (64)"), "{notice}");
+    assert_eq!(seen.nodes[0].phase, Phase::Ready);
+    assert_eq!(seen.nodes[1].notices, Vec::<String>::new(), "it has no limit of its own");
+    world.change(&running, |slice| slice.nodes[0].boot = 1).await;
+    running
+        .until("forgotten", |slice| {
+            let node = &slice.nodes[0];
+            node.boot == 1 && node.phase == Phase::Ready && node.notices.is_empty()
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_takes_long_is_told_of() {
+    let world = World::new(1);
+    world.runtime.inject(Fault::of(Op::Start, FaultKind::Hang));
+    let mut running = world.start().await;
+    let seen = running.until("told", |slice| slice.nodes.iter().any(|node| node.problem.is_some())).await;
+    let problem = seen.nodes[0].problem.as_ref().unwrap();
+    assert!(problem.contains("has not started it within 10 s"), "{problem}");
+    assert_eq!(seen.nodes[0].phase, Phase::Booting);
+}
+
+#[tokio::test(start_paused = true)]
 async fn why_a_node_stopped_is_told_until_it_is_told_to_boot() {
     let mut world = World::new(1);
     let mut running = world.start().await;

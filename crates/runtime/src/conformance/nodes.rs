@@ -164,6 +164,7 @@ pub(super) async fn what_a_node_uses_is_told(bench: Bench) {
     let key = bench.running().await;
     let run = bench.runtime.start(&key).await.expect("start");
     assert_eq!(bench.runtime.killed_for_memory(&run).await, Some(0));
+    assert_eq!(bench.runtime.too_many_processes(&run).await, Some(0));
     let empty = bench.runtime.disk_used(&key).await.expect("a count").expect("it is there");
     assert!(empty < 1 << 20, "an empty disk keeps {empty} bytes");
     bench.harness.write_file(&key, &"x".repeat(3 << 20)).await;
@@ -171,6 +172,7 @@ pub(super) async fn what_a_node_uses_is_told(bench: Bench) {
     assert!((3 << 20..5 << 20).contains(&full), "3 MiB count {full} bytes");
     bench.runtime.stop(&key, Duration::ZERO).await.expect("stop");
     assert_eq!(bench.runtime.killed_for_memory(&run).await, None, "the run is over");
+    assert_eq!(bench.runtime.too_many_processes(&run).await, None, "the run is over");
     bench.remove(&key).await;
     assert_eq!(bench.runtime.disk_used(&key).await.expect("a count"), None);
 }

@@ -68,6 +68,8 @@ pub(super) struct Node {
 pub(super) struct Usage {
     /// Processes of the present run that were ended for want of memory.
     pub(super) killed: u64,
+    /// How often it was refused another process.
+    pub(super) refused: u64,
     /// Bytes on disk.
     pub(super) disk: u64,
 }
@@ -153,7 +155,7 @@ impl World {
         }
         state.runs += 1;
         node.boots += 1;
-        node.usage.killed = 0;
+        (node.usage.killed, node.usage.refused) = (0, 0);
         let running = Running {
             netns: PathBuf::from(format!("/fake/{}-{}/{}/net", key.sliver, key.disk, state.runs)),
             since: self.now(state.runs),

@@ -6,6 +6,7 @@
 
 mod login;
 mod manifest;
+mod passage;
 mod session;
 mod show;
 mod up;

@@ -4,6 +4,7 @@ use comfy_table::{ColumnConstraint, Table, Width};
 use testyard_am::client::{ServiceStatus, Sliver, Slivers, Version};
 
 use super::manifest::Login;
+use super::passage;
 use crate::print;
 
 /// Room for `/tmp/startup-10.txt` and the blanks around it.
@@ -47,18 +48,31 @@ pub(super) fn slivers(slivers: &Slivers) {
         ]);
     }
     print::show(&table);
-    for sliver in slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty()) {
-        say!("{}: {}", name(sliver), sliver.error);
-    }
-    for sliver in &slivers.slivers {
-        for notice in &sliver.notices {
-            say!("{}: note: {notice}", name(sliver));
-        }
+    for line in remarks(slivers) {
+        say!("{line}");
     }
     if slivers.slivers.iter().any(|sliver| !sliver.services.is_empty()) {
         say!();
         print::show(&services(slivers));
     }
+}
+
+/// What is wrong, then what should be known, a passage each.
+fn remarks(slivers: &Slivers) -> Vec<String> {
+    let errors = slivers.slivers.iter().filter(|sliver| !sliver.error.is_empty());
+    let errors = errors.map(|sliver| format!("{}: {}", name(sliver), sliver.error));
+    let notes = slivers.slivers.iter().flat_map(|sliver| {
+        let news = sliver.notices.iter().filter(|notice| !sliver.error.contains(notice.as_str()));
+        news.map(|notice| format!("{}: note: {notice}", name(sliver)))
+    });
+    errors.chain(notes).flat_map(|text| passage::lines(&text)).collect()
+}
+
+/// What a service has to say beside its state, unless the sliver's error has told it.
+fn detail(sliver: &Sliver, service: &ServiceStatus) -> Option<String> {
+    let detail = service.detail.trim();
+    let news = !detail.is_empty() && service.state != "running" && !sliver.error.contains(detail);
+    news.then(|| passage::short(detail).join("\n"))
 }
 
 fn services(slivers: &Slivers) -> Table {
@@ -71,8 +85,8 @@ fn services(slivers: &Slivers) -> Table {
         for service in &sliver.services {
             let which = format!("{} {}", service.kind, service.number);
             table.add_row([name(sliver), &which, &state(service), &service.log, &service.what]);
-            if !service.detail.is_empty() && service.state != "running" {
-                table.add_row(["", "", "", "", &service.detail]);
+            if let Some(detail) = detail(sliver, service) {
+                table.add_row(["", "", "", "", &detail]);
             }
         }
     }
@@ -136,6 +150,31 @@ fn plain(state: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_told_twice() {
+        let detail = "cannot fetch it: connection refused";
+        let failed = ServiceStatus {
+            kind: "install".to_owned(),
+            number: 1,
+            state: "failed".to_owned(),
+            detail: detail.to_owned(),
+            ..ServiceStatus::default()
+        };
+        let loud = ServiceStatus { detail: "y\n".repeat(250), ..failed.clone() };
+        let sliver = Sliver {
+            client_id: "left".to_owned(),
+            error: format!("install 1 failed: {detail}"),
+            notices: vec!["install 1 failed".to_owned(), "something else".to_owned()],
+            services: vec![failed, loud],
+            ..Sliver::default()
+        };
+        let slivers = Slivers { slivers: vec![sliver], ..Slivers::default() };
+        assert_eq!(remarks(&slivers).len(), 2, "an error and the other note");
+        let lines: Vec<String> = services(&slivers).lines().collect();
+        assert!(lines.iter().all(|line| !line.contains("refused")), "{lines:#?}");
+        assert!(lines.len() < 12 && lines.iter().any(|line| line.contains("250 lines")), "{lines:#?}");
+    }
 
     #[test]
     fn services_with_logs_and_signals() {

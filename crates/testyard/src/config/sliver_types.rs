@@ -10,6 +10,9 @@ use super::value::{Cores, Size};
 /// How many processes and threads a node may have, unless its type says otherwise.
 const PIDS: u32 = 4096;
 
+/// What the guest, its SSH server and a few sessions take.
+const LEAST_PIDS: u32 = 32;
+
 /// All kinds, the default one first. Mistakes are told to the sections.
 pub(super) fn sliver_types(root: &Section<'_>, default_image: &ImageName) -> Vec<SliverType> {
     let sections = root.sections("sliver_type");
@@ -75,6 +78,12 @@ fn sliver_type(section: &Section<'_>, default_image: &ImageName) -> Option<Slive
     }
     if sliver_type.limits.memory.is_some_and(|memory| memory < 6 << 20) {
         section.refuse("memory", "the engine needs at least 6M for a node");
+    }
+    if sliver_type.limits.pids.is_some_and(|pids| pids < LEAST_PIDS) {
+        let text = format!(
+            "a node needs at least {LEAST_PIDS} for its guest and its users' sessions; 0 is no limit"
+        );
+        section.refuse("pids", text);
     }
     section.finish();
     Some(sliver_type)
