@@ -183,7 +183,7 @@ mod tests {
         ] {
             let mut heard = heard(state);
             heard.report.as_mut().unwrap().program_note = Some("\"/run\" is not there; add it".to_owned());
-            let known = Known { ended: None, killed: 0, disk: None, heard: &heard };
+            let known = Known { ended: None, killed: 0, crowded: false, disk: None, heard: &heard };
             let told = format!("the image's program {how}: \"/run\" is not there; add it; the node stays up");
             assert_eq!(notices(&desired_node(), &known), [told]);
         }
