@@ -7,8 +7,9 @@ mod common;
 use std::fmt::Write as _;
 
 use common::{OPEN, US, context, node, request};
-use testyard_formats::rspec::{Request, RequestError, RequestLimits, Unbound, parse_request};
+use testyard_formats::rspec::{Request, RequestError, RequestLimits, TESTYARD, Unbound, parse_request};
 use testyard_model::diagnostic::Severity;
+use testyard_model::route::Routing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
@@ -409,6 +410,20 @@ fn only_requests_become_documents() {
 }
 
 /// What a delay node does is done by the link: all of a direction at its sender.
+#[test]
+fn routes_are_asked_for_once_and_by_name() {
+    let with = |inside: &str| request(&format!("<node client_id=\"a\"/>{inside}"));
+    let routing = |name: &str| format!("<t:routing xmlns:t=\"{TESTYARD}\" name=\"{name}\"/>");
+    let read = |text: &str| parse_request(text, &context()).map(|request| request.topology.routing);
+    assert_eq!(read(&with("")).unwrap(), Routing::None);
+    assert_eq!(read(&with(&routing("none"))).unwrap(), Routing::None);
+    assert_eq!(read(&with(&routing("static"))).unwrap(), Routing::Static);
+    let error = read(&with(&routing("statics"))).unwrap_err().to_string();
+    assert!(error.contains("did you mean \"static\"?"), "{error}");
+    let error = read(&with(&(routing("static") + &routing("none")))).unwrap_err().to_string();
+    assert!(error.contains("two routings"), "{error}");
+}
+
 #[test]
 fn a_delay_node_is_folded_into_its_link() {
     let text = delay_node(

@@ -100,6 +100,12 @@ impl FolderArgument {
 }
 
 impl ConfigArgument {
+    /// The configuration of a folder.
+    #[must_use]
+    pub fn of(folder: FolderArgument) -> Self {
+        Self { folder, config: None }
+    }
+
     /// The path of the configuration.
     #[must_use]
     pub fn path(&self) -> PathBuf {

@@ -29,7 +29,12 @@ pub(super) fn write(topology: &Topology, losses: &mut Losses) -> String {
          \x20   xsi:schemaLocation=\"{RSPEC} {SCHEMA_REQUEST}\" type=\"request\">"
     );
     losses.whole(topology, "RSpec");
-    losses.lost(topology.routing != Routing::None, "the routing", "the topology", "RSpec");
+    match topology.routing {
+        Routing::None => {}
+        // A session runs as static routing here.
+        Routing::Static | Routing::Session => text.push_str("  <testyard:routing name=\"static\"/>\n"),
+        Routing::Manual => losses.add("RSpec cannot say the manual routing of the topology".to_owned()),
+    }
     losses.lost(!topology.attributes.is_empty(), "the attributes", "the topology", "RSpec");
     // A node that is bound to a host is bound to its testbed, and then the others must be too.
     let manager = topology

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::name::ClientId;
+use testyard_model::route::Routing;
 use testyard_model::suggest::closest;
 use testyard_model::topology::Topology;
 use testyard_model::urn::{Authority, Urn};
@@ -14,7 +15,7 @@ use super::document::{self, RequestDocument};
 use super::element::{is_core, short, word};
 use super::error::{Foreign, RequestError};
 use super::findings::Findings;
-use super::namespace::RSPEC;
+use super::namespace::{RSPEC, TESTYARD};
 use super::network::Network;
 use super::node;
 use super::{delay, link};
@@ -70,7 +71,7 @@ pub fn parse_request(text: &str, context: &Context) -> Result<Request, RequestEr
     }
     near_misses(&census, context, &mut findings);
 
-    let mut topology = Topology::default();
+    let mut topology = Topology { routing: routing(root, &mut findings), ..Topology::default() };
     let mut routable_control_ip = Vec::new();
     let mut network = Network::new(&census, &mut findings);
     for element in &census.ours {
@@ -94,6 +95,28 @@ pub fn parse_request(text: &str, context: &Context) -> Result<Request, RequestEr
         foreign_nodes: census.foreign.len(),
         routable_control_ip,
     })
+}
+
+/// Where routes come from: Testyard's own word, since RSpec has none. The first one counts.
+fn routing(root: Xml<'_, '_>, findings: &mut Findings<'_>) -> Routing {
+    const NAMES: [&str; 2] = ["none", "static"];
+    let mut elements = root.children().filter(|child| child.has_tag_name((TESTYARD, "routing")));
+    let Some(element) = elements.next() else { return Routing::None };
+    if let Some(second) = elements.next() {
+        findings.error(second, "there are two routings").place_of(element);
+    }
+    match word(element, "name") {
+        Some("static") => Routing::Static,
+        Some("none") => Routing::None,
+        other => {
+            let given = other.unwrap_or_default();
+            let message = format!("{:?} is no routing: it can be static or none", short(given));
+            findings
+                .error(element, message)
+                .suggest_with(|| closest(given, NAMES).map(|meant| format!("did you mean {meant:?}?")));
+            Routing::None
+        }
+    }
 }
 
 /// Sorts the nodes of a request by owner.

@@ -1,4 +1,4 @@
-//! `testyard am up`: from a request to SSH in one command.
+//! `testyard am up`: from a topology to SSH in one command.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,21 @@ use clap::Args;
 use testyard_am::client::CallOptions;
 
 use super::session::Session;
-use super::verbs::{Limit, Users, end, read_rspec};
+use super::verbs::{Limit, Users, end};
 use super::wait::{self, Goal};
 use super::{Connection, manifest, show};
+use crate::cli::ConfigArgument;
 use crate::exit::Outcome;
+use crate::topology;
 
 /// `up`
 #[derive(Debug, Args)]
-#[command(after_help = "Example: testyard am up examples/two-nodes.rspec --slice demo\n\
+#[command(after_help = "Examples:\n  testyard am up examples/two-nodes.rspec --slice demo\n  \
+    testyard am up examples/four-nodes.ns --slice four\n\
     If a step fails, what was allocated stays for a look; testyard am delete gives it back.")]
 pub struct Arguments {
-    /// The request RSpec; - reads the standard input
-    rspec: PathBuf,
+    /// The topology: a request RSpec, or an NS file, topdl, YAML, JSON, a container list; - reads the standard input
+    file: PathBuf,
     /// The slice: its URN, or its name at the user's authority
     #[arg(long)]
     slice: String,
@@ -35,7 +38,8 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let session = Session::open(&arguments.connection)?;
     let slice = session.slice(&arguments.slice)?;
-    let rspec = read_rspec(&arguments.rspec)?;
+    let config = ConfigArgument::of(arguments.connection.folder.clone());
+    let rspec = topology::request(&arguments.file, &config)?;
     let credentials = session.slice_credentials(&slice)?;
     let users = Some(arguments.users.read(&session)?);
     let end_time = arguments.end.as_deref().map(end).transpose()?;

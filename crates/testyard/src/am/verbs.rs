@@ -372,7 +372,7 @@ pub(super) async fn shutdown(arguments: &Shutdown) -> Outcome {
 }
 
 /// Reads a request.
-pub(super) fn read_rspec(path: &std::path::Path) -> Result<String, Failure> {
+fn read_rspec(path: &std::path::Path) -> Result<String, Failure> {
     let read = match path.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin()),
         _ => std::fs::read_to_string(path),

@@ -16,7 +16,9 @@ mod observe;
 mod plan;
 mod reading;
 mod remarks;
+mod request;
 mod testbed;
 
 pub use convert::{Convert, Graph, convert, graph};
 pub use plan::{Arguments, run};
+pub(crate) use request::request;

@@ -35,6 +35,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Nothing but a file was given.
+    pub(super) const fn plain(config: ConfigArgument) -> Self {
+        Self { language: None, strict: false, host_topology: None, config }
+    }
+
     /// Reads a file.
     pub(super) fn read(
         &self,

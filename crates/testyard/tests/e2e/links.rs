@@ -71,6 +71,17 @@ fn e2e_links_of_an_rspec() {
 }
 
 #[test]
+fn e2e_links_of_an_ns_file() {
+    let mut bed = Bed::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/four-nodes.ns");
+    bed.ok(&format!("am up {} --slice demo", file.display()));
+    let over_the_router = round_trip(&mut bed, "alice", "server");
+    assert!((104.0..115.0).contains(&over_the_router), "{over_the_router}");
+    let route = bed.ssh("demo", "server", "ip route get 10.1.1.2");
+    assert!(route.contains("via 10.1.2.2"), "{route}");
+}
+
+#[test]
 fn e2e_a_restart_touches_no_peer() {
     let mut bed = Bed::new();
     four_nodes(&mut bed);

@@ -1,0 +1,33 @@
+//! A topology in any language as what a testbed is asked: an RSpec.
+
+use std::path::Path;
+
+use testyard_formats::export::export;
+use testyard_formats::language::Language;
+
+use super::reading::{Reading, told};
+use super::testbed::Testbed;
+use super::{file, remarks};
+use crate::cli::ConfigArgument;
+use crate::exit::Failure;
+
+/// The RSpec of a file. One that is an RSpec already is handed on as it is: its testbed is the one to judge it. Remarks go to
+/// the standard error.
+///
+/// # Errors
+/// If the file cannot be read, is in no language, or is refused.
+pub(crate) fn request(path: &Path, config: &ConfigArgument) -> Result<String, Failure> {
+    let source = file::open(path, None)?;
+    if source.language == Language::Rspec {
+        return Ok(source.text);
+    }
+    let testbed = Testbed::load(config, &[])?;
+    let import = match Reading::plain(config.clone()).read(&source, &testbed)? {
+        Ok(import) => import,
+        Err(refused) => return Err(told(&source, &refused.diagnostics)),
+    };
+    remarks::print(&source.name, Some(&source.text), &import.diagnostics);
+    let written = export(&import.topology, Language::Rspec).map_err(Failure::usage)?;
+    remarks::print(&format!("{} as rspec", source.name), None, &written.losses);
+    Ok(written.text)
+}
