@@ -1,28 +1,34 @@
 //! The host that is this machine: one task a node, and a janitor for what has no task.
 
+mod background;
+mod roster;
+mod sweep;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use testyard_fabric::links::SliceLinks;
 use testyard_fabric::{Fabric, FabricError};
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
-use testyard_runtime::{NodeKey, NodeSeen, Runtime, RuntimeEvent};
+use testyard_runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use self::background::{gather, watch_fabric, watch_runtimes};
+use self::roster::{NodeEntry, Shared, SliceEntry, State, lock};
+use self::sweep::{list, sweep};
 use crate::contract::{Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::links::SliceLinksHandle;
 use crate::node::inside::InstallLimits;
-use crate::node::task::{Context, Found, Report, Task, Wanted};
+use crate::node::task::{Context, Found, Task, Wanted};
 use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
 use crate::{desired, observed};
@@ -69,41 +75,8 @@ pub struct LocalHost {
     background: Mutex<Vec<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
-struct State {
-    /// The controller has said what should be here; whatever else is marked may be removed.
-    synced: bool,
-    /// The runtimes have been listed once; what they did not show is not there.
-    listed: bool,
-    slices: HashMap<SliceId, SliceEntry>,
-    /// Slices that have no task, to be reported gone once nothing of them is found.
-    leaving: Vec<observed::Slice>,
-    watchers: Vec<mpsc::UnboundedSender<observed::Slice>>,
-}
-
-struct SliceEntry {
-    revision: Revision,
-    /// In the order of the desired state.
-    nodes: Vec<(SliverId, NodeEntry)>,
-    links: SliceLinksHandle,
-    /// Makes and ends the links, while there are any.
-    keeper: Option<JoinHandle<()>>,
-}
-
-struct NodeEntry {
-    wanted: watch::Sender<Option<Wanted>>,
-    wake: Arc<Wake>,
-    seen: Option<observed::Node>,
-    task: JoinHandle<()>,
-}
-
 /// How soon a sweep that failed is tried again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-
-/// How soon what could not be mended is looked at again.
-const MEND_AGAIN: Duration = Duration::from_secs(1);
-
-type Shared = Arc<Mutex<State>>;
 
 // === impl LocalHost ===
 
@@ -374,279 +347,5 @@ impl Host for LocalHost {
 impl std::fmt::Debug for LocalHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalHost").finish_non_exhaustive()
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn tell(&mut self, slice: &observed::Slice) {
-        self.watchers.retain(|watcher| watcher.send(slice.clone()).is_ok());
-    }
-
-    fn node(&self, key: &NodeKey) -> Option<&NodeEntry> {
-        let entry = self.slices.get(&key.slice)?;
-        entry.nodes.iter().find(|(sliver, _)| *sliver == key.sliver).map(|(_, node)| node)
-    }
-
-    fn has_sliver(&self, sliver: SliverId) -> bool {
-        self.slices.values().any(|entry| entry.nodes.iter().any(|(id, _)| *id == sliver))
-    }
-}
-
-impl SliceEntry {
-    fn new(revision: Revision) -> Self {
-        Self { revision, nodes: Vec::new(), links: SliceLinksHandle::new(), keeper: None }
-    }
-
-    fn set_links(&mut self, context: &Arc<Context>, links: SliceLinks) {
-        let slice = links.slice;
-        let wanted = (!links.links.is_empty()).then_some(links);
-        if wanted.is_none() && self.keeper.is_none() {
-            return;
-        }
-        self.links.set(wanted);
-        self.keeper.get_or_insert_with(|| self.links.start(Arc::clone(context), slice));
-    }
-
-    /// Nothing of it is left: no node, no link.
-    fn is_gone(&self) -> bool {
-        self.nodes.is_empty() && (self.keeper.is_none() || self.links.seen() == observed::LinksSeen::None)
-    }
-
-    fn observed(&self, slice: SliceId) -> observed::Slice {
-        let seen = |(sliver, node): &(SliverId, NodeEntry)| {
-            // A node that is not in a report counts as gone, and what it holds is given to others.
-            node.seen.clone().unwrap_or_else(|| observed::Node::waiting(*sliver))
-        };
-        let nodes = self.nodes.iter().map(seen).collect();
-        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen() }
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // The state is only ever replaced piece by piece, so a panic elsewhere leaves it usable.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Puts what the node tasks say together, a slice at a time.
-async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<Report>) {
-    let mut batch = Vec::new();
-    while reported.recv_many(&mut batch, 10_000).await > 0 {
-        let mut state = lock(&state);
-        let mut changed: Vec<SliceId> = Vec::new();
-        for report in batch.drain(..) {
-            let slice = match report {
-                Report::Links(slice) => slice,
-                Report::Node(report) => {
-                    let Some(entry) = state.slices.get_mut(&report.slice) else { continue };
-                    match report.node {
-                        Some(seen) => {
-                            let mut nodes = entry.nodes.iter_mut();
-                            if let Some((_, node)) = nodes.find(|(id, _)| *id == report.sliver) {
-                                node.seen = Some(seen);
-                            }
-                        }
-                        None => entry.nodes.retain(|(id, _)| *id != report.sliver),
-                    }
-                    report.slice
-                }
-            };
-            if !changed.contains(&slice) {
-                changed.push(slice);
-            }
-        }
-        for slice in changed {
-            let Some(entry) = state.slices.get(&slice) else { continue };
-            let observed = entry.observed(slice);
-            // Nothing may be reported as gone that is still there.
-            if entry.nodes.is_empty() && !entry.is_gone() {
-                continue;
-            }
-            if entry.is_gone() {
-                state.slices.remove(&slice);
-            }
-            state.tell(&observed);
-        }
-    }
-}
-
-/// Wakes the tasks of nodes that something has happened to, and removes what nobody wants.
-async fn watch_runtimes(context: Arc<Context>, state: Shared) {
-    let streams = context.runtimes.values().map(|runtime| {
-        let kind = runtime.kind();
-        runtime.events().map(move |event| (kind, event))
-    });
-    let mut events = futures_util::stream::select_all(streams);
-    while let Some((kind, event)) = events.next().await {
-        match event {
-            RuntimeEvent::Changed(key) if key.is_spare() => context.pool.look(key),
-            RuntimeEvent::Changed(key) => {
-                let orphan = {
-                    let state = lock(&state);
-                    match state.node(&key) {
-                        Some(node) => {
-                            node.wake.look();
-                            false
-                        }
-                        None => state.synced,
-                    }
-                };
-                if orphan && let Some(runtime) = context.runtimes.get(&kind) {
-                    remove_orphan(&**runtime, &key).await;
-                }
-            }
-            RuntimeEvent::Resync => {
-                let wakes: Vec<Arc<Wake>> = {
-                    let state = lock(&state);
-                    state
-                        .slices
-                        .values()
-                        .flat_map(|entry| &entry.nodes)
-                        .map(|(_, node)| Arc::clone(&node.wake))
-                        .collect()
-                };
-                wakes.iter().for_each(|wake| wake.look_after_absence());
-                context.pool.look_at_all();
-                // If it fails, another resync is on its way, or whoever asked for the sweep tries again.
-                sweep(&context, &state).await;
-            }
-        }
-    }
-}
-
-/// Mends packet rules when something outside has changed them.
-async fn watch_fabric(context: Arc<Context>) {
-    let mut disturbances = context.fabric.disturbances();
-    let mut mended = true;
-    loop {
-        let again = async {
-            if mended { std::future::pending().await } else { tokio::time::sleep(MEND_AGAIN).await }
-        };
-        tokio::select! {
-            disturbance = disturbances.next() => if disturbance.is_none() { return },
-            () = again => {}
-        }
-        let outcome = context.fabric.repair().await;
-        mended = outcome.is_ok();
-        match outcome {
-            Ok(repairs) if repairs.is_empty() => {}
-            Ok(repairs) => {
-                tracing::warn!(?repairs, "something outside had changed the network of nodes; mended")
-            }
-            Err(error) => tracing::error!(%error, "cannot mend the network of nodes; will look again"),
-        }
-    }
-}
-
-/// What the runtimes have, spares aside: those are the pool's.
-async fn list(context: &Context) -> Result<Vec<(RuntimeKind, NodeSeen)>, String> {
-    let mut all = Vec::new();
-    for runtime in context.runtimes.values() {
-        let seen = runtime.list().await.map_err(|error| error.to_string())?;
-        let nodes = seen.into_iter().filter(|seen| !seen.key.is_spare());
-        all.extend(nodes.map(|seen| (runtime.kind(), seen)));
-    }
-    Ok(all)
-}
-
-/// Removes what carries this testbed's mark and nobody wants, then reports the slices that nothing is left of. Nothing,
-/// before the controller has said what it wants. False if it has to be done again.
-async fn sweep(context: &Context, state: &Shared) -> bool {
-    let leaving = std::mem::take(&mut lock(state).leaving);
-    let clean = sweep_nodes(context, state).await
-        && sweep_interfaces(context, state).await
-        && sweep_links(context, state).await;
-    let mut state = lock(state);
-    if clean {
-        for gone in leaving {
-            state.tell(&gone);
-        }
-    } else {
-        state.leaving.extend(leaving);
-    }
-    clean
-}
-
-async fn sweep_nodes(context: &Context, state: &Shared) -> bool {
-    let Ok(all) = list(context).await else { return false };
-    // The list is older than this look at the state: a node that is in the list and in no task has lost its task.
-    let orphans: Vec<(RuntimeKind, NodeKey)> = {
-        let mut state = lock(state);
-        state.listed = true;
-        if !state.synced {
-            return false;
-        }
-        let wanted = |key: &NodeKey| match state.node(key) {
-            None => false,
-            Some(node) => node
-                .wanted
-                .borrow()
-                .as_ref()
-                .is_none_or(|wanted| key.disk >= wanted.node.disk || node.seen.is_none()),
-        };
-        all.into_iter().filter(|(_, seen)| !wanted(&seen.key)).map(|(kind, seen)| (kind, seen.key)).collect()
-    };
-    let mut clean = true;
-    for (kind, key) in orphans {
-        if let Some(runtime) = context.runtimes.get(&kind) {
-            clean &= remove_orphan(&**runtime, &key).await;
-        }
-    }
-    clean
-}
-
-async fn sweep_interfaces(context: &Context, state: &Shared) -> bool {
-    let attached = match context.fabric.attached().await {
-        Ok(attached) => attached,
-        Err(error) => {
-            tracing::warn!(%error, "cannot look for interfaces that nobody wants");
-            return false;
-        }
-    };
-    let mut clean = true;
-    for attached in attached {
-        if lock(state).has_sliver(attached.sliver) {
-            continue;
-        }
-        if let Err(error) = context.fabric.detach(attached.sliver).await {
-            tracing::warn!(%error, "cannot remove an interface that nobody wants");
-            clean = false;
-        }
-    }
-    clean
-}
-
-async fn sweep_links(context: &Context, state: &Shared) -> bool {
-    let joined = match context.fabric.joined().await {
-        Ok(joined) => joined,
-        Err(error) => {
-            tracing::warn!(%error, "cannot look for links that nobody wants");
-            return false;
-        }
-    };
-    let mut clean = true;
-    for slice in joined {
-        if lock(state).slices.get(&slice).is_some_and(|entry| entry.keeper.is_some()) {
-            continue;
-        }
-        if let Err(error) = context.fabric.part(slice).await {
-            tracing::warn!(%error, "cannot remove links that nobody wants");
-            clean = false;
-        }
-    }
-    clean
-}
-
-async fn remove_orphan(runtime: &dyn Runtime, key: &NodeKey) -> bool {
-    match runtime.remove(key).await {
-        Ok(()) => {
-            tracing::info!(%key, "removed what nobody wants any more");
-            true
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot remove what nobody wants any more");
-            false
-        }
     }
 }

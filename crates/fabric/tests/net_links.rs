@@ -10,8 +10,9 @@ use support::{Netns, World, ip, node};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, NodeRoute, PortId, SliceLinks};
 use testyard_fabric::{Fabric as _, Links as _, LinuxFabric, Repair};
 use testyard_model::id::{Revision, SliceId, SliverId};
-use testyard_model::impairment::{Impairment, Setting};
+use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
+use testyard_model::setting::Setting;
 use uuid::Uuid;
 
 fn slice() -> SliceId {

@@ -7,9 +7,10 @@ use testyard_formats::export::export;
 use testyard_formats::import::Site;
 use testyard_formats::language::Language;
 use testyard_formats::read::Reader;
-use testyard_model::impairment::{Impairment, Setting};
+use testyard_model::impairment::Impairment;
 use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::name::ClientId;
+use testyard_model::setting::Setting;
 use testyard_model::topology::{Interface, InterfaceAddress, Node, Topology};
 
 const NODES: usize = 10_000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use testyard_model::diagnostic::{Diagnostic, Position, Severity};
+use testyard_model::diagnostic::{Diagnostic, Position, Severity, summary};
 use testyard_model::image::ImageName;
 use testyard_model::name::SliverTypeName;
 use testyard_model::topology::Topology;
@@ -58,19 +58,10 @@ pub enum Treatment {
 
 /// A file that is refused: at least one of its diagnostics is an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", summary(.diagnostics))]
+#[error("{}", summary(.diagnostics, "the file is refused"))]
 pub struct Refused {
     /// Everything that the reader has to say, in the order of the input.
     pub diagnostics: Vec<Diagnostic>,
-}
-
-fn summary(diagnostics: &[Diagnostic]) -> String {
-    let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-    match (errors.next(), errors.count()) {
-        (None, _) => "the file is refused".to_owned(),
-        (Some(first), 0) => first.to_string(),
-        (Some(first), more) => format!("{first} (and {more} more)"),
-    }
 }
 
 impl Import {

@@ -62,6 +62,17 @@ impl Diagnostic {
     }
 }
 
+/// The first error of some remarks and how many more there are; `nothing` if there is none.
+#[must_use]
+pub fn summary(diagnostics: &[Diagnostic], nothing: &str) -> String {
+    let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    match (errors.next(), errors.count()) {
+        (None, _) => nothing.to_owned(),
+        (Some(first), 0) => first.to_string(),
+        (Some(first), more) => format!("{first} (and {more} more)"),
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use crate::account::PublicKey;
 use crate::checksum::Checksum;
 use crate::image::ImageName;
-use crate::impairment::Setting;
 use crate::mac::Mac;
 use crate::name::{ClientId, Hostname, Login, SliverTypeName};
 use crate::quantity::{Probability, Rate, Size, Span};
+use crate::setting::Setting;
 use crate::urn::{Authority, SliceUrn, SliverUrn, Urn, UserUrn};
 
 /// The words that strangers bring: URNs, names, images, times and SSH keys. What is accepted reads again as it was,

@@ -13,6 +13,7 @@
 //! | [`topology`] | nodes and links as the user asked for them |
 //! | [`link`] | layer-2 segments between interfaces |
 //! | [`impairment`] | what one direction of a link does to packets |
+//! | [`setting`] | changes of impairments as people write them |
 //! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
 //! | [`mac`] | Ethernet addresses |
 //! | [`route`] | who reaches whom over links |
@@ -43,6 +44,7 @@ pub mod quantity;
 pub mod route;
 pub mod schedule;
 pub mod service;
+pub mod setting;
 pub mod sliver_type;
 pub mod state;
 pub mod suggest;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::impairment::Setting;
 use crate::name::ClientId;
 use crate::quantity::Span;
+use crate::setting::Setting;
 
 /// Something that happens so long after the topology is ready. Those of one time happen in the order of the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use testyard_model::impairment::Setting;
 use testyard_model::route::Routing;
 use testyard_model::service::{Execute, Program, Shell};
+use testyard_model::setting::Setting;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{InterfaceAddress, Topology, Variable};
 use testyard_plan::network::mtu::Underlay;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use testyard_model::id::HostName;
-use testyard_model::impairment::Setting;
 use testyard_model::name::SliverTypeName;
+use testyard_model::setting::Setting;
 use testyard_model::topology::Topology;
 use testyard_plan::place::{Need, Placement, Unplaceable, place, traffic_between_hosts};
 use testyard_plan::plan::cables;

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use testyard_model::impairment::{Impairment, Setting};
+use testyard_model::impairment::Impairment;
+use testyard_model::setting::Setting;
 
 use crate::emulator::Nanos;
 use crate::frame::{Frame, LONGEST, Offload};

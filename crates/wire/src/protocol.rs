@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use testyard_model::impairment::Setting;
+use testyard_model::setting::Setting;
 
 use crate::emulator::Counts;
 use crate::pipe::{Desired, Direction, PipeName};

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use testyard_model::impairment::{Impairment, Loss, Setting};
+use testyard_model::impairment::{Impairment, Loss};
 use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
 use testyard_model::route::{Destination, NextHop};
 use testyard_model::schedule::{Action, Event};
+use testyard_model::setting::Setting;
 use testyard_model::topology::Node;
 
 use super::ns_names::Names;

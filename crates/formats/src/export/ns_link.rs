@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use testyard_model::impairment::{Impairment, Queue, Red, Setting};
+use testyard_model::impairment::{Impairment, Queue, Red};
 use testyard_model::link::{Attribute, Link, LinkKind, Member};
 use testyard_model::quantity::{Rate, Span};
+use testyard_model::setting::Setting;
 use testyard_model::topology::Interface;
 
 use super::Losses;

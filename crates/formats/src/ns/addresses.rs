@@ -235,7 +235,7 @@ pub(super) fn interface_attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> O
         "testyard:to-link" | "testyard:from-link" => {
             let way = if key == "testyard:to-link" { &mut member.to } else { &mut member.from };
             for setting in value.split(';').filter(|setting| !setting.trim().is_empty()) {
-                let setting: testyard_model::impairment::Setting =
+                let setting: testyard_model::setting::Setting =
                     setting.trim().parse().map_err(|error| Complaint::error(format!("{error}")))?;
                 setting.apply(way);
             }

@@ -1,10 +1,10 @@
 //! What happens when: `$ns at`, sequences, timelines and groups.
 
 use testyard_model::diagnostic::Position;
-use testyard_model::impairment::Setting;
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::Span;
 use testyard_model::schedule::{Action, Event};
+use testyard_model::setting::Setting;
 
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Composite, Object};

@@ -1,8 +1,9 @@
 //! Impairments as settings of a map: `rate: 10Mbit`, `loss: 1%`, and how a LAN's are spread over its members.
 
-use testyard_model::impairment::{Impairment, Loss, Queue, QueueLimit, Red, SETTING_KEYS, Setting};
+use testyard_model::impairment::{Impairment, Loss, Queue, QueueLimit, Red};
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::{Probability, Span};
+use testyard_model::setting::{SETTING_KEYS, Setting};
 
 use crate::remarks::Remarks;
 use crate::shape::Shape;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use testyard_model::diagnostic::{Position, Severity};
-use testyard_model::impairment::{Impairment, SETTING_KEYS};
+use testyard_model::impairment::Impairment;
 use testyard_model::link::{Capture, Link, LinkKind, Member};
 use testyard_model::name::ClientId;
+use testyard_model::setting::SETTING_KEYS;
 use testyard_model::topology::Topology;
 
 use super::endpoint;

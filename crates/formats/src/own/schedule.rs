@@ -1,8 +1,8 @@
 //! Reading what happens when: `{at: 10s, set: uplink, delay: 200ms}`, `{at: 1m, down: uplink}`, `{at: 5s, start: load}`.
 
 use testyard_model::diagnostic::Severity;
-use testyard_model::impairment::{SETTING_KEYS, Setting};
 use testyard_model::schedule::{Action, Event};
+use testyard_model::setting::{SETTING_KEYS, Setting};
 use testyard_model::topology::Topology;
 
 use super::impairment::{setting, settings};

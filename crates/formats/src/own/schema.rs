@@ -1,7 +1,7 @@
 //! The language's JSON schema, for editors that complete and check while people type. It says what keys there are and
 //! what kind of value each has; what names refer to, only the reader can say.
 
-use testyard_model::impairment::SETTING_KEYS;
+use testyard_model::setting::SETTING_KEYS;
 
 use super::{ROUTINGS, link, node, schedule};
 

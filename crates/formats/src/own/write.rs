@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use testyard_model::impairment::{Impairment, Setting};
+use testyard_model::impairment::Impairment;
 use testyard_model::link::{Attribute, Capture, Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Size;
 use testyard_model::route::{Destination, NextHop, Route, Routing};
 use testyard_model::schedule::{Action, Event};
 use testyard_model::service::{Execute, Program, Shell};
+use testyard_model::setting::Setting;
 use testyard_model::topology::{Interface, InterfaceAddress, Node, OnFailure, Topology};
 
 use super::endpoint::is_default_name;

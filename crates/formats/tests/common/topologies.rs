@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use testyard_model::impairment::{Distribution, Impairment, Jitter, Loss, Queue, QueueLimit, Red, Setting};
+use testyard_model::impairment::{Distribution, Impairment, Jitter, Loss, Queue, QueueLimit, Red};
 use testyard_model::link::{Attribute, Capture, Link, LinkKind, Member};
 use testyard_model::mac::Mac;
 use testyard_model::name::ClientId;
@@ -12,6 +12,7 @@ use testyard_model::quantity::{Probability, Rate, Size, Span};
 use testyard_model::route::{Destination, NextHop, Route, Routing};
 use testyard_model::schedule::{Action, Event};
 use testyard_model::service::{Execute, Install, Program, Services, Shell};
+use testyard_model::setting::Setting;
 use testyard_model::sliver_type::{Port, Protocol};
 use testyard_model::topology::{Interface, InterfaceAddress, Node, OnFailure, Storage, Topology, Variable};
 

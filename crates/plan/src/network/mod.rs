@@ -33,7 +33,7 @@ mod subnets;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use testyard_model::diagnostic::{Diagnostic, Severity};
+use testyard_model::diagnostic::{Diagnostic, summary};
 use testyard_model::link::LinkKind;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::route::Routing;
@@ -77,19 +77,10 @@ pub struct Planned {
 
 /// A topology whose network cannot be had: at least one of the diagnostics is an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", summary(.diagnostics))]
+#[error("{}", summary(.diagnostics, "the network is refused"))]
 pub struct Refused {
     /// Everything that there is to say.
     pub diagnostics: Vec<Diagnostic>,
-}
-
-fn summary(diagnostics: &[Diagnostic]) -> String {
-    let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-    match (errors.next(), errors.count()) {
-        (None, _) => "the network is refused".to_owned(),
-        (Some(first), 0) => first.to_string(),
-        (Some(first), more) => format!("{first} (and {more} more)"),
-    }
 }
 
 /// The seed of a link that the user gave none: it follows from the name, so the same file gives the same losses

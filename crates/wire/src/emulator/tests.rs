@@ -1,6 +1,7 @@
 use proptest::prelude::*;
-use testyard_model::impairment::{Distribution, Impairment, Jitter, Loss, Queue, QueueLimit, Red, Setting};
+use testyard_model::impairment::{Distribution, Impairment, Jitter, Loss, Queue, QueueLimit, Red};
 use testyard_model::quantity::{Probability, Rate, Span};
+use testyard_model::setting::Setting;
 
 use super::*;
 

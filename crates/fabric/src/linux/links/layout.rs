@@ -181,7 +181,7 @@ mod tests {
     fn end(node: u8, settings: &[&str]) -> LinkEnd {
         let mut to_link = Impairment::default();
         for setting in settings {
-            setting.parse::<testyard_model::impairment::Setting>().unwrap().apply(&mut to_link);
+            setting.parse::<testyard_model::setting::Setting>().unwrap().apply(&mut to_link);
         }
         let node = format!("0197e7a0-0000-7000-8000-0000000000{node:02x}").parse().unwrap();
         LinkEnd { port: PortId { node, device: "eth1".into() }, to_link, from_link: Impairment::default() }
