@@ -26,7 +26,7 @@ CREATE TABLE audit (
 CREATE TABLE documents (
     slice  TEXT NOT NULL REFERENCES slices (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
-    text   TEXT NOT NULL,
+    text   TEXT NOT NULL, network TEXT,
     PRIMARY KEY (slice, number)
 ) STRICT, WITHOUT ROWID;
 

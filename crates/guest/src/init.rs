@@ -29,6 +29,7 @@ pub(crate) fn run() -> ExitCode {
         text::log("init works only as process 1 of a node; Testyard starts it there");
         return ExitCode::from(2);
     }
+    sys::default_signals();
     sys::spare_memory();
     sealed::reserve();
     umask(Mode::from_bits_truncate(0o022));

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
 
@@ -20,6 +20,17 @@ pub(crate) struct Identity {
     pub(crate) gid: u32,
     /// Supplementary groups.
     pub(crate) groups: Vec<u32>,
+}
+
+/// Gives signals their default meaning, whatever whoever started us made of them. Children inherit what is ignored, and a
+/// shell can never trap it again. Not those that Rust's own runtime handles, and gives back to children.
+pub(crate) fn default_signals() {
+    use Signal::{SIGBUS, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP};
+    let own = [SIGKILL, SIGSTOP, SIGPIPE, SIGSEGV, SIGBUS];
+    for number in Signal::iterator().filter(|number| !own.contains(number)) {
+        // SAFETY: no handler is set, so none can do what a handler must not.
+        let _ = unsafe { signal(number, SigHandler::SigDfl) };
+    }
 }
 
 /// By how many thousandths of the memory a process of the node counts as larger than the guest when memory runs out. With

@@ -178,9 +178,10 @@ fn the_program_of_the_image_gets_its_signal_and_the_node_outlives_it() {
         ["sh", "-c", "(sleep 0.1; exec true) & (exec sleep 1000) & exit 3"].map(str::to_owned).into();
     wanted.program.user = String::new();
     node.want(&wanted);
-    let (report, _) = node.until("its end", |report| report.program == ProgramState::Exited(3));
+    // One report may tell both.
+    let (report, _) =
+        node.until("its end, and SSH", |report| report.program == ProgramState::Exited(3) && report.ssh);
     assert_eq!(report.failure, None);
-    node.until("ssh", |report| report.ssh);
     wait_for(|| {
         let zombies = node.inside(&["sh", "-c", "cat /proc/[0-9]*/stat"]);
         !String::from_utf8_lossy(&zombies.stdout).contains(") Z ")
