@@ -130,6 +130,12 @@ pub enum FabricError {
         /// Whose.
         sliver: SliverId,
     },
+    /// A node is to be plugged in where the links of its slice are not joined.
+    #[error("the links of {slice} are not joined on this host")]
+    NotJoined {
+        /// Which slice.
+        slice: SliceId,
+    },
     /// A forwarded port is taken by something else on this host.
     #[error("port {port} of this host is in use by something else")]
     PortTaken {

@@ -115,7 +115,8 @@ pub trait Links: Send + Sync + 'static {
     async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError>;
 
     /// Makes a node's interfaces so, with addresses and routes, and joins them as [`Self::join`] was told. `netns` opens
-    /// the node's namespace. Interfaces that are right stay untouched, also those of its peers.
+    /// the node's namespace. Interfaces that are right stay untouched, also those of its peers. A node with interfaces in
+    /// a slice that is not joined, or not any more, is refused with [`FabricError::NotJoined`], and nothing is made.
     async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError>;
 
     /// Ends all of a slice's links; gone already is fine.

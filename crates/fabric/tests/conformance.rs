@@ -89,6 +89,13 @@ async fn links_conform(fabric: &dyn Fabric) {
     assert!(matches!(gone, Err(FabricError::Gone { sliver }) if sliver == one.sliver), "{gone:?}");
     for _ in 0..2 {
         fabric.part(one.slice).await.unwrap();
+        let late = fabric.plug(one.slice, &ports, &netns.path()).await;
+        assert!(
+            matches!(late, Err(FabricError::NotJoined { slice }) if slice == one.slice),
+            "the node came late: {late:?}"
+        );
+        let unlinked = NodePorts { ports: vec![], ..ports.clone() };
+        fabric.plug(one.slice, &unlinked, &netns.path()).await.unwrap();
         assert_eq!(fabric.joined().await.unwrap(), []);
     }
     // From the beginning, without being told to part.

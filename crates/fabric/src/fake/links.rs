@@ -48,6 +48,12 @@ impl Links for FakeFabric {
         if inner.gone.contains(netns) {
             return Err(FabricError::Gone { sliver: ports.node });
         }
+        if !inner.joined.contains_key(&slice) {
+            if ports.ports.is_empty() {
+                return Ok(());
+            }
+            return Err(FabricError::NotJoined { slice });
+        }
         inner.plugged.insert(ports.node, (slice, ports.clone()));
         Ok(())
     }

@@ -222,8 +222,9 @@ impl Fabric for LinuxFabric {
     async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
         let work = |inner: &Inner, host: &mut Rtnetlink| {
             let mut repairs = inner.state().mend(&inner.names, &inner.config, host)?;
-            repairs.extend(inner.rooms.repair()?);
-            Ok((repairs, inner.rooms.wires()))
+            let (rewired, wires): (Vec<_>, Vec<_>) = inner.rooms.repair()?.into_iter().unzip();
+            repairs.extend(rewired);
+            Ok((repairs, wires))
         };
         let (repairs, wires) = self.run(work).await?;
         self.ends.watch(wires);
@@ -252,7 +253,7 @@ impl Fabric for LinuxFabric {
 impl Links for LinuxFabric {
     async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
         let wanted = wanted.clone();
-        let wires = self.run(move |inner, _| inner.rooms.join(&wanted).map(|()| inner.rooms.wires())).await?;
+        let wires = self.run(move |inner, _| inner.rooms.join(&wanted)).await?;
         self.ends.watch(wires);
         Ok(())
     }

@@ -31,8 +31,8 @@ pub(super) fn write(topology: &Topology, losses: &mut Losses) -> String {
     losses.whole(topology, "RSpec");
     match topology.routing {
         Routing::None => {}
-        // A session runs as static routing here.
-        Routing::Static | Routing::Session => text.push_str("  <testyard:routing name=\"static\"/>\n"),
+        Routing::Static => text.push_str("  <testyard:routing name=\"static\"/>\n"),
+        Routing::Session => text.push_str("  <testyard:routing name=\"session\"/>\n"),
         Routing::Manual => losses.add("RSpec cannot say the manual routing of the topology".to_owned()),
     }
     losses.lost(!topology.attributes.is_empty(), "the attributes", "the topology", "RSpec");

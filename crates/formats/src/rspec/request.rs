@@ -99,7 +99,7 @@ pub fn parse_request(text: &str, context: &Context) -> Result<Request, RequestEr
 
 /// Where routes come from: Testyard's own word, since RSpec has none. The first one counts.
 fn routing(root: Xml<'_, '_>, findings: &mut Findings<'_>) -> Routing {
-    const NAMES: [&str; 2] = ["none", "static"];
+    const NAMES: [&str; 3] = ["none", "static", "session"];
     let mut elements = root.children().filter(|child| child.has_tag_name((TESTYARD, "routing")));
     let Some(element) = elements.next() else { return Routing::None };
     if let Some(second) = elements.next() {
@@ -107,10 +107,11 @@ fn routing(root: Xml<'_, '_>, findings: &mut Findings<'_>) -> Routing {
     }
     match word(element, "name") {
         Some("static") => Routing::Static,
+        Some("session") => Routing::Session,
         Some("none") => Routing::None,
         other => {
             let given = other.unwrap_or_default();
-            let message = format!("{:?} is no routing: it can be static or none", short(given));
+            let message = format!("{:?} is no routing: it can be static, session or none", short(given));
             findings
                 .error(element, message)
                 .suggest_with(|| closest(given, NAMES).map(|meant| format!("did you mean {meant:?}?")));

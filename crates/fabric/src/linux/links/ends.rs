@@ -25,7 +25,7 @@ impl Default for Ends {
 
 impl Ends {
     /// Watches these, too.
-    pub(crate) fn watch(&self, sockets: Vec<PathBuf>) {
+    pub(crate) fn watch(&self, sockets: impl IntoIterator<Item = PathBuf>) {
         for socket in sockets {
             let new = self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(socket.clone());
             if new {

@@ -21,6 +21,7 @@ mod wire;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testyard_model::id::{Revision, SliceId};
@@ -33,7 +34,7 @@ use crate::{FabricConfig, FabricError, Repair};
 pub(crate) use ends::Ends;
 use layout::Layout;
 use space::{Space, Spaces};
-use wire::{Found, Wire};
+use wire::Wire;
 
 /// The links of all slices of one testbed on this host. Everything here runs on a thread of the fabric's.
 #[derive(Debug)]
@@ -62,25 +63,30 @@ impl Rooms {
         Self { spaces: Spaces::new(&config.run, &config.instance), wire, rooms: Mutex::default() }
     }
 
-    pub(crate) fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
+    /// Gives the socket of the slice's wire, if there is one: its end is to be noticed.
+    pub(crate) fn join(&self, wanted: &SliceLinks) -> Result<Option<PathBuf>, FabricError> {
         let room = self.room(wanted.slice);
         let mut room = lock(&room);
         if wanted.revision < room.revision {
-            return Ok(());
+            return Ok(None);
         }
         room.revision = wanted.revision;
         if room.links != wanted.links {
             room.links.clone_from(&wanted.links);
             room.layout = Layout::of(&wanted.links);
         }
-        room.converge(&self.wire).map(drop)
+        room.converge(&self.wire)
     }
 
     pub(crate) fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &File) -> Result<(), FabricError> {
         let room = self.room(slice);
         let mut room = lock(&room);
-        let space = room.space.ensure()?;
-        plug::plug(&mut room, ports, &space, netns)
+        // Only `join` makes one: a node that comes late to a slice that has parted must not leave one behind.
+        match room.space.open()? {
+            Some(space) => plug::plug(&mut room, ports, &space, netns),
+            None if ports.ports.is_empty() => Ok(()),
+            None => Err(FabricError::NotJoined { slice }),
+        }
     }
 
     pub(crate) fn part(&self, slice: SliceId) -> Result<(), FabricError> {
@@ -101,8 +107,8 @@ impl Rooms {
         self.spaces.all()
     }
 
-    /// Starts wires again that have ended.
-    pub(crate) fn repair(&self) -> Result<Vec<Repair>, FabricError> {
+    /// Starts wires again that have ended, and gives their sockets.
+    pub(crate) fn repair(&self) -> Result<Vec<(Repair, PathBuf)>, FabricError> {
         let rooms: Vec<_> = {
             let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             rooms.iter().map(|(slice, room)| (*slice, Arc::clone(room))).collect()
@@ -111,21 +117,11 @@ impl Rooms {
         for (slice, room) in rooms {
             let mut room = lock(&room);
             if !room.layout.pipes.is_empty() && room.wire.has_ended() {
-                room.converge(&self.wire)?;
-                repairs.push(Repair::Wire(slice));
+                let socket = room.converge(&self.wire)?;
+                repairs.extend(socket.map(|socket| (Repair::Wire(slice), socket)));
             }
         }
         Ok(repairs)
-    }
-
-    /// The sockets of wires that should run: their end is to be noticed.
-    pub(crate) fn wires(&self) -> Vec<std::path::PathBuf> {
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let sockets = rooms.values().filter_map(|room| {
-            let room = lock(room);
-            (!room.layout.pipes.is_empty()).then(|| room.space.socket())
-        });
-        sockets.collect()
     }
 
     pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
@@ -161,8 +157,8 @@ impl Rooms {
 }
 
 impl Room {
-    /// Makes everything so that does not need a node's namespace.
-    fn converge(&mut self, wire: &[OsString]) -> Result<Found, FabricError> {
+    /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
+    fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
         let space = self.space.ensure()?;
         let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
         namespace::enter(&space).map_err(|error| entering("the slice's namespace", &error))?;
@@ -175,10 +171,10 @@ impl Room {
         made?;
         let space = self.space.clone();
         if self.layout.pipes.is_empty() {
-            return self.wire.stop(&space).map(|()| Found::Running);
+            return self.wire.stop(&space).map(|()| None);
         }
         let desired = Desired { revision: self.revision.0, pipes: self.layout.pipes.clone() };
-        self.wire.apply(&space, wire, &desired)
+        self.wire.apply(&space, wire, &desired).map(|()| Some(space.socket()))
     }
 }
 

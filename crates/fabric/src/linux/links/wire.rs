@@ -23,13 +23,6 @@ pub(super) struct Wire {
     child: Option<Child>,
 }
 
-/// Whether it had to be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Running,
-    Started,
-}
-
 impl Wire {
     /// Has the wire be this.
     pub(super) fn apply(
@@ -37,28 +30,28 @@ impl Wire {
         space: &Space,
         program: &[OsString],
         desired: &Desired,
-    ) -> Result<Found, FabricError> {
+    ) -> Result<(), FabricError> {
         if let Some(client) = &mut self.client {
             match client.apply(desired) {
-                Ok(()) => return Ok(Found::Running),
+                Ok(()) => return Ok(()),
                 Err(ClientError::Gone(_)) => self.client = None,
                 Err(error) => return Err(failed("telling the wire", &error)),
             }
         }
-        let (mut client, found) = match Client::connect(&space.socket()) {
-            Ok(client) => (client, Found::Running),
-            Err(ClientError::Connect { .. }) => (self.start(space, program)?, Found::Started),
+        let mut client = match Client::connect(&space.socket()) {
+            Ok(client) => client,
+            Err(ClientError::Connect { .. }) => self.start(space, program)?,
             // It has been killed, and closes its sockets to the interfaces, which takes the kernel a while each; nobody
             // is to mistake what it listened on for a wire.
             Err(ClientError::Gone(_)) => {
                 let _ = std::fs::remove_file(space.socket());
-                (self.start(space, program)?, Found::Started)
+                self.start(space, program)?
             }
             Err(error) => return Err(failed("finding the wire", &error)),
         };
         client.apply(desired).map_err(|error| failed("telling the wire", &error))?;
         self.client = Some(client);
-        Ok(found)
+        Ok(())
     }
 
     pub(super) fn observe(&mut self, space: &Space) -> Result<Observed, FabricError> {
