@@ -155,3 +155,21 @@ pub enum Stage {
     /// As asked for.
     Ready,
 }
+
+impl Stage {
+    /// Its name in timelines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::ImageReady => "image_ready",
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::Attached => "attached",
+            Self::GuestUp => "guest_up",
+            Self::Prepared => "prepared",
+            Self::SshUp => "ssh_up",
+            Self::Ready => "ready",
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! A front door has authenticated and authorised the caller before it asks; [`Caller::until`] is the end of what the
 //! caller was allowed, and no lease outlives it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,10 +17,13 @@ use testyard_model::image::ImageName;
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
 use testyard_model::service::Services;
+use testyard_model::setting::Setting;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Action, Allocation, Operational};
 use testyard_model::topology::Topology;
 use testyard_model::urn::{SliceUrn, SliverUrn, Urn, UserUrn};
+use testyard_plan::network::parts::NetworkLink;
+use testyard_plan::{Changes, Plan};
 
 /// Who asks, and until when that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +111,80 @@ pub struct Renew {
     pub effort: Effort,
 }
 
+/// A call to have a slice be what a topology says: made if it is not there, changed where it runs.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The slice.
+    pub slice: SliceUrn,
+    /// What it is to be.
+    pub topology: Topology,
+    /// The topology as a request, for manifests.
+    pub document: String,
+    /// The nodes that are to run, beside those that do already; all if nothing is said.
+    pub only: Option<BTreeSet<ClientId>>,
+    /// Who gets accounts on its nodes, beside those who have some.
+    pub users: Vec<User>,
+    /// When it is to end. Without it what is there keeps its end, and a new slice gets the configured life.
+    pub end: Option<Timestamp>,
+}
+
+/// What becomes, or would become, of a slice that is updated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// Changes, from what is there to what is asked for.
+    pub changes: Changes,
+    /// All choices made.
+    pub plan: Plan,
+}
+
+/// A call to change a link while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeLink {
+    /// The slice.
+    pub slice: SliceUrn,
+    /// The link.
+    pub link: ClientId,
+    /// The node or interface whose sending direction changes; every direction if none.
+    pub from: Option<ClientId>,
+    /// What is done.
+    pub what: LinkAction,
+    /// When it is taken back; never if nothing is said.
+    pub until: Option<Timestamp>,
+}
+
+/// What is done to a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkAction {
+    /// It comes up.
+    Up,
+    /// It goes down: its interfaces lose their carrier.
+    Down,
+    /// What it does to packets changes.
+    Set(Vec<Setting>),
+    /// It is as it was planned.
+    Reset,
+}
+
+/// A slice among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceSummary {
+    /// Its name.
+    pub urn: SliceUrn,
+    /// Who made it.
+    pub creator: UserUrn,
+    /// When.
+    pub created: Timestamp,
+    /// When the first of its slivers expires.
+    pub expires: Option<Timestamp>,
+    /// How many nodes do what.
+    pub nodes: BTreeMap<Operational, usize>,
+    /// How many links it has.
+    pub links: usize,
+    /// Whether operators have shut it down.
+    pub shut_down: bool,
+}
+
 /// Some slivers of a slice, as they are.
 #[derive(Clone, Debug)]
 pub struct SliceView {
@@ -142,7 +221,7 @@ pub struct Document {
 }
 
 /// A link, as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LinkView {
     /// Its URN.
     pub urn: SliverUrn,
@@ -150,6 +229,14 @@ pub struct LinkView {
     pub document: i64,
     /// The user's name of it.
     pub client_id: ClientId,
+    /// What it is now, with all that was changed while it runs.
+    pub now: NetworkLink,
+    /// When what was changed for a while is taken back, the next of it.
+    pub reverts: Option<Timestamp>,
+    /// Whether it is another than it was planned.
+    pub changed: bool,
+    /// Why it is not as it should be, as its hosts say.
+    pub problem: Option<String>,
 }
 
 /// A node's interface on a link.

@@ -14,7 +14,7 @@ use testyard_store::{
     AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, Versioned, WriteError,
 };
 
-use crate::api::{Caller, Refusal};
+use crate::api::{Caller, Document, Refusal};
 use crate::core::Core;
 use crate::event::Event;
 use crate::network::NETWORK_VERSION;
@@ -233,12 +233,17 @@ fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<
         new.slivers.iter().map(|sliver| (sliver.id, sliver)).collect();
     let on_host =
         |sliver: &Sliver| (sliver.state == SliverState::Provisioned).then(|| sliver.body.node.clone());
+    // Every host of a network that changes: each has a part of it.
+    let rewired = |sliver: &Sliver| {
+        let network = |slice: &Slice| slice.networks.get(&sliver.document).map(Arc::as_ptr);
+        sliver.state == SliverState::Provisioned && old.and_then(network) != network(new)
+    };
     let hosts = new
         .slivers
         .iter()
         .filter(|sliver| match before.get(&sliver.id) {
-            Some(before) if Arc::ptr_eq(before, sliver) => false,
-            before => before.and_then(|sliver| on_host(sliver)) != on_host(sliver),
+            Some(before) if Arc::ptr_eq(before, sliver) => rewired(sliver),
+            before => before.and_then(|sliver| on_host(sliver)) != on_host(sliver) || rewired(sliver),
         })
         .map(|sliver| sliver.host.clone())
         .collect();
@@ -323,16 +328,18 @@ fn write_slice(
 }
 
 fn write_documents(change: &Change<'_>, old: Option<&Slice>, new: &Slice) -> Result<(), ChangeError> {
-    let has = |slice: &Slice, number| slice.documents.iter().any(|document| document.id == number);
-    for document in new.documents.iter().filter(|document| old.is_none_or(|old| !has(old, document.id))) {
+    let has = |document: &&Arc<Document>| new.documents.iter().any(|kept| kept.id == document.id);
+    for document in
+        new.documents.iter().filter(|document| !old.is_some_and(|old| old.has_same(new, document)))
+    {
         let network = new.networks.get(&document.id);
         let network = network.map(|network| Versioned::write(NETWORK_VERSION, &**network));
-        change.insert_document(
+        change.put_document(
             new.id,
             &DocumentRow { number: document.id, text: document.text.clone(), network },
         )?;
     }
-    for document in old.into_iter().flat_map(|old| &old.documents).filter(|document| !has(new, document.id)) {
+    for document in old.into_iter().flat_map(|old| &old.documents).filter(|document| !has(document)) {
         change.delete_document(new.id, document.id)?;
     }
     Ok(())
@@ -349,7 +356,7 @@ fn write_sliver(
         new.addresses().try_for_each(|address| change.hold_address(&new.host, address, new.id))?;
     }
     let had: BTreeSet<u16> = old.into_iter().flat_map(Sliver::ports).collect();
-    new.ports()
-        .filter(|port| !had.contains(port))
-        .try_for_each(|port| change.hold_port(&new.host, port, new.id))
+    let has: BTreeSet<u16> = new.ports().collect();
+    had.difference(&has).try_for_each(|port| change.release_port(&new.host, *port, new.id))?;
+    has.difference(&had).try_for_each(|port| change.hold_port(&new.host, *port, new.id))
 }

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use testyard_agent::Host;
 use testyard_model::id::{HostName, SliceId, SliverId};
-use testyard_model::urn::SliceUrn;
+use testyard_model::urn::{SliceUrn, UserUrn};
+use testyard_plan::Plan;
 use testyard_store::{AuditRow, ReadError, Store};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, Effort, Offer, Perform, Provision, Refusal, Renew, Selection, SliceView, Surroundings,
+    Allocate, Caller, ChangeLink, Effort, Offer, Outlook, Perform, Provision, Refusal, Renew, Selection,
+    SliceSummary, SliceView, Surroundings, Update,
 };
 use crate::clock::Clock;
 use crate::core::Core;
@@ -137,6 +139,52 @@ impl Controller {
     /// `Busy`, `Internal`.
     pub async fn provision(&self, caller: &Caller, request: Provision) -> Result<SliceView> {
         self.core.provision(caller, request).await
+    }
+
+    /// Has a slice be what a topology says: made and provisioned if it is not there, changed where it runs. What is asked
+    /// for is durable when this returns, all of it or nothing, and comes about after that. The view has all slivers.
+    ///
+    /// # Errors
+    /// As [`Self::allocate`] and [`Self::provision`]; `Unsupported` for a slice that was put together of several requests.
+    pub async fn update(&self, caller: &Caller, request: Update) -> Result<SliceView> {
+        self.core.update(caller, request).await
+    }
+
+    /// What an update would come to; nothing changes.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn outlook(&self, caller: &Caller, request: &Update) -> Result<Outlook> {
+        self.core.outlook(caller, request)
+    }
+
+    /// What runs of a slice, as a plan, with what was changed while it runs; an empty one if there is no such slice.
+    ///
+    /// # Errors
+    /// `Unsupported` (put together of several requests), `Expired`, `ShutDown`.
+    pub async fn running(&self, caller: &Caller, slice: &SliceUrn) -> Result<Plan> {
+        self.core.running(caller, slice)
+    }
+
+    /// Changes a link while it runs, for good or for a while. The view has all slivers and links.
+    ///
+    /// # Errors
+    /// `NotFound` (slice, link, member), `BadRequest` (no link can be so), `OutOfRange`, `Expired`, `ShutDown`, `Busy`,
+    /// `Internal`.
+    pub async fn change_link(&self, caller: &Caller, request: ChangeLink) -> Result<SliceView> {
+        self.core.change_link(caller, request).await
+    }
+
+    /// All living slices, by name: for a front door that shows each caller those that are the caller's.
+    #[must_use]
+    pub fn slices(&self) -> Vec<SliceSummary> {
+        self.core.summaries()
+    }
+
+    /// Who made a living slice: for a front door that lets only that user touch it.
+    #[must_use]
+    pub fn creator(&self, slice: &SliceUrn) -> Option<UserUrn> {
+        self.core.creator(slice)
     }
 
     /// Slivers as they are. A slice without slivers is an empty view.

@@ -1,4 +1,5 @@
-//! Expiry, to the second: a timer on the next one. Reads treat what has expired as gone even before it is removed.
+//! Expiry, to the second: a timer on the next one. Reads treat what has expired as gone even before it is removed. Changes
+//! of links that were made for a while expire, too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Core {
         removals.join_all().await.into_iter().all(|done| done)
     }
 
-    /// Removes the slivers of a slice that have expired.
+    /// Removes the slivers of a slice that have expired, and takes back changes of its links that have.
     pub(crate) async fn expire_in_turn(
         self: &Arc<Self>,
         urn: &SliceUrn,
@@ -68,12 +69,13 @@ impl Core {
                 .filter(|sliver| !sliver.is_leaving() && !sliver.lives(now))
                 .map(|sliver| sliver.id)
                 .collect();
-            if expired.is_empty() {
+            let mut new = old.next();
+            let reverted = new.revert(now);
+            if expired.is_empty() && !reverted {
                 return Ok(());
             }
-            let mut new = old.next();
             new.remove(&expired);
-            tracing::info!(slice = %urn, slivers = expired.len(), "expired");
+            tracing::info!(slice = %urn, slivers = expired.len(), reverted, "expired");
             Step::new(old, new, "expire", String::new())
         };
         let reservation = Reservation::new(self.shared.clone());

@@ -45,6 +45,7 @@ mod state;
 mod turn;
 mod verb;
 mod view;
+pub mod words;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use controller::Controller;

@@ -1,33 +1,163 @@
-//! The links of one request: its planned network, and the slivers that stand for its links.
+//! The links of one request: its planned network, the slivers that stand for its links, and what was changed of them while
+//! they run. A change for a while is one that has an end: when that has come it is left out, and whatever was changed beside
+//! it stays.
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_agent::desired::{HostsLine, NodeNetwork};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_plan::NetworkPlan;
+use testyard_plan::network::live::LiveError;
 
-use crate::api::InterfaceView;
+use crate::api::{InterfaceView, LinkAction};
 use crate::slice::Sliver;
 
 /// The form of a document's `network` column.
 pub(crate) const NETWORK_VERSION: u32 = 1;
 
+/// Changes of links that are kept beside the plan at most: those that nobody takes back are merged.
+const MOST_CHANGES: usize = 1_000;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub(crate) struct Network {
     plan: NetworkPlan,
     /// One for each link of the plan, in its order.
     slivers: Vec<SliverId>,
+    /// What was changed while it runs, in order.
+    changes: Vec<Live>,
+    /// The plan with these changes, if there are any.
+    changed: Option<NetworkPlan>,
+}
+
+/// A change of a link while it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) link: ClientId,
+    /// The member whose direction changes; every direction if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<ClientId>,
+    pub(crate) what: LinkAction,
+    /// When it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// A network as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    plan: NetworkPlan,
+    slivers: Vec<SliverId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<Live>,
+}
+
+impl TryFrom<Written> for Network {
+    type Error = LiveError;
+
+    fn try_from(Written { plan, slivers, changes }: Written) -> Result<Self, LiveError> {
+        Self { plan, slivers, changes, changed: None }.settled()
+    }
+}
+
+impl From<Network> for Written {
+    fn from(Network { plan, slivers, changes, .. }: Network) -> Self {
+        Self { plan, slivers, changes }
+    }
 }
 
 impl Network {
-    /// The network of a plan; `sliver` makes a new number for each link.
-    pub(crate) fn new(plan: NetworkPlan, sliver: impl FnMut() -> SliverId) -> Self {
-        let slivers = std::iter::repeat_with(sliver).take(plan.links().len()).collect();
-        Self { plan, slivers }
+    /// The network of a plan. Links that were there keep their slivers; `sliver` makes a number for each of the others.
+    /// What was changed while they ran is over: they are as they are planned.
+    pub(crate) fn new(
+        plan: NetworkPlan,
+        before: Option<&Self>,
+        mut sliver: impl FnMut() -> SliverId,
+    ) -> Self {
+        let known: HashMap<&ClientId, SliverId> = before.into_iter().flat_map(Self::links).collect();
+        let slivers = plan
+            .links()
+            .iter()
+            .map(|link| known.get(&link.client_id).copied().unwrap_or_else(&mut sliver))
+            .collect();
+        Self { plan, slivers, changes: Vec::new(), changed: None }
+    }
+
+    /// The plan as it is now, with everything that was changed while it runs.
+    pub(crate) fn now(&self) -> &NetworkPlan {
+        self.changed.as_ref().unwrap_or(&self.plan)
+    }
+
+    /// Whether nothing was changed while it runs.
+    pub(crate) fn is_as_planned(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The same with one more change.
+    ///
+    /// # Errors
+    /// [`LiveError`] if there is no such link, or it cannot be so; [`TooMany`](ChangeError::TooMany) changes.
+    pub(crate) fn with(&self, change: Live) -> Result<Self, ChangeError> {
+        // Also where it would change nothing now, it has to be one that can be.
+        let mut changes = self.changes.clone();
+        if change.until.is_none() {
+            changes.retain_mut(|before| !before.is_replaced_by(&change));
+        }
+        let is_reset = change.what == LinkAction::Reset;
+        if is_reset {
+            self.plan.link(&change.link)?;
+            changes.retain(|before| before.link != change.link);
+        } else {
+            changes.push(change);
+        }
+        if changes.len() > MOST_CHANGES {
+            return Err(ChangeError::TooMany);
+        }
+        Ok(Self { changes, changed: None, ..self.clone() }.settled()?)
+    }
+
+    /// When the next change is to be taken back.
+    pub(crate) fn next_revert(&self) -> Option<Timestamp> {
+        self.changes.iter().filter_map(|change| change.until).min()
+    }
+
+    /// The same without what is over; nothing if all stays.
+    pub(crate) fn reverted(&self, now: Timestamp) -> Option<Self> {
+        let stays = |change: &&Live| change.until.is_none_or(|until| until > now);
+        let changes: Vec<Live> = self.changes.iter().filter(stays).cloned().collect();
+        if changes.len() == self.changes.len() {
+            return None;
+        }
+        // Each of them could be when it was made, and what is left of them is less.
+        Self { changes, changed: None, ..self.clone() }.settled().ok()
+    }
+
+    /// Changes of a link that are not part of its plan, for people.
+    pub(crate) fn changes_of(&self, link: &ClientId) -> impl Iterator<Item = &Live> {
+        self.changes.iter().filter(move |change| change.link == *link)
+    }
+
+    /// Works the changes into the plan.
+    fn settled(mut self) -> Result<Self, LiveError> {
+        if self.changes.is_empty() {
+            return Ok(self);
+        }
+        let mut plan = self.plan.clone();
+        for change in &self.changes {
+            match &change.what {
+                LinkAction::Up => plan.set_down(&change.link, false)?,
+                LinkAction::Down => plan.set_down(&change.link, true)?,
+                LinkAction::Set(settings) => plan.set(&change.link, change.from.as_ref(), settings)?,
+                LinkAction::Reset => {}
+            }
+        }
+        self.changed = Some(plan);
+        Ok(self)
     }
 
     /// Every network that its links have.
@@ -43,7 +173,7 @@ impl Network {
     /// Its links as far as they have an end at one of these nodes, which are on one host.
     pub(crate) fn links_of(&self, nodes: &HashMap<&ClientId, SliverId>) -> Vec<HostLink> {
         let mut links = Vec::new();
-        for (link, sliver) in self.plan.links().iter().zip(&self.slivers) {
+        for (link, sliver) in self.now().links().iter().zip(&self.slivers) {
             let ends: Vec<LinkEnd> = link
                 .members
                 .iter()
@@ -73,22 +203,22 @@ impl Network {
 
     /// A node's place on its links.
     pub(crate) fn node(&self, node: &ClientId) -> NodeNetwork {
-        let ports = self.plan.interfaces_of(node).map(|(link, member)| NodePort {
+        let ports = self.now().interfaces_of(node).map(|(link, member)| NodePort {
             device: member.device.to_string(),
             mac: member.mac,
             mtu: link.mtu,
             addresses: member.addresses.clone(),
         });
-        let routes = self.plan.routes_of(node).into_iter().map(|route| NodeRoute {
+        let routes = self.now().routes_of(node).into_iter().map(|route| NodeRoute {
             to: route.to,
             via: route.via,
             device: route.device.to_string(),
         });
-        let names = self.plan.hosts_lines(node).into_iter();
+        let names = self.now().hosts_lines(node).into_iter();
         NodeNetwork {
             ports: ports.collect(),
             routes: routes.collect(),
-            forwarding: self.plan.node(node).is_some_and(|node| node.forwarding),
+            forwarding: self.now().node(node).is_some_and(|node| node.forwarding),
             names: names.map(|line| HostsLine { address: line.address, names: line.names }).collect(),
         }
     }
@@ -101,6 +231,36 @@ impl Network {
             mac: member.mac,
             addresses: member.addresses.clone(),
         };
-        self.plan.interfaces_of(&sliver.client_id).map(view).collect()
+        self.now().interfaces_of(&sliver.client_id).map(view).collect()
+    }
+}
+
+/// Why a link cannot be changed so.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error(
+        "{MOST_CHANGES} changes of this slice's links are to be taken back already: wait for some of them"
+    )]
+    TooMany,
+}
+
+impl Live {
+    /// Takes out what another change, of later, says anew; whether nothing is left.
+    fn is_replaced_by(&mut self, other: &Self) -> bool {
+        if self.until.is_some() || self.link != other.link {
+            return false;
+        }
+        match (&mut self.what, &other.what) {
+            (LinkAction::Up | LinkAction::Down, LinkAction::Up | LinkAction::Down) => true,
+            (LinkAction::Set(old), LinkAction::Set(new))
+                if other.from.is_none() || self.from == other.from =>
+            {
+                old.retain(|old| !new.iter().any(|new| new.is_like(*old)));
+                old.is_empty()
+            }
+            _ => false,
+        }
     }
 }

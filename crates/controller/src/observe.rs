@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use testyard_agent::observed;
+use testyard_agent::observed::{self, LinksSeen};
 use testyard_fabric::Forward;
 use testyard_model::id::{HostName, SliceId};
 use testyard_plan::PortForward;
@@ -74,6 +74,13 @@ impl Core {
             return;
         }
         *newest = report.revision;
+        let key = (slice.id, host.clone());
+        let problem = match &report.links {
+            LinksSeen::Failed(why) => state.link_problems.insert(key, why.clone()).as_ref() != Some(why),
+            LinksSeen::None | LinksSeen::Joining | LinksSeen::Joined => {
+                state.link_problems.remove(&key).is_some()
+            }
+        };
         let left = |sliver: &Sliver| match sliver.state {
             SliverState::Leaving(since) => since <= report.revision,
             _ => false,
@@ -107,6 +114,8 @@ impl Core {
         drop(state);
         if !fresh.is_empty() {
             self.keeper.mark(fresh.iter().map(|sliver| sliver.id));
+        }
+        if !fresh.is_empty() || problem {
             self.changed();
         }
         if chore {

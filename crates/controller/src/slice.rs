@@ -83,6 +83,29 @@ impl Slice {
         self.slivers.iter().all(|sliver| sliver.is_leaving())
     }
 
+    /// When the next change of a link is to be taken back.
+    pub(crate) fn next_revert(&self) -> Option<Timestamp> {
+        self.networks.values().filter_map(|network| network.next_revert()).min()
+    }
+
+    /// Takes back changes of links whose time is over; whether there were any.
+    pub(crate) fn revert(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for network in self.networks.values_mut() {
+            if let Some(reverted) = network.reverted(now) {
+                *network = Arc::new(reverted);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether a document of another revision, with its network, is the one of this revision.
+    pub(crate) fn has_same(&self, other: &Self, document: &Arc<Document>) -> bool {
+        let network = |slice: &Self| slice.networks.get(&document.id).map(Arc::as_ptr);
+        self.documents.iter().any(|known| Arc::ptr_eq(known, document)) && network(self) == network(other)
+    }
+
     /// Changes the slivers named.
     pub(crate) fn edit(&mut self, ids: &BTreeSet<SliverId>, mut edit: impl FnMut(&mut Sliver)) {
         for sliver in self.slivers.iter_mut().filter(|sliver| ids.contains(&sliver.id)) {

@@ -12,10 +12,11 @@ use testyard_agent::observed;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
-use testyard_plan::{Taken, Usage};
+use testyard_plan::{HostView, Taken, Usage};
 
 use crate::api::SliverEvent;
 use crate::lifecycle::operational;
+use crate::settings::Settings;
 use crate::slice::{Slice, Sliver, push_event};
 
 /// Everything in memory.
@@ -25,12 +26,16 @@ pub(crate) struct State {
     living: HashMap<SliceUrn, SliceId>,
     slice_of: HashMap<SliverId, SliceId>,
     expiries: BTreeMap<(Timestamp, SliverId), SliceId>,
+    /// When changes of a slice's links are to be taken back, the next of each.
+    reverts: BTreeSet<(Timestamp, SliceId)>,
     tags: BTreeSet<NonZeroU32>,
     last_tag: u32,
     pub(crate) seen: HashMap<SliverId, Seen>,
     pub(crate) shutdowns: HashSet<SliceUrn>,
     pub(crate) usage: HashMap<HostName, Usage>,
     pub(crate) hosts: HashMap<HostName, HostHealth>,
+    /// Why links of a slice are not as they should be on a host.
+    pub(crate) link_problems: BTreeMap<(SliceId, HostName), String>,
     /// Leaving slivers that their hosts have reported gone.
     pub(crate) gone: HashSet<SliverId>,
     /// The newest revision that each host has reported on.
@@ -80,18 +85,38 @@ impl State {
         self.slices.get(self.slice_of.get(&sliver)?)
     }
 
-    /// When the next sliver expires.
+    /// When the next sliver expires, or the next change of a link.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.keys().next().map(|(expires, _)| *expires)
+        let sliver = self.expiries.keys().next().map(|(expires, _)| *expires);
+        let change = self.reverts.first().map(|(until, _)| *until);
+        sliver.into_iter().chain(change).min()
     }
 
-    /// Slices with slivers that are to expire.
+    /// Slices with something that is to expire.
     pub(crate) fn due(&self, now: Timestamp) -> BTreeSet<SliceId> {
-        self.expiries
-            .iter()
-            .take_while(|((expires, _), _)| *expires <= now)
-            .map(|(_, slice)| *slice)
-            .collect()
+        let slivers = self.expiries.iter().map(|((expires, _), slice)| (*expires, *slice));
+        let changes = self.reverts.iter().copied();
+        let due = |(expires, _): &(Timestamp, SliceId)| *expires <= now;
+        slivers.take_while(due).chain(changes.take_while(due)).map(|(_, slice)| slice).collect()
+    }
+
+    /// The hosts as planners see them; `unused` stands in for those of which nothing is in use.
+    pub(crate) fn host_views<'a>(
+        &'a self,
+        settings: &'a Settings,
+        unused: &'a Usage,
+    ) -> impl Iterator<Item = HostView<'a>> {
+        settings.hosts().iter().map(move |host| HostView {
+            host: &host.resources,
+            usage: self.usage.get(host.resources.name()).unwrap_or(unused),
+            healthy: self.hosts.get(host.resources.name()).is_some_and(|health| health.healthy),
+        })
+    }
+
+    /// Why links of a slice are not as they should be, a text for each host.
+    pub(crate) fn link_problems_of(&self, slice: Option<SliceId>) -> impl Iterator<Item = &str> {
+        let of_slice = move |(id, _): &(SliceId, HostName)| Some(*id) == slice;
+        self.link_problems.iter().filter(move |(key, _)| of_slice(key)).map(|(_, why)| why.as_str())
     }
 
     /// A number for a new slice, marked as in use. Numbers go round, so that one rests before it is used again.
@@ -128,12 +153,14 @@ impl State {
         if slice.slivers.is_empty() {
             self.release_tag(slice.tag);
             self.reported.retain(|(id, _), _| *id != slice.id);
+            self.link_problems.retain(|(id, _), _| *id != slice.id);
             return None;
         }
         for sliver in slice.slivers.iter().filter(|sliver| !sliver.is_leaving()) {
             self.slice_of.insert(sliver.id, slice.id);
             self.expiries.insert((sliver.expires, sliver.id), slice.id);
         }
+        self.reverts.extend(slice.next_revert().map(|until| (until, slice.id)));
         if !slice.ended() {
             self.living.insert(slice.urn.clone(), slice.id);
         }
@@ -145,14 +172,23 @@ impl State {
         if self.living.get(&old.urn) == Some(&old.id) {
             self.living.remove(&old.urn);
         }
+        if let Some(until) = old.next_revert() {
+            self.reverts.remove(&(until, old.id));
+        }
         let kept: HashMap<SliverId, &Arc<Sliver>> =
             new.slivers.iter().map(|sliver| (sliver.id, sliver)).collect();
         for sliver in &old.slivers {
             self.expiries.remove(&(sliver.expires, sliver.id));
             match kept.get(&sliver.id) {
-                Some(kept) if !kept.is_leaving() => {}
-                Some(_) => {
-                    self.slice_of.remove(&sliver.id);
+                Some(kept) => {
+                    if kept.is_leaving() {
+                        self.slice_of.remove(&sliver.id);
+                    }
+                    let left: Vec<u16> =
+                        sliver.ports().filter(|port| kept.ports().all(|kept| kept != *port)).collect();
+                    if let Some(usage) = self.usage.get_mut(&sliver.host) {
+                        usage.release_ports(&left);
+                    }
                 }
                 None => {
                     self.slice_of.remove(&sliver.id);

@@ -58,11 +58,17 @@ pub(crate) fn slice_view(
         .collect();
     let networks = slice.into_iter().flat_map(|slice| &slice.networks);
     let shown = networks.filter(|(document, _)| slivers.iter().any(|sliver| sliver.document == **document));
+    let problems: Vec<&str> = state.link_problems_of(slice.map(|slice| slice.id)).collect();
+    let problem = (!problems.is_empty()).then(|| problems.join("; "));
     let links = shown.flat_map(|(document, network)| {
-        network.links().map(|(client_id, sliver)| LinkView {
+        network.links().zip(network.now().links()).map(|((client_id, sliver), now)| LinkView {
             urn: settings.sliver_urn(sliver),
             document: *document,
             client_id: client_id.clone(),
+            now: now.clone(),
+            reverts: network.changes_of(client_id).filter_map(|change| change.until).min(),
+            changed: network.changes_of(client_id).next().is_some(),
+            problem: problem.clone(),
         })
     });
     let links = links.collect();

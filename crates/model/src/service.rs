@@ -96,3 +96,24 @@ pub struct Program {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_exit: Option<i32>,
 }
+
+/// The files of a command in its node: docker-am's names, which clients know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecuteFiles {
+    /// Its output.
+    pub log: String,
+    /// Its exit status.
+    pub status: String,
+}
+
+impl ExecuteFiles {
+    /// Those of the `number`th command, from 1. They are in `/tmp` unless the node says another folder.
+    #[must_use]
+    pub fn new(number: usize, folder: Option<&str>) -> Self {
+        let folder = folder.unwrap_or("/tmp");
+        Self {
+            log: format!("{folder}/startup-{number}.txt"),
+            status: format!("{folder}/startup-{number}.status"),
+        }
+    }
+}

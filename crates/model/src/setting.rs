@@ -97,6 +97,27 @@ impl Setting {
         }
     }
 
+    /// The change of the same key to what it is where nothing is done.
+    #[must_use]
+    pub const fn cleared(self) -> Self {
+        match self {
+            Self::Rate(_) => Self::Rate(None),
+            Self::Delay(_) => Self::Delay(Span::ZERO),
+            Self::Jitter(_) => Self::Jitter(None),
+            Self::Loss(_) => Self::Loss(None),
+            Self::Duplicate(_) => Self::Duplicate(Probability::NEVER),
+            Self::Reorder(_) => Self::Reorder(Probability::NEVER),
+            Self::Corrupt(_) => Self::Corrupt(Probability::NEVER),
+            Self::Queue(_) => Self::Queue(None),
+        }
+    }
+
+    /// Whether both are of the same key.
+    #[must_use]
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
     /// The change of one key to a value; see the type for the grammar.
     ///
     /// # Errors

@@ -17,6 +17,14 @@ pub enum PlanError {
     /// A client id stands for two nodes of the request.
     #[error("two nodes of the request have the client_id {0:?}")]
     Twice(String),
+    /// Of the nodes that are to run, one is not in the topology.
+    #[error("there is no node {node:?} in the topology{}", did_you_mean(.suggestion))]
+    Unknown {
+        /// As asked for.
+        node: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+    },
     /// Client ids that nodes of the slice have already.
     #[error("the slice has {} already: choose other client_ids, or delete those first", list(.0))]
     Duplicate(Vec<ClientId>),

@@ -23,6 +23,7 @@
 
 pub mod accounts;
 pub mod address;
+mod asked;
 pub mod diff;
 mod error;
 mod hash;
@@ -30,6 +31,7 @@ pub mod host;
 pub mod limits;
 pub mod names;
 pub mod network;
+mod pad;
 pub mod place;
 pub mod plan;
 pub mod ports;
@@ -41,6 +43,6 @@ pub use diff::{Change, Changes, diff, diff_networks};
 pub use error::{FreeOn, PlanError};
 pub use host::{Host, HostError, PortRange};
 pub use network::parts::NetworkPlan;
-pub use plan::{Existing, HostView, LinkPolicy, Plan, PlannedNode, Site, plan};
+pub use plan::{Existing, HostView, LinkPolicy, Plan, PlannedNode, Site, Wanted, plan, replan};
 pub use ports::PortForward;
 pub use usage::{Holding, Taken, Usage};

@@ -11,20 +11,21 @@ use testyard_model::image::ImageName;
 use testyard_model::link::Link;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::service::Services;
-use testyard_model::sliver_type::{Port, SliverType};
-use testyard_model::suggest::closest;
+use testyard_model::sliver_type::SliverType;
 use testyard_model::topology::{Node, Topology};
 use testyard_model::urn::{Authority, Urn};
 
-use crate::error::PlanError;
+use crate::asked::{self, Asked};
+use crate::error::{FreeOn, PlanError};
 use crate::host::Host;
+use crate::names;
 use crate::network::mtu::Underlay;
 use crate::network::parts::NetworkPlan;
 use crate::network::{self, Conditions};
-use crate::place::{Cable, Need, Unplaceable, free_on, place};
+use crate::pad::Pad;
+use crate::place::{Cable, Need, Placement, Unplaceable, free_on, place};
 use crate::ports::PortForward;
 use crate::usage::{Holding, Usage};
-use crate::{address, names, ports};
 
 /// What the testbed is.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +72,34 @@ pub struct Existing {
     pub networks: Vec<IpNet>,
 }
 
+/// What of a topology is to run, and what runs already.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The topology.
+    pub topology: &'a Topology,
+    /// The nodes that are to run; all if nothing is said. The network is planned for all of them in any case, so that
+    /// those that come later find their places.
+    pub only: Option<&'a BTreeSet<ClientId>>,
+    /// The plan that this one is to take the place of. What is in both keeps host, names, addresses, ports and networks
+    /// where it can.
+    pub running: Option<&'a Plan>,
+}
+
+impl<'a> Wanted<'a> {
+    /// All of a topology, of which nothing runs.
+    #[must_use]
+    pub const fn all(topology: &'a Topology) -> Self {
+        Self { topology, only: None, running: None }
+    }
+
+    /// What runs of a node.
+    pub(crate) fn running_node(self, node: &ClientId) -> Option<&'a PlannedNode> {
+        self.running.and_then(|plan| plan.nodes.iter().find(|running| running.client_id == *node))
+    }
+}
+
 /// A topology with every choice made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In the order of the request.
     pub nodes: Vec<PlannedNode>,
@@ -136,61 +163,49 @@ pub fn plan(
     hosts: &[HostView<'_>],
     existing: &Existing,
 ) -> Result<Plan, PlanError> {
-    check(topology, site, existing)?;
-    let types =
-        topology.nodes.iter().map(|node| sliver_type(node, site)).collect::<Result<Vec<&SliverType>, _>>()?;
-    let wanted: Vec<_> = topology
-        .nodes
-        .iter()
-        .zip(&types)
-        .map(|(node, kind)| ports::wanted(kind.ports.iter().chain(&node.ports)))
-        .collect();
-    let needs = topology
-        .nodes
-        .iter()
-        .zip(&types)
-        .zip(&wanted)
-        .map(|((node, kind), ports)| {
-            let bound = bound(node, site, hosts)?;
-            taken_somewhere(node, kind, bound.as_ref(), hosts)?;
-            let (ports, partition) = (ports.len() as u32, node.partition.as_deref());
-            Ok(Need { sliver_type: &kind.name, ports, bound, partition })
-        })
-        .collect::<Result<Vec<_>, PlanError>>()?;
-    let too_big = |free| PlanError::TooBig {
-        nodes: needs.len(),
-        ports: needs.iter().map(|need| need.ports).sum(),
-        free,
-    };
-    let making = matches!(site.links, LinkPolicy::Make(_));
-    let cables = if making { cables(topology) } else { Vec::new() };
-    let placement = place(&needs, &cables, hosts).map_err(|error| match error {
-        Unplaceable::Room(free) => too_big(free),
-        Unplaceable::Partition { partition, nodes, why } => PlanError::Partition { partition, nodes, why },
-    })?;
-    let places = placement.hosts;
+    replan(Wanted::all(topology), site, hosts, existing)
+}
+
+/// The same for a topology of which something may run: `existing` is what the slice has beside that, and what runs is in
+/// use on its hosts.
+///
+/// # Errors
+/// As [`plan()`].
+pub fn replan(
+    wanted: Wanted<'_>,
+    site: Site<'_>,
+    hosts: &[HostView<'_>],
+    existing: &Existing,
+) -> Result<Plan, PlanError> {
+    asked::check(wanted, site, existing)?;
+    let all = asked::read(wanted, site, hosts)?;
+    let Placement { hosts: places, notices: mut diagnostics } =
+        choose_hosts(&all, wanted.topology, site, hosts)?;
 
     let mut pads: Vec<Pad<'_>> = hosts.iter().map(Pad::new).collect();
     let mut hostnames = existing.hostnames.clone();
+    hostnames.extend(all.iter().filter_map(|asked| Some(asked.kept?.hostname.clone())));
     let mut nodes = Vec::with_capacity(places.len());
-    for (((node, kind), wanted), index) in topology.nodes.iter().zip(types).zip(&wanted).zip(&places) {
-        let host = hosts[*index].host;
-        let Some((ipv4, ipv6, forwards)) = pads[*index].take(wanted) else {
-            return Err(too_big(free_on(hosts)));
+    for (asked, index) in all.iter().zip(&places) {
+        let Some((ipv4, ipv6, forwards)) = pads[*index].take(&asked.ports, asked.kept) else {
+            return Err(too_big(&all, free_on(hosts)));
         };
+        let client_id = asked.node.client_id.clone();
         nodes.push(PlannedNode {
-            client_id: node.client_id.clone(),
-            hostname: names::hostname(&node.client_id, &mut hostnames),
-            host: host.name().clone(),
-            sliver_type: kind.clone(),
-            image: node.image.clone().unwrap_or_else(|| kind.default_image.clone()),
+            hostname: match asked.kept {
+                Some(kept) => kept.hostname.clone(),
+                None => names::hostname(&client_id, &mut hostnames),
+            },
+            client_id,
+            host: hosts[*index].host.name().clone(),
+            sliver_type: asked.kind.clone(),
+            image: asked.image().clone(),
             ipv4,
             ipv6,
             forwards,
-            services: node.services.clone(),
+            services: asked.node.services.clone(),
         });
     }
-    let mut diagnostics = placement.notices;
     let network = match site.links {
         LinkPolicy::LeaveOut | LinkPolicy::Refuse => None,
         LinkPolicy::Make(underlay) => {
@@ -199,15 +214,87 @@ pub fn plan(
             avoid.extend(hosts.iter().filter_map(|view| view.host.ipv6()).map(IpNet::V6));
             avoid.sort_unstable();
             avoid.dedup();
-            let hostnames: Vec<Hostname> = nodes.iter().map(|node| node.hostname.clone()).collect();
+            let previous = wanted.running.and_then(|running| running.network.as_ref());
+            let (mut hosts, mut given) = (vec![places[0]; wanted.topology.nodes.len()], HashMap::new());
+            for ((asked, node), place) in all.iter().zip(&nodes).zip(&places) {
+                hosts[asked.number] = *place;
+                given.insert(asked.number, &node.hostname);
+            }
+            // Those that do not run yet keep their names for the day that they do.
+            let mut hostname = |number, node: &Node| match given.get(&number) {
+                Some(given) => Hostname::clone(given),
+                None => match previous.and_then(|previous| previous.node(&node.client_id)) {
+                    Some(known) => known.hostname.clone(),
+                    None => names::hostname(&node.client_id, &mut hostnames),
+                },
+            };
+            let hostnames: Vec<Hostname> = wanted
+                .topology
+                .nodes
+                .iter()
+                .enumerate()
+                .map(|(number, node)| hostname(number, node))
+                .collect();
             let conditions =
-                Conditions { avoid: &avoid, hosts: &places, hostnames: &hostnames, underlay, previous: None };
-            let planned = network::plan(topology, &conditions)?;
+                Conditions { avoid: &avoid, hosts: &hosts, hostnames: &hostnames, underlay, previous };
+            let planned = network::plan(wanted.topology, &conditions)?;
             diagnostics.extend(planned.diagnostics);
             Some(planned.network)
         }
     };
     Ok(Plan { nodes, network, diagnostics })
+}
+
+/// The host of each node that is asked for.
+fn choose_hosts(
+    asked: &[Asked<'_>],
+    topology: &Topology,
+    site: Site<'_>,
+    hosts: &[HostView<'_>],
+) -> Result<Placement, PlanError> {
+    let needs: Vec<Need<'_>> = asked
+        .iter()
+        .map(|asked| Need {
+            sliver_type: &asked.kind.name,
+            ports: asked.ports.len() as u32,
+            bound: asked.bound.clone(),
+            partition: asked.node.partition.as_deref(),
+        })
+        .collect();
+    let numbers: HashMap<usize, usize> =
+        asked.iter().enumerate().map(|(index, asked)| (asked.number, index)).collect();
+    let here = |cable: Cable| Cable {
+        nodes: cable.nodes.iter().filter_map(|number| numbers.get(number).copied()).collect(),
+        ..cable
+    };
+    let cables = match site.links {
+        LinkPolicy::Make(_) => cables(topology).into_iter().map(here).collect(),
+        LinkPolicy::LeaveOut | LinkPolicy::Refuse => Vec::new(),
+    };
+    // What runs needs no more room than it has, and no host that can start something.
+    let mut usages: Vec<Usage> = hosts.iter().map(|view| view.usage.clone()).collect();
+    for (usage, view) in usages.iter_mut().zip(hosts) {
+        let kept = asked.iter().filter_map(|asked| asked.kept);
+        kept.filter(|kept| kept.host == *view.host.name()).for_each(|kept| usage.release(&kept.holding()));
+    }
+    let nothing_comes = asked.iter().all(|asked| asked.kept.is_some());
+    let views: Vec<HostView<'_>> = hosts
+        .iter()
+        .zip(&usages)
+        .map(|(view, usage)| HostView { usage, healthy: view.healthy || nothing_comes, ..*view })
+        .collect();
+    place(&needs, &cables, &views).map_err(|error| match error {
+        Unplaceable::Room(free) => too_big(asked, free),
+        Unplaceable::Partition { partition, nodes, why } => PlanError::Partition { partition, nodes, why },
+    })
+}
+
+fn too_big(asked: &[Asked<'_>], free: Vec<FreeOn>) -> PlanError {
+    PlanError::TooBig {
+        nodes: asked.len(),
+        ports: asked.iter().map(|asked| asked.ports.len() as u32).sum(),
+        free,
+    }
 }
 
 /// What carries traffic between the nodes of a topology. Members that are nobody's are told when the network is planned.
@@ -225,124 +312,4 @@ pub fn cables(topology: &Topology) -> Vec<Cable> {
         link.members.iter().filter_map(|member| interfaces.get(&member.interface).copied()).collect()
     };
     topology.links.iter().map(|link| Cable::of_link(link, nodes(link))).collect()
-}
-
-/// What a plan takes of one host, beside what is in use there.
-struct Pad<'a> {
-    view: &'a HostView<'a>,
-    ipv4: BTreeSet<Ipv4Addr>,
-    ipv6: BTreeSet<Ipv6Addr>,
-    last_ipv4: Option<Ipv4Addr>,
-    last_ipv6: Option<Ipv6Addr>,
-    /// Ports below are taken. None is left when it is out of the range.
-    next_port: Option<u16>,
-}
-
-impl<'a> Pad<'a> {
-    fn new(view: &'a HostView<'a>) -> Self {
-        let (last_ipv4, last_ipv6) = (view.usage.ipv4().1, view.usage.ipv6().1);
-        let next_port = Some(view.host.ports().first());
-        Self { view, ipv4: BTreeSet::new(), ipv6: BTreeSet::new(), last_ipv4, last_ipv6, next_port }
-    }
-
-    /// Addresses and forwards for one more node; none if something has run out.
-    fn take(&mut self, wanted: &[Port]) -> Option<(Ipv4Addr, Option<Ipv6Addr>, Vec<PortForward>)> {
-        let (host, usage) = (self.view.host, self.view.usage);
-        let used = |address: &Ipv4Addr| usage.ipv4().0.contains(address) || self.ipv4.contains(address);
-        let ipv4 = address::next_v4(host.ipv4(), used, self.last_ipv4)?;
-        self.ipv4.insert(ipv4);
-        self.last_ipv4 = Some(ipv4);
-        let ipv6 = match host.ipv6() {
-            None => None,
-            Some(prefix) => {
-                let used =
-                    |address: &Ipv6Addr| usage.ipv6().0.contains(address) || self.ipv6.contains(address);
-                let ipv6 = address::next_v6(prefix, used, self.last_ipv6)?;
-                self.ipv6.insert(ipv6);
-                self.last_ipv6 = Some(ipv6);
-                Some(ipv6)
-            }
-        };
-        let mut forwards = Vec::with_capacity(wanted.len());
-        for port in wanted {
-            let host_port = ports::lowest_free(host, usage, self.next_port?)?;
-            self.next_port = host_port.checked_add(1);
-            forwards.push(PortForward { host_port, port: *port });
-        }
-        Some((ipv4, ipv6, forwards))
-    }
-}
-
-fn check(topology: &Topology, site: Site<'_>, existing: &Existing) -> Result<(), PlanError> {
-    if topology.nodes.is_empty() {
-        return Err(PlanError::Nothing);
-    }
-    let mut seen = BTreeSet::new();
-    if let Some(node) = topology.nodes.iter().find(|node| !seen.insert(&node.client_id)) {
-        return Err(PlanError::Twice(node.client_id.to_string()));
-    }
-    let duplicates: Vec<ClientId> =
-        seen.into_iter().filter(|id| existing.client_ids.contains(id)).cloned().collect();
-    if !duplicates.is_empty() {
-        return Err(PlanError::Duplicate(duplicates));
-    }
-    if let Some(node) = topology.nodes.iter().find(|node| node.exclusive) {
-        return Err(PlanError::Exclusive(node.client_id.to_string()));
-    }
-    if site.links == LinkPolicy::Refuse && !topology.links.is_empty() {
-        let names: Vec<_> = topology.links.iter().take(5).map(|link| link.client_id.as_str()).collect();
-        return Err(PlanError::Links(format!("{} ({})", topology.links.len(), names.join(", "))));
-    }
-    Ok(())
-}
-
-fn sliver_type<'a>(node: &Node, site: Site<'a>) -> Result<&'a SliverType, PlanError> {
-    let found = match &node.sliver_type {
-        None => site.sliver_types.first(),
-        Some(name) => site.sliver_types.iter().find(|kind| kind.name == *name),
-    };
-    found.ok_or_else(|| {
-        let given = node.sliver_type.as_ref().map(ToString::to_string).unwrap_or_default();
-        let known: Vec<String> = site.sliver_types.iter().map(|kind| kind.name.to_string()).collect();
-        let suggestion = closest(&given, known.iter().map(String::as_str)).map(str::to_owned);
-        PlanError::SliverType { node: node.client_id.to_string(), given, suggestion, known }
-    })
-}
-
-fn bound(node: &Node, site: Site<'_>, hosts: &[HostView<'_>]) -> Result<Option<HostName>, PlanError> {
-    let Some(urn) = &node.component else { return Ok(None) };
-    let known: Vec<(String, &HostName)> = hosts
-        .iter()
-        .filter_map(|view| {
-            let urn = component(site.authority, view.host.name()).ok()?;
-            Some((urn.to_string(), view.host.name()))
-        })
-        .collect();
-    let given = urn.to_string();
-    match known.iter().find(|(urn, _)| *urn == given) {
-        Some((_, name)) => Ok(Some((*name).clone())),
-        None => Err(PlanError::Component {
-            node: node.client_id.to_string(),
-            given: urn.clone(),
-            suggestion: closest(&given, known.iter().map(|(urn, _)| urn.as_str())).map(str::to_owned),
-        }),
-    }
-}
-
-/// A kind of node that no host takes would be reported as "not enough room": say what is the matter instead.
-fn taken_somewhere(
-    node: &Node,
-    kind: &SliverType,
-    bound: Option<&HostName>,
-    hosts: &[HostView<'_>],
-) -> Result<(), PlanError> {
-    let candidates = || hosts.iter().filter(|view| bound.is_none_or(|name| view.host.name() == name));
-    if candidates().next().is_none() || candidates().any(|view| view.host.takes(&kind.name)) {
-        return Ok(());
-    }
-    Err(PlanError::NotTaken {
-        node: node.client_id.to_string(),
-        sliver_type: kind.name.to_string(),
-        where_: bound.map_or_else(|| "no host".to_owned(), |name| format!("host {name}")),
-    })
 }

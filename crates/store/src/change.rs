@@ -93,12 +93,13 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// A request.
+    /// A request as it is now, new or not.
     ///
     /// # Errors
     /// [`ChangeError`]
-    pub fn insert_document(&self, slice: SliceId, row: &DocumentRow) -> Result<()> {
-        let sql = "INSERT INTO documents (slice, number, text, network) VALUES (?1, ?2, ?3, ?4)";
+    pub fn put_document(&self, slice: SliceId, row: &DocumentRow) -> Result<()> {
+        let sql = "INSERT INTO documents (slice, number, text, network) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT (slice, number) DO UPDATE SET text = ?3, network = ?4";
         self.run(sql, params![slice.to_string(), row.number, row.text, row.network]).map(drop)
     }
 
@@ -162,6 +163,15 @@ impl<'a> Change<'a> {
     /// [`ChangeError::Conflict`] if another one holds it.
     pub fn hold_port(&self, host: &HostName, port: u16, sliver: SliverId) -> Result<()> {
         let sql = "INSERT INTO ports (host, port, sliver) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![host.as_str(), port, sliver.to_string()]).map(drop)
+    }
+
+    /// Gives back a port of a sliver that stays.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn release_port(&self, host: &HostName, port: u16, sliver: SliverId) -> Result<()> {
+        let sql = "DELETE FROM ports WHERE host = ?1 AND port = ?2 AND sliver = ?3";
         self.run(sql, params![host.as_str(), port, sliver.to_string()]).map(drop)
     }
 

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{am, credential, doctor, image, init, print, reset, serve, topology, wire};
+use crate::{am, credential, doctor, image, init, local, print, reset, serve, topology, wire};
 
 /// A federated network testbed on one machine: from a topology to SSH.
 #[derive(Debug, Parser)]
@@ -15,7 +15,7 @@ use crate::{am, credential, doctor, image, init, print, reset, serve, topology, 
     name = "testyard",
     version,
     disable_help_subcommand = true,
-    after_help = "Begin with `testyard init`, `testyard doctor` and `testyard serve`; then `testyard am up`.\n\
+    after_help = "Begin with `testyard init`, `testyard doctor` and `testyard serve`; then `testyard up FILE`.\n\
                   Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 testbed out of reach,\n\
                   4 a sliver failed while waiting, 5 time over while waiting."
 )]
@@ -33,6 +33,8 @@ enum Command {
     /// Issue and check SFA credentials
     #[command(subcommand)]
     Credential(credential::Command),
+    #[command(flatten)]
+    Local(local::Command),
     /// Use a testbed through the GENI AM API v3, this one or any other
     #[command(subcommand)]
     Am(am::Command),
@@ -106,6 +108,12 @@ impl ConfigArgument {
         Self { folder, config: None }
     }
 
+    /// Testyard's folder.
+    #[must_use]
+    pub fn folder(&self) -> Folder {
+        self.folder.folder()
+    }
+
     /// The path of the configuration.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -128,6 +136,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Credential(command) => credential::run(&command),
+        Command::Local(command) => local::run(&command),
         Command::Am(command) => am::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Plan(arguments) => topology::run(&arguments),

@@ -13,7 +13,7 @@ const SHOWN: usize = 2;
 const MOST_CHARACTERS: usize = 400;
 
 /// The lines of a text, shortened; what is no text is one dot a run.
-pub(super) fn short(text: &str) -> Vec<String> {
+pub(crate) fn short(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let all = lines.len();
     if all <= MOST_LINES {
@@ -26,7 +26,7 @@ pub(super) fn short(text: &str) -> Vec<String> {
 }
 
 /// The same, broken at blanks to fit the terminal; all lines but the first are indented.
-pub(super) fn lines(text: &str) -> Vec<String> {
+pub(crate) fn lines(text: &str) -> Vec<String> {
     const INDENT: &str = "  ";
     let mut broken: Vec<String> = Vec::new();
     for line in short(text) {

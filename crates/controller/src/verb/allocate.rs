@@ -10,7 +10,7 @@ use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::state::Allocation;
 use testyard_model::time::format;
-use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, Site, Usage, plan};
+use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, Usage, plan};
 use testyard_store::SliverState;
 
 use crate::api::{Allocate, Caller, Document, Refusal, SliceView};
@@ -29,7 +29,7 @@ impl From<PlanError> for Refusal {
     fn from(error: PlanError) -> Self {
         let text = error.to_string();
         match error {
-            PlanError::Nothing => Self::NotFound(text),
+            PlanError::Nothing | PlanError::Unknown { .. } => Self::NotFound(text),
             PlanError::Duplicate(_) => Self::AlreadyExists(text),
             PlanError::TooBig { .. } | PlanError::Partition { .. } => Self::TooBig(text),
             PlanError::Exclusive(_) | PlanError::Links(_) => Self::Refused(text),
@@ -131,15 +131,7 @@ fn choose(
             .collect(),
     };
     let unused = Usage::default();
-    let hosts: Vec<HostView<'_>> = settings
-        .hosts()
-        .iter()
-        .map(|host| HostView {
-            host: &host.resources,
-            usage: state.usage.get(host.resources.name()).unwrap_or(&unused),
-            healthy: state.hosts.get(host.resources.name()).is_some_and(|health| health.healthy),
-        })
-        .collect();
+    let hosts: Vec<HostView<'_>> = state.host_views(settings, &unused).collect();
     let site = Site {
         authority: settings.authority(),
         sliver_types: settings.sliver_types(),
@@ -180,7 +172,7 @@ fn propose(
     let document = i64::try_from(new.revision.0).unwrap_or(i64::MAX);
     new.documents.push(Arc::new(Document { id: document, text: request.document.clone() }));
     if let Some(network) = plan.network.filter(|network| !network.links().is_empty()) {
-        let network = Network::new(network, || SliverId::from_uuid(uuid(&*core.randomness)));
+        let network = Network::new(network, None, || SliverId::from_uuid(uuid(&*core.randomness)));
         new.networks.insert(document, Arc::new(network));
     }
     let first = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
@@ -222,10 +214,13 @@ pub(super) fn shorten<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     if names.len() > 10 { format!("{shown}, …") } else { shown }
 }
 
-fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>) -> Body {
+pub(super) fn forward(forward: PortForward) -> Forward {
+    Forward { host_port: forward.host_port, port: forward.port }
+}
+
+/// What a planned node is kept as; no users yet.
+pub(super) fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>) -> Body {
     let kind = node.sliver_type;
-    let forward =
-        |forward: testyard_plan::PortForward| Forward { host_port: forward.host_port, port: forward.port };
     Body {
         sliver_type: kind.name,
         sudo: kind.sudo,

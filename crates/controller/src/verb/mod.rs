@@ -2,12 +2,14 @@
 
 mod allocate;
 mod delete;
+mod link;
 mod offer;
 mod perform;
 mod provision;
 mod read;
 mod renew;
 mod shutdown;
+mod update;
 mod users;
 
 use std::sync::Arc;

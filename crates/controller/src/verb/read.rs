@@ -1,8 +1,11 @@
 //! Describe and Status, and what nodes are told of their slice: answered from memory.
 
-use testyard_model::id::{SliceId, SliverId};
+use std::collections::BTreeMap;
 
-use crate::api::{Caller, Effort, Refusal, Selection, SliceView, Surroundings};
+use testyard_model::id::{SliceId, SliverId};
+use testyard_model::urn::{SliceUrn, UserUrn};
+
+use crate::api::{Caller, Effort, Refusal, Selection, SliceSummary, SliceView, Surroundings};
 use crate::core::Core;
 use crate::select::pick;
 use crate::view::{Told, slice_view};
@@ -32,6 +35,38 @@ impl Core {
         let told = Told { slivers, ..Told::default() };
         let view = slice_view(&state, &settings, &slice.urn, Some(slice), told);
         Some(Surroundings { creator: slice.creator.clone(), view })
+    }
+
+    /// Living slices, by name.
+    pub(crate) fn summaries(&self) -> Vec<SliceSummary> {
+        let now = self.clock.now();
+        let state = self.shared.read();
+        let mut summaries: Vec<SliceSummary> = state
+            .slices()
+            .filter(|slice| !slice.ended())
+            .map(|slice| {
+                let mut nodes = BTreeMap::new();
+                for sliver in slice.living(now) {
+                    *nodes.entry(state.operational(sliver).0).or_insert(0) += 1;
+                }
+                SliceSummary {
+                    urn: slice.urn.clone(),
+                    creator: slice.creator.clone(),
+                    created: slice.created,
+                    expires: slice.living(now).map(|sliver| sliver.expires).min(),
+                    nodes,
+                    links: slice.networks.values().map(|network| network.links().count()).sum(),
+                    shut_down: state.shutdowns.contains(&slice.urn),
+                }
+            })
+            .collect();
+        summaries.sort_by(|a, b| a.urn.cmp(&b.urn));
+        summaries
+    }
+
+    /// Who made a living slice.
+    pub(crate) fn creator(&self, slice: &SliceUrn) -> Option<UserUrn> {
+        self.shared.read().slice(slice).map(|slice| slice.creator.clone())
     }
 
     fn look(

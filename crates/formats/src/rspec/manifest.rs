@@ -11,6 +11,7 @@ use testyard_model::account::Account;
 use testyard_model::image::ImageName;
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, SliverTypeName};
+use testyard_model::service::ExecuteFiles;
 use testyard_model::sliver_type::Port;
 use testyard_model::urn::{SliverUrn, Urn};
 use testyard_xml::{Edits, Node as Xml, attribute, escape_text, prefix_of};
@@ -23,7 +24,7 @@ use super::markup::{Element, Prefix, indented};
 use super::merge::{Merge, Prefixes};
 use super::namespace::{DOCKER_AM, TESTYARD, USER};
 use super::request::census;
-use super::services::{ExecuteFiles, executes};
+use super::services::executes;
 
 /// What a manifest says beside its nodes.
 #[derive(Clone, Copy, Debug)]

@@ -43,5 +43,4 @@ pub use namespace::{
 };
 pub(crate) use network::prefix_length;
 pub use request::{Request, parse_request};
-pub use services::ExecuteFiles;
 pub(crate) use services::{check_path, check_url};

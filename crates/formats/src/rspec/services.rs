@@ -18,27 +18,6 @@ const MAX_PATH: usize = 1024;
 const MAX_TIMEOUT: u32 = 31_536_000;
 const SHELLS: &[&str] = &["sh", "bash", "/bin/sh", "/bin/bash"];
 
-/// The files of a command in its node: docker-am's names, which clients know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecuteFiles {
-    /// Its output.
-    pub log: String,
-    /// Its exit status.
-    pub status: String,
-}
-
-impl ExecuteFiles {
-    /// Those of the `number`th command, from 1. They are in `/tmp` unless the node says another folder.
-    #[must_use]
-    pub fn new(number: usize, folder: Option<&str>) -> Self {
-        let folder = folder.unwrap_or("/tmp");
-        Self {
-            log: format!("{folder}/startup-{number}.txt"),
-            status: format!("{folder}/startup-{number}.status"),
-        }
-    }
-}
-
 /// The commands of a node, in the order in which they are numbered.
 pub(super) fn executes<'a, 'input>(node: Xml<'a, 'input>) -> impl Iterator<Item = Xml<'a, 'input>> {
     core_children(node, "services").flat_map(|services| core_children(services, "execute"))

@@ -14,12 +14,14 @@
 //! | [`routes`], `graph`, `aggregate` | routes of static routing |
 //! | `manual` | routes that users list |
 //! | `lint` | what is probably not meant |
+//! | [`live`] | changes of links while they run |
 
 mod addresses;
 mod aggregate;
 pub mod device;
 mod graph;
 mod lint;
+pub mod live;
 mod mac;
 mod manual;
 pub mod mtu;

@@ -1,19 +1,15 @@
-//! Logging in: `ssh(1)` with what the manifest says, the node's own host keys included, so that nobody in between can
-//! pretend to be a node and nobody has to say yes to a fingerprint.
+//! Logging in to nodes of a slice at any aggregate, by what its manifest says.
 
-use std::fmt::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 
 use clap::Args;
-use sha2::{Digest as _, Sha256};
 
 use super::Connection;
-use super::manifest::{self, Login};
+use super::manifest;
 use super::session::Session;
 use crate::exit::{Failure, Outcome};
-use crate::folder::{self, Readers};
+use crate::ssh::{self, Ways};
 
 /// `ssh`
 #[derive(Debug, Args)]
@@ -47,76 +43,18 @@ pub struct SshConfig {
     pub(super) connection: Connection,
 }
 
-/// How ssh(1) is to reach the nodes of one slice.
-struct Ways {
-    logins: Vec<Login>,
-    known_hosts: PathBuf,
-    identity: Option<PathBuf>,
-}
-
 pub(super) async fn ssh(arguments: &Ssh) -> Outcome {
     let ways = ways(&arguments.connection, &arguments.slice, arguments.identity.as_deref()).await?;
-    let Some(login) = ways.logins.iter().find(|login| login.node == arguments.node) else {
-        let known: Vec<&str> = ways.logins.iter().map(|login| login.node.as_str()).collect();
-        let near = testyard_model::suggest::closest(&arguments.node, known.iter().copied());
-        let hint = near.map_or_else(
-            || format!("there are: {}", known.join(", ")),
-            |near| format!("did you mean {near}?"),
-        );
-        return Err(Failure::usage(format!("there is no login to a node {:?}; {hint}", arguments.node)));
-    };
-    let mut process = Process::new("ssh");
-    for (key, value) in ways.options(login) {
-        process.arg("-o").arg(format!("{key}={value}"));
-    }
-    process
-        .args(["-p", &login.port.to_string(), "-l", &login.username, "--", &login.hostname])
-        .args(&arguments.command);
+    let login = ways.login(&arguments.node)?;
     // Only an error comes back.
-    let error = process.exec();
-    Err(Failure::failed(format!("ssh cannot be started: {error}; apt-get install openssh-client")))
+    let error = ways.ssh(login, &[]).args(&arguments.command).exec();
+    Err(ssh::missing("ssh", &error))
 }
 
 pub(super) async fn ssh_config(arguments: &SshConfig) -> Outcome {
     let ways = ways(&arguments.connection, &arguments.slice, arguments.identity.as_deref()).await?;
-    let mut text = String::new();
-    for login in &ways.logins {
-        // A name that is no single word cannot be a pattern of ssh's; such nodes are reached by `testyard am ssh`.
-        if !login.node.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-            let _ = writeln!(text, "# a node whose name ssh cannot take is left out");
-            continue;
-        }
-        let _ = writeln!(text, "Host {}", login.node);
-        let _ =
-            writeln!(text, "  HostName {}\n  Port {}\n  User {}", login.hostname, login.port, login.username);
-        for (key, value) in ways.options(login) {
-            let _ = writeln!(text, "  {key} {value}");
-        }
-    }
-    crate::print::text(&text);
+    crate::print::text(ways.configuration());
     Ok(())
-}
-
-impl Ways {
-    fn options(&self, login: &Login) -> Vec<(&'static str, String)> {
-        let mut options = Vec::new();
-        if !login.host_keys.is_empty() {
-            options.push(("UserKnownHostsFile", quoted(&self.known_hosts)));
-            options.push(("GlobalKnownHostsFile", "/dev/null".to_owned()));
-            options.push(("StrictHostKeyChecking", "yes".to_owned()));
-        }
-        if let Some(identity) = &self.identity {
-            options.push(("IdentityFile", quoted(identity)));
-            options.push(("IdentitiesOnly", "yes".to_owned()));
-        }
-        options.push(("LogLevel", "ERROR".to_owned()));
-        options
-    }
-}
-
-/// A path as ssh's configuration reads it.
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display())
 }
 
 async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> Result<Ways, Failure> {
@@ -138,79 +76,6 @@ async fn ways(connection: &Connection, slice: &str, identity: Option<&Path>) -> 
             slice.name()
         )));
     }
-    let known_hosts = known_hosts_file(&session.url, &slice.to_string())?;
-    folder::replace(&known_hosts, known_hosts_text(&logins).as_bytes(), Readers::Owner)
-        .map_err(|error| Failure::failed(format!("{}: {error}", known_hosts.display())))?;
     let identity = identity.map(Path::to_owned).or_else(|| session.ssh_key());
-    Ok(Ways { logins, known_hosts, identity })
-}
-
-/// A file of one's own per aggregate and slice: a slice can have nodes at several aggregates.
-fn known_hosts_file(url: &str, slice: &str) -> Result<PathBuf, Failure> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let cache = cache.ok_or_else(|| Failure::usage("neither HOME nor XDG_CACHE_HOME is set"))?;
-    Ok(cache.join("testyard").join(known_hosts_name(url, slice)))
-}
-
-/// The slice's name for people; the hash tells apart what is written alike without its punctuation.
-fn known_hosts_name(url: &str, slice: &str) -> String {
-    let mut name: String = slice.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    name.push('-');
-    for byte in Sha256::digest(format!("{url}\n{slice}")).iter().take(8) {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name + ".known_hosts"
-}
-
-fn known_hosts_text(logins: &[Login]) -> String {
-    let mut text = String::new();
-    for login in logins {
-        let host = if login.port == 22 {
-            login.hostname.clone()
-        } else {
-            format!("[{}]:{}", login.hostname, login.port)
-        };
-        for key in &login.host_keys {
-            let _ = writeln!(text, "{host} {key}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_hosts_of_each_aggregate_and_slice() {
-        let slice = "urn:publicid:IDN+a.example.net+slice+demo";
-        let names = [
-            known_hosts_name("https://a.example.net:8001/", slice),
-            known_hosts_name("https://b.example.net:8001/", slice),
-            known_hosts_name("https://a.example.net:8001/", "urn:publicid:IDN+a-example.net+slice+demo"),
-        ];
-        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2], "{names:?}");
-        for name in &names {
-            assert!(
-                name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn host_keys_belong_to_name_and_port() {
-        let login = |port| Login {
-            node: "left".to_owned(),
-            hostname: "am.example.net".to_owned(),
-            port,
-            username: "ann".to_owned(),
-            user: None,
-            host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
-        };
-        let text = known_hosts_text(&[login(12000), login(22)]);
-        assert_eq!(text, "[am.example.net]:12000 ssh-ed25519 AAAA\nam.example.net ssh-ed25519 AAAA\n");
-    }
+    Ways::new(logins, &session.url, &slice.to_string(), identity)
 }

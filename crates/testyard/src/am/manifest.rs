@@ -4,28 +4,12 @@ use serde::Serialize;
 use testyard_xml::{Limits, Node, attribute};
 
 use crate::exit::Failure;
+use crate::ssh::Login;
 
 const RSPEC: &str = "http://www.geni.net/resources/rspec/3";
 const USER: &str = "http://www.geni.net/resources/rspec/ext/user/1";
 const EMULAB: &str = "http://www.protogeni.net/resources/rspec/ext/emulab/1";
 const TESTYARD: &str = "http://testyard.dev/rspec/ext/testyard/1";
-
-/// A way into a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Login {
-    /// The user's name of the node.
-    pub(super) node: String,
-    /// Where SSH answers.
-    pub(super) hostname: String,
-    /// On which port.
-    pub(super) port: u16,
-    /// As whom.
-    pub(super) username: String,
-    /// Whose account it is, if the manifest says.
-    pub(super) user: Option<String>,
-    /// The node's SSH host keys, if the manifest says.
-    pub(super) host_keys: Vec<String>,
-}
 
 /// What a host offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,13 +19,6 @@ pub(super) struct Offer {
     pub(super) free: Option<u64>,
     pub(super) sliver_types: Vec<String>,
     pub(super) images: Vec<String>,
-}
-
-impl Login {
-    /// The command that logs in.
-    pub(super) fn command(&self) -> String {
-        format!("ssh -p {} {}@{}", self.port, self.username, self.hostname)
-    }
 }
 
 /// Every login of a manifest, in its order.

@@ -6,7 +6,6 @@
 
 mod login;
 mod manifest;
-mod passage;
 mod session;
 mod show;
 mod up;

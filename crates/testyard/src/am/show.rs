@@ -3,9 +3,9 @@
 use comfy_table::{ColumnConstraint, Table, Width};
 use testyard_am::client::{ServiceStatus, Sliver, Slivers, Version};
 
-use super::manifest::Login;
-use super::passage;
+use crate::passage;
 use crate::print;
+use crate::ssh::Login;
 
 /// Room for `/tmp/startup-10.txt` and the blanks around it.
 const LOG_WIDTH: u16 = 21;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::{SignedDuration, Timestamp};
 use testyard_am::client::{CallOptions, Slivers, UserKeys};
 use testyard_model::time;
 use testyard_model::urn::SliceUrn;
@@ -380,14 +379,9 @@ fn read_rspec(path: &std::path::Path) -> Result<String, Failure> {
     read.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
-/// An end: a time as it is written in the API, or `+` and a span of time from now on.
+/// An end as the API has it.
 pub(super) fn end(text: &str) -> Result<String, Failure> {
-    let Some(span) = text.strip_prefix('+') else {
-        return time::parse(text).map(time::format).map_err(Failure::usage);
-    };
-    let span = crate::config::parse_duration(span).map_err(Failure::usage)?;
-    let later = SignedDuration::try_from(span).ok().and_then(|span| Timestamp::now().checked_add(span).ok());
-    later.map(time::format).ok_or_else(|| Failure::usage(format!("{text} is too far away")))
+    crate::end::parse(text).map(time::format)
 }
 
 fn user_and_file(text: &str) -> Result<(String, PathBuf), String> {

@@ -1,16 +1,14 @@
 //! Waiting until slivers are as asked for, with progress.
 
-use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use testyard_am::client::{CallOptions, Sliver, Slivers};
 use testyard_trust::PassedCredential;
 
 use super::session::Session;
 use super::show;
 use crate::exit::{Failure, Kind};
+use crate::progress::Screen;
 
 /// How often the aggregate is asked.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -60,12 +58,17 @@ pub(super) async fn wait(
     limit: Duration,
 ) -> Result<Slivers, Failure> {
     let deadline = Instant::now() + limit;
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(urns.len());
     loop {
         let slivers = session.client.status(urns, credentials, options).await?;
-        screen.update(&slivers);
+        for sliver in &slivers.slivers {
+            let state = sliver.operational.strip_prefix("geni_").unwrap_or(&sliver.operational);
+            let line = format!("{}  {state}  {}", show::name(sliver), sliver.progress);
+            screen.update(&sliver.urn, line.trim_end().to_owned());
+        }
         let count =
             |progress| slivers.slivers.iter().filter(|sliver| goal.progress(sliver) == progress).count();
+        screen.count(count(Progress::Reached), slivers.slivers.len());
         if count(Progress::Underway) == 0 {
             screen.finish();
             return match slivers.slivers.iter().find(|sliver| goal.progress(sliver) == Progress::Failed) {
@@ -88,52 +91,6 @@ pub(super) async fn wait(
             return Err(Failure { kind: Kind::TimedOut, message });
         }
         tokio::time::sleep(PERIOD).await;
-    }
-}
-
-/// A spinner per sliver on a terminal, else a line per change.
-struct Screen {
-    bars: Option<MultiProgress>,
-    nodes: HashMap<String, (String, Option<ProgressBar>)>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { bars, nodes: HashMap::new() }
-    }
-
-    fn update(&mut self, slivers: &Slivers) {
-        for sliver in &slivers.slivers {
-            let state = sliver.operational.strip_prefix("geni_").unwrap_or(&sliver.operational);
-            let line = format!("{}  {state}  {}", show::name(sliver), sliver.progress).trim_end().to_owned();
-            let (last, bar) = self.nodes.entry(sliver.urn.clone()).or_insert_with(|| {
-                let bar = self.bars.as_ref().map(|bars| {
-                    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
-                    let bar = bars.add(ProgressBar::new_spinner());
-                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                    bar.enable_steady_tick(Duration::from_millis(100));
-                    bar
-                });
-                (String::new(), bar)
-            });
-            if *last == line {
-                continue;
-            }
-            match bar {
-                Some(bar) => bar.set_message(line.clone()),
-                None => remark!("{line}"),
-            }
-            *last = line;
-        }
-    }
-
-    fn finish(&self) {
-        for (_, bar) in self.nodes.values() {
-            if let Some(bar) = bar {
-                bar.finish_and_clear();
-            }
-        }
     }
 }
 

@@ -34,10 +34,14 @@ pub(crate) fn install(folder: &Folder, user: &Login, given: Option<&PublicKey>) 
     if files.ssh_key().exists() || public.exists() {
         return Ok(());
     }
-    let comment = format!("{user}@testyard");
+    make(&files.ssh_key(), &format!("{user}@testyard"))
+}
+
+/// Makes a pair of keys: `private`, and `private` with `.pub` behind it.
+pub(crate) fn make(private: &Path, comment: &str) -> Outcome {
     let status = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"])
-        .arg(files.ssh_key())
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f"])
+        .arg(private)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();

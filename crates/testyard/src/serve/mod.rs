@@ -1,10 +1,10 @@
 //! `testyard serve`: puts the rooms together and runs them until it is told to end.
 //!
 //! ```text
-//!  am (TLS, XML-RPC) ─► controller ─► store
-//!                          │  ▲
-//!                          ▼  │
-//!                        local host ─► Docker Engine, fabric
+//!  am (TLS, XML-RPC) ──┬─► controller ─► store
+//!  web (local socket) ──┘     │  ▲
+//!                             ▼  │
+//!                           local host ─► Docker Engine, fabric
 //! ```
 //!
 //! SIGHUP reads the configuration again; certificates and trusted roots are looked at by themselves. SIGTERM and SIGINT
@@ -29,6 +29,7 @@ use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
 use testyard_fabric::{Fabric, LinuxFabric, fake::FakeFabric};
 use testyard_model::sliver_type::RuntimeKind;
+use testyard_model::urn::Urn;
 use testyard_runtime::Runtime;
 use testyard_runtime::fake::FakeRuntime;
 use testyard_runtime_docker::DockerRuntime;
@@ -104,6 +105,15 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         let limits = translate::server_limits(&settings);
         servers.spawn(testyard_am::serve(listener, tls.clone(), service.clone(), limits, shutdown.clone()));
     }
+    let local = testyard_web::server::listen(&settings.paths.run)?;
+    let urn = Urn::new(&settings.testbed.authority, "authority", "am").context("the testbed's URN")?;
+    let web = testyard_web::Server::new(
+        Arc::clone(&controller),
+        settings.testbed.authority.clone(),
+        urn,
+        shutdown.clone(),
+    );
+    let local = tokio::spawn(web.serve(local));
     let watchers = [tokio::spawn(tls.clone().watch(LOOK)), tokio::spawn(watch_roots(Arc::clone(&trust)))];
     tracing::info!(testbed = %settings.testbed.name, url = %settings.testbed.public_url, "serving");
     notify::ready();
@@ -128,6 +138,8 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     notify::stopping();
     shutdown.cancel();
     while servers.join_next().await.is_some() {}
+    // It does not fail; a panic in it has been logged.
+    let _ = local.await;
     for watcher in watchers {
         watcher.abort();
     }

@@ -8,7 +8,7 @@ use testyard_formats::language::Language;
 
 use super::reading::{Reading, told};
 use super::testbed::Testbed;
-use super::{file, remarks};
+use super::{file, remarks, running};
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
@@ -31,9 +31,10 @@ pub struct Convert {
 
 /// `testyard graph`
 #[derive(Debug, Args)]
-#[command(after_help = "Example: testyard graph examples/four-nodes.ns | dot -Tsvg > four.svg")]
+#[command(after_help = "Examples: testyard graph examples/four-nodes.ns | dot -Tsvg > four.svg\n          \
+                        testyard graph lab --format mermaid    what runs of the slice lab")]
 pub struct Graph {
-    /// The topology, in any language; - is the standard input
+    /// The topology, in any language, or a slice that runs; - is the standard input
     file: PathBuf,
     /// For which tool: graphviz (also dot) or mermaid
     #[arg(long, value_name = "FORMAT", default_value = "graphviz", value_parser = drawing)]
@@ -65,13 +66,18 @@ pub fn convert(arguments: &Convert) -> Outcome {
 /// # Errors
 /// If the file is refused.
 pub fn graph(arguments: &Graph) -> Outcome {
+    if let Some(slice) = running::slice_name(&arguments.file) {
+        let topology = running::topology(slice, &arguments.reading.config)?;
+        let drawn = export(&topology, arguments.format).map_err(Failure::usage)?;
+        return put(&drawn.text, arguments.output.as_deref());
+    }
     write(&arguments.file, arguments.format, arguments.output.as_deref(), &arguments.reading)
 }
 
 fn write(path: &Path, to: Language, output: Option<&Path>, reading: &Reading) -> Outcome {
     let testbed = Testbed::load(&reading.config, &[])?;
     let source = file::open(path, reading.language)?;
-    let import = match reading.read(&source, &testbed)? {
+    let import = match reading.read(&source, &testbed.surroundings())? {
         Ok(import) => import,
         Err(refused) => return Err(told(&source, &refused.diagnostics)),
     };
@@ -84,9 +90,13 @@ fn write(path: &Path, to: Language, output: Option<&Path>, reading: &Reading) ->
             source.name
         )));
     }
+    put(&written.text, output)
+}
+
+fn put(text: &str, output: Option<&Path>) -> Outcome {
     match output {
-        None => print::text(written.text),
-        Some(out) => std::fs::write(out, written.text)
+        None => print::text(text),
+        Some(out) => std::fs::write(out, text)
             .map_err(|error| Failure::usage(format!("{}: {error}", out.display())))?,
     }
     Ok(())

@@ -13,8 +13,9 @@ use testyard_plan::{Plan, PlanError, render};
 
 use super::file::{self, Source};
 use super::reading::Reading;
+use super::request::own_format_of;
 use super::testbed::{HostGiven, Testbed};
-use super::{compare, observe, remarks};
+use super::{compare, observe, remarks, running};
 use crate::exit::{Failure, Kind, Outcome};
 use crate::print;
 
@@ -22,6 +23,7 @@ use crate::print;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: testyard plan examples/four-nodes.ns --report\n          \
                         testyard plan --diff old.yaml new.yaml\n          \
+                        testyard plan --diff lab new.yaml    against what runs of the slice lab\n          \
                         testyard plan big.rspec --hosts a:50,b:50 --json\n\
                         Nothing is changed, and neither a server nor root is needed. NS files need tclsh 8.6.\n\
                         Exit codes: 0 it can be had, 1 it is refused, 2 wrong usage.")]
@@ -39,7 +41,7 @@ pub struct Arguments {
     /// Plan for these hosts instead of this machine; what their kernels have left is not known then
     #[arg(long, value_name = "NAME:CAPACITY", value_delimiter = ',')]
     hosts: Vec<HostGiven>,
-    /// Say what changes if FILE takes the place of this one
+    /// Say what changes if FILE takes the place of this one: a file, or a slice that runs
     #[arg(long, value_name = "OLD", conflicts_with = "report")]
     diff: Option<PathBuf>,
 }
@@ -80,6 +82,9 @@ impl Remarks {
 pub fn run(arguments: &Arguments) -> Outcome {
     let testbed = Testbed::load(&arguments.reading.config, &arguments.hosts)?;
     let source = file::open(&arguments.file, arguments.reading.language)?;
+    if let Some(slice) = arguments.diff.as_deref().and_then(running::slice_name) {
+        return difference_to_slice(arguments, &testbed, slice, &source);
+    }
     if let Some(old) = &arguments.diff {
         let old = file::open(old, arguments.reading.language)?;
         return difference(arguments, &testbed, &old, &source);
@@ -127,7 +132,7 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
         plan: None,
         topology: None,
     };
-    let import = match reading.read(source, testbed)? {
+    let import = match reading.read(source, &testbed.surroundings())? {
         Ok(import) => import,
         Err(Refused { diagnostics }) => {
             answer.remarks.file = diagnostics;
@@ -194,6 +199,23 @@ fn difference(arguments: &Arguments, testbed: &Testbed, old: &Source, new: &Sour
     }
     for line in changes.to_string().lines() {
         remarks::wrap(line, "", "    ").iter().for_each(|line| say!("{line}"));
+    }
+    Ok(())
+}
+
+/// What changes if a file takes the place of what runs of a slice. Its server plans: it knows what the nodes have.
+fn difference_to_slice(arguments: &Arguments, testbed: &Testbed, slice: &str, new: &Source) -> Outcome {
+    let topology = own_format_of(new, &arguments.reading, &testbed.surroundings())?;
+    let outlook = running::outlook(slice, topology, &arguments.reading.config)?;
+    if arguments.json {
+        return print::json(&serde_json::json!({"changes": outlook.changes, "disturbs": outlook.disturbs}));
+    }
+    remarks::print(slice, None, &outlook.remarks);
+    if outlook.lines.is_empty() {
+        say!("nothing changes");
+    }
+    for line in outlook.lines.iter().flat_map(|line| remarks::wrap(line, "", "    ")) {
+        say!("{line}");
     }
     Ok(())
 }

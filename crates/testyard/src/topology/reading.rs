@@ -14,13 +14,13 @@ use testyard_tcl::Process;
 
 use super::file::{self, Source};
 use super::remarks;
-use super::testbed::Testbed;
+use super::testbed::Surroundings;
 use crate::cli::ConfigArgument;
 use crate::exit::Failure;
 
 /// How files are read.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The language, if neither name nor content of the file tell: rspec, ns, containers, topdl, json, yaml
     #[arg(long = "as", value_name = "LANGUAGE")]
     pub(super) language: Option<Language>,
@@ -31,7 +31,21 @@ pub(super) struct Reading {
     #[arg(long, value_name = "FILE")]
     host_topology: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) config: ConfigArgument,
+    pub(crate) config: ConfigArgument,
+}
+
+/// The same for commands whose `--as` is another.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LanguageArguments {
+    /// The file's language, if neither its name nor its content tell: rspec, ns, containers, topdl, json, yaml
+    #[arg(long, value_name = "LANGUAGE")]
+    language: Option<Language>,
+    /// Refuse what there would be a warning about
+    #[arg(long)]
+    strict: bool,
+    /// For a container list: the file with the topology of its hosts, which says how wide their networks are
+    #[arg(long, value_name = "FILE")]
+    host_topology: Option<PathBuf>,
 }
 
 impl Reading {
@@ -40,27 +54,32 @@ impl Reading {
         Self { language: None, strict: false, host_topology: None, config }
     }
 
+    pub(crate) fn new(arguments: &LanguageArguments, config: ConfigArgument) -> Self {
+        let LanguageArguments { language, strict, host_topology } = arguments.clone();
+        Self { language, strict, host_topology, config }
+    }
+
     /// Reads a file.
     pub(super) fn read(
         &self,
         source: &Source,
-        testbed: &Testbed,
+        around: &Surroundings,
     ) -> Result<Result<Import, Refused>, Failure> {
-        let hosts = self.hosts(source, testbed)?;
-        let read = read(source, testbed, hosts.as_ref());
+        let hosts = self.hosts(source, around)?;
+        let read = read(source, around, hosts.as_ref());
         Ok(match read {
             Ok(import) if self.strict => import.strict(),
             other => other,
         })
     }
 
-    fn hosts(&self, source: &Source, testbed: &Testbed) -> Result<Option<Topology>, Failure> {
+    fn hosts(&self, source: &Source, around: &Surroundings) -> Result<Option<Topology>, Failure> {
         let Some(path) = &self.host_topology else { return Ok(None) };
         if source.language != Language::Containers {
             return Err(Failure::usage("--host-topology goes with a container list"));
         }
         let hosts = file::open(path, None)?;
-        match read(&hosts, testbed, None) {
+        match read(&hosts, around, None) {
             Ok(import) => Ok(Some(import.topology)),
             Err(refused) => Err(told(&hosts, &refused.diagnostics)),
         }
@@ -74,10 +93,10 @@ pub(super) fn told(source: &Source, diagnostics: &[Diagnostic]) -> Failure {
     Failure::failed(format!("{} is refused{why}", source.name))
 }
 
-fn read(source: &Source, testbed: &Testbed, hosts: Option<&Topology>) -> Result<Import, Refused> {
-    let site = testbed.site();
-    let context = Context { unbound: Unbound::Ours, ..Context::new(testbed.urn()) };
+fn read(source: &Source, around: &Surroundings, hosts: Option<&Topology>) -> Result<Import, Refused> {
+    let Surroundings { site, urn } = around;
+    let context = Context { unbound: Unbound::Ours, ..Context::new(urn.clone()) };
     let with_tcl = |text: &str, site: &Site| ns::import(text, site, &Process::default());
-    let reader = Reader { site: &site, context: Some(&context), hosts, ns: Some(&with_tcl) };
+    let reader = Reader { site, context: Some(&context), hosts, ns: Some(&with_tcl) };
     reader.read(&source.text, source.language)
 }

@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 const SHOWN: usize = 84;
 
 /// Prints remarks on the standard error.
-pub(super) fn print(name: &str, text: Option<&str>, diagnostics: &[Diagnostic]) {
+pub(crate) fn print(name: &str, text: Option<&str>, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         remark!("{}", render(name, text, diagnostic));
     }
@@ -81,7 +81,7 @@ fn plain(c: char) -> char {
 }
 
 /// A text in lines that fit, broken at blanks.
-pub(super) fn wrap(text: &str, first: &str, rest: &str) -> Vec<String> {
+pub(crate) fn wrap(text: &str, first: &str, rest: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for (number, part) in text.split('\n').enumerate() {
         fill(&mut lines, part, if number == 0 { first } else { rest }, rest);

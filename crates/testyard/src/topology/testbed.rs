@@ -20,6 +20,28 @@ const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
 /// The name of this machine among the hosts.
 const HERE: &str = "local";
 
+/// What readers of files may know of a testbed.
+pub(crate) struct Surroundings {
+    pub(crate) site: import::Site,
+    /// The URN of the testbed, which requests may name.
+    pub(crate) urn: Urn,
+}
+
+impl Surroundings {
+    /// Of a testbed that runs.
+    pub(crate) fn of(testbed: &testyard_web::api::Testbed) -> Result<Self, Failure> {
+        let kinds = testbed.sliver_types.iter().map(|kind| kind.name.parse().map_err(Failure::failed));
+        Ok(Self {
+            site: import::Site {
+                sliver_types: kinds.collect::<Result<_, _>>()?,
+                images: std::collections::BTreeMap::new(),
+                hosts: testbed.hosts.iter().map(|host| host.name.clone()).collect(),
+            },
+            urn: testbed.urn.parse().map_err(Failure::failed)?,
+        })
+    }
+}
+
 /// A testbed to plan for.
 pub(super) struct Testbed {
     settings: Settings,
@@ -88,17 +110,15 @@ impl Testbed {
     }
 
     /// What readers may know.
-    pub(super) fn site(&self) -> import::Site {
-        import::Site {
-            sliver_types: self.settings.sliver_types.iter().map(|kind| kind.name.clone()).collect(),
-            images: std::collections::BTreeMap::new(),
-            hosts: self.hosts.iter().map(|host| host.name().to_string()).collect(),
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            site: import::Site {
+                sliver_types: self.settings.sliver_types.iter().map(|kind| kind.name.clone()).collect(),
+                images: std::collections::BTreeMap::new(),
+                hosts: self.hosts.iter().map(|host| host.name().to_string()).collect(),
+            },
+            urn: Urn::new(&self.settings.testbed.authority, "authority", "am").expect("the words of a URN"),
         }
-    }
-
-    /// The URN of the testbed, which requests may name.
-    pub(super) fn urn(&self) -> Urn {
-        Urn::new(&self.settings.testbed.authority, "authority", "am").expect("the words of a URN")
     }
 
     /// The hosts, and whether they are this machine, which can be looked at.

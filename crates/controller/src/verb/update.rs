@@ -1,0 +1,444 @@
+//! Update: a slice becomes what a topology says, whatever it was. It is made if it is not there; of what runs, what is the
+//! same stays untouched, what can change while it runs does, and the rest restarts or is replaced.
+//!
+//! | node | is |
+//! | --- | --- |
+//! | only in the topology | made, and provisioned at once |
+//! | only in the slice | taken away |
+//! | of another image or kind | given a fresh disk |
+//! | with other services | restarted |
+//! | with other ports, names, links | changed while it runs |
+//! | stopped or failed | started |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use testyard_agent::desired::{HostKey, Power};
+use testyard_model::account::{Account, User};
+use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::name::{ClientId, Hostname};
+use testyard_model::sliver_type::SliverType;
+use testyard_model::state::{Allocation, Operational};
+use testyard_plan::{Existing, HostView, Plan, PlannedNode, PortForward, Site, Usage, Wanted, diff, replan};
+use testyard_store::SliverState;
+
+use super::allocate::{body, cut_notice, forward, shorten};
+use super::users;
+use crate::api::{Caller, Document, Outlook, Refusal, SliceView, Update};
+use crate::commit::{Context, Proposal, Step};
+use crate::core::Core;
+use crate::entropy::uuid;
+use crate::host_keys;
+use crate::network::Network;
+use crate::settings::Settings;
+use crate::slice::{Slice, Sliver};
+use crate::state::State;
+use crate::view::Told;
+
+/// Host keys of nodes that are to come.
+type Keys = HashMap<ClientId, Vec<HostKey>>;
+
+impl Core {
+    pub(crate) async fn update(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: Update,
+    ) -> Result<SliceView, Refusal> {
+        self.admit(caller, &request.slice)?;
+        // Refuses what cannot be had before keys are made for it.
+        let coming = match self.coming(&request) {
+            // Room may be missing only because a host was not well when it was looked at last.
+            Err(Refusal::TooBig(_)) if self.shared.read().hosts.values().any(|host| !host.healthy) => {
+                self.examine_hosts().await;
+                self.coming(&request)?
+            }
+            outcome => outcome?,
+        };
+        let keys = self.keys_for(coming).await?;
+        let verb = |context: Context<'_>| propose(context, caller, &request, &keys);
+        self.change_and_show(&request.slice, caller, verb).await
+    }
+
+    /// What an update would come to.
+    pub(crate) fn outlook(&self, caller: &Caller, request: &Update) -> Result<Outlook, Refusal> {
+        self.admit(caller, &request.slice)?;
+        let (settings, now) = (self.settings.load(), self.clock.now());
+        let state = self.shared.read();
+        let slice = state.slice(&request.slice).map(AsRef::as_ref);
+        let before = running(slice, &settings, now)?;
+        let plan = choose(&state, &settings, slice, &before, request, now)?;
+        Ok(Outlook { changes: diff(&before, &plan), plan })
+    }
+
+    /// What runs of a slice, as a plan.
+    pub(crate) fn running(
+        &self,
+        caller: &Caller,
+        slice: &testyard_model::urn::SliceUrn,
+    ) -> Result<Plan, Refusal> {
+        self.admit(caller, slice)?;
+        let (settings, now) = (self.settings.load(), self.clock.now());
+        let state = self.shared.read();
+        running(state.slice(slice).map(AsRef::as_ref), &settings, now)
+    }
+
+    /// Nodes of the request that do not run yet.
+    fn coming(&self, request: &Update) -> Result<Vec<ClientId>, Refusal> {
+        let (settings, now) = (self.settings.load(), self.clock.now());
+        let state = self.shared.read();
+        let slice = state.slice(&request.slice).map(AsRef::as_ref);
+        let before = running(slice, &settings, now)?;
+        let plan = choose(&state, &settings, slice, &before, request, now)?;
+        let known: BTreeSet<&ClientId> = before.nodes.iter().map(|node| &node.client_id).collect();
+        let coming = plan.nodes.iter().map(|node| &node.client_id).filter(|name| !known.contains(name));
+        Ok(coming.cloned().collect())
+    }
+
+    async fn keys_for(&self, nodes: Vec<ClientId>) -> Result<Keys, Refusal> {
+        let randomness = Arc::clone(&self.randomness);
+        let work = move || {
+            let keys = |node: ClientId| {
+                host_keys::generate(&*randomness, &Hostname::from_client_id(&node)).map(|keys| (node, keys))
+            };
+            nodes.into_iter().map(keys).collect::<Result<Keys, _>>()
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(keys)) => Ok(keys),
+            Ok(Err(error)) => Err(self.internal("update", &error)),
+            Err(error) => Err(self.internal("update", &error)),
+        }
+    }
+}
+
+/// What of a slice runs or is reserved, as a plan. A slice that was put together of several requests has no one plan.
+fn running(slice: Option<&Slice>, settings: &Settings, now: Timestamp) -> Result<Plan, Refusal> {
+    let Some(slice) = slice else { return Ok(Plan::default()) };
+    if slice.documents.len() > 1 {
+        return Err(Refusal::Unsupported(format!(
+            "slice {} was put together of {} requests, so that no one topology can take its place: \
+             delete it, or go on with single requests",
+            slice.urn,
+            slice.documents.len()
+        )));
+    }
+    let nodes = slice.living(now).map(|sliver| planned(sliver, settings)).collect();
+    let network = slice.networks.values().next().map(|network| network.now().clone());
+    Ok(Plan { nodes, network, diagnostics: vec![] })
+}
+
+/// A sliver as the node that was planned. Its kind is as it was when it came; what only matters to new nodes is as it is
+/// configured now.
+fn planned(sliver: &Sliver, settings: &Settings) -> PlannedNode {
+    let node = &sliver.body.node;
+    let configured =
+        settings.sliver_types().iter().find(|kind| kind.name == sliver.body.sliver_type).cloned();
+    let kind = configured.unwrap_or_else(|| SliverType {
+        name: sliver.body.sliver_type.clone(),
+        description: String::new(),
+        runtime: node.runtime,
+        default_image: node.image.clone(),
+        images: vec![],
+        limits: node.limits,
+        privileges: node.privileges.clone(),
+        ports: vec![],
+        publish_exposed: sliver.body.publish_exposed,
+        sudo: sliver.body.sudo,
+    });
+    let port =
+        |forward: &testyard_fabric::Forward| PortForward { host_port: forward.host_port, port: forward.port };
+    PlannedNode {
+        client_id: sliver.client_id.clone(),
+        hostname: node.hostname.clone(),
+        host: sliver.host.clone(),
+        sliver_type: SliverType {
+            runtime: node.runtime,
+            limits: node.limits,
+            privileges: node.privileges.clone(),
+            publish_exposed: sliver.body.publish_exposed,
+            sudo: sliver.body.sudo,
+            ..kind
+        },
+        image: node.image.clone(),
+        ipv4: node.address.ipv4,
+        ipv6: node.address.ipv6,
+        forwards: node.forwards.iter().map(port).collect(),
+        services: node.services.clone(),
+    }
+}
+
+/// The plan for a request, as things are.
+fn choose(
+    state: &State,
+    settings: &Settings,
+    slice: Option<&Slice>,
+    before: &Plan,
+    request: &Update,
+    now: Timestamp,
+) -> Result<Plan, Refusal> {
+    let in_topology: BTreeSet<&ClientId> =
+        request.topology.nodes.iter().map(|node| &node.client_id).collect();
+    // What runs goes on running, if only some are asked for.
+    let only = request.only.as_ref().map(|only| {
+        let runs = before.nodes.iter().map(|node| &node.client_id).filter(|name| in_topology.contains(name));
+        only.iter().chain(runs).cloned().collect::<BTreeSet<ClientId>>()
+    });
+    let (most, asked) =
+        (settings.quotas.nodes_per_slice as usize, only.as_ref().map_or(in_topology.len(), BTreeSet::len));
+    if asked > most {
+        return Err(Refusal::Refused(format!("a slice may have {most} nodes here: {asked} were asked for")));
+    }
+    let leaving = slice.into_iter().flat_map(|slice| &slice.slivers).filter(|sliver| !sliver.lives(now));
+    let existing = Existing {
+        // They are still to be seen at the prompt.
+        hostnames: leaving.map(|sliver| sliver.body.node.hostname.clone()).collect(),
+        ..Existing::default()
+    };
+    let unused = Usage::default();
+    let hosts: Vec<HostView<'_>> = state.host_views(settings, &unused).collect();
+    let site = Site {
+        authority: settings.authority(),
+        sliver_types: settings.sliver_types(),
+        links: settings.links,
+    };
+    let wanted = Wanted { topology: &request.topology, only: only.as_ref(), running: Some(before) };
+    Ok(replan(wanted, site, &hosts, &existing)?)
+}
+
+fn propose(
+    context: Context<'_>,
+    caller: &Caller,
+    request: &Update,
+    keys: &Keys,
+) -> Result<Proposal<Told>, Refusal> {
+    let Context { core, state, settings, slice: old, now, reservation } = context;
+    let before = running(old.as_deref(), settings, now)?;
+    let plan = choose(state, settings, old.as_deref(), &before, request, now)?;
+    let changes = diff(&before, &plan);
+    let ends = Ends::of(old.as_deref(), settings, request, caller, now)?;
+    let mut new = match &old {
+        Some(old) => old.next(),
+        None => Slice {
+            id: SliceId::from_uuid(uuid(&*core.randomness)),
+            urn: request.slice.clone(),
+            tag: reservation.tag(state),
+            revision: Revision(1),
+            creator: caller.user.clone(),
+            created: now,
+            documents: vec![],
+            networks: [].into(),
+            slivers: vec![],
+            logins: [].into(),
+        },
+    };
+    let living: HashMap<ClientId, Arc<Sliver>> = old
+        .iter()
+        .flat_map(|slice| slice.living(now))
+        .map(|sliver| (sliver.client_id.clone(), Arc::clone(sliver)))
+        .collect();
+    let stays: BTreeSet<&ClientId> =
+        plan.nodes.iter().filter(|node| stays_here(&living, node)).map(|node| &node.client_id).collect();
+    let leaves = living.values().filter(|sliver| !stays.contains(&sliver.client_id)).map(|sliver| sliver.id);
+    new.remove(&leaves.collect());
+
+    let number = new
+        .documents
+        .first()
+        .map_or_else(|| i64::try_from(new.revision.0).unwrap_or(i64::MAX), |document| document.id);
+    if new.documents.first().is_none_or(|document| document.text != request.document) {
+        new.documents = vec![Arc::new(Document { id: number, text: request.document.clone() })];
+    }
+    let network_before = old.as_ref().and_then(|old| old.networks.get(&number));
+    let planned_network = plan.network.as_ref().filter(|network| !network.links().is_empty());
+    match planned_network {
+        // With what was changed while it runs, it is what is asked for: then the changes are the plan.
+        Some(planned)
+            if network_before.is_some_and(|before| before.is_as_planned() && before.now() == planned) =>
+        {
+            new.networks = network_before.map(|network| (number, Arc::clone(network))).into_iter().collect();
+        }
+        Some(planned) => {
+            let sliver = || SliverId::from_uuid(uuid(&*core.randomness));
+            let network = Network::new(planned.clone(), network_before.map(AsRef::as_ref), sliver);
+            new.networks = [(number, Arc::new(network))].into();
+        }
+        None => new.networks.clear(),
+    }
+
+    let people = People::of(&mut new, settings, &request.users)?;
+    let mut shown = Vec::with_capacity(plan.nodes.len());
+    let mut next_number = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
+    for node in plan.nodes {
+        let running = living.get(&node.client_id).filter(|_| stays_here(&living, &node));
+        if let Some(sliver) = running {
+            let fresh = node.forwards.iter().map(|forward| forward.host_port);
+            let fresh: Vec<u16> = fresh.filter(|port| sliver.ports().all(|had| had != *port)).collect();
+            if !fresh.is_empty() {
+                let taken = reservation.ports(state, &node.host, fresh);
+                taken.map_err(|error| core.internal("update", &error))?;
+            }
+            let failed = state.operational(sliver).0 == Operational::Failed;
+            let after = changed(sliver, node, &people, ends, failed, now);
+            shown.push(sliver.id);
+            if after != **sliver
+                && let Some(place) = new.slivers.iter_mut().find(|place| place.id == after.id)
+            {
+                *place = Arc::new(after);
+            }
+            continue;
+        }
+        let taken = reservation.node(state, &node.host, node.holding());
+        // The plan was made of the same state a moment ago.
+        taken.map_err(|error| core.internal("update", &error))?;
+        let id = SliverId::from_uuid(uuid(&*core.randomness));
+        let keys = match keys.get(&node.client_id) {
+            Some(keys) => keys.clone(),
+            // It ran when the keys were made, and does not any more.
+            None => host_keys::generate(&*core.randomness, &node.hostname)
+                .map_err(|error| core.internal("update", &error))?,
+        };
+        let mut sliver = Sliver {
+            id,
+            number: next_number,
+            document: number,
+            client_id: node.client_id.clone(),
+            host: node.host.clone(),
+            state: SliverState::Provisioned,
+            expires: ends.new,
+            body: body(id, node, keys),
+        };
+        next_number += 1;
+        sliver.body.node.accounts = people.accounts(sliver.body.sudo);
+        sliver.body.node.accounts_revision = 1;
+        sliver.note("provisioned", now);
+        shown.push(id);
+        new.slivers.push(Arc::new(sliver));
+    }
+    let mut told = Told { slivers: shown, diagnostics: plan.diagnostics, ..Told::default() };
+    told.diagnostics.extend(cut_notice(ends.cut, ends.new));
+    let same = old.as_deref().is_some_and(|old| {
+        old.slivers == new.slivers && old.documents == new.documents && old.networks == new.networks
+    });
+    if same {
+        return Ok(Proposal { step: None, told });
+    }
+    let names =
+        new.slivers.iter().filter(|sliver| !sliver.is_leaving()).map(|sliver| sliver.client_id.as_str());
+    let detail = format!("{} changes, nodes: {}", changes.0.len(), shorten(names));
+    Ok(Proposal { step: Some(Step { old, new, operation: "update", detail, shutdown: None }), told })
+}
+
+fn stays_here(living: &HashMap<ClientId, Arc<Sliver>>, node: &PlannedNode) -> bool {
+    living.get(&node.client_id).is_some_and(|sliver| sliver.host == node.host)
+}
+
+/// When nodes end.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// Those that come.
+    new: Timestamp,
+    /// Those that are there, if the request says so.
+    kept: Option<Timestamp>,
+    /// Whether it is earlier than was asked for.
+    cut: bool,
+}
+
+impl Ends {
+    fn of(
+        old: Option<&Slice>,
+        settings: &Settings,
+        request: &Update,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let there = old.into_iter().flat_map(|slice| slice.living(now));
+        let there = there.filter(|sliver| sliver.state == SliverState::Provisioned);
+        match (request.end, there.map(|sliver| sliver.expires).max()) {
+            // What comes to others ends with them.
+            (None, Some(new)) => Ok(Self { new, kept: None, cut: false }),
+            (end, _) => {
+                let (new, cut) = settings.leases.begin(Allocation::Provisioned, end, caller.until, now)?;
+                Ok(Self { new, kept: end.map(|_| new), cut })
+            }
+        }
+    }
+}
+
+/// A node that runs, as it is to be.
+fn changed(
+    sliver: &Sliver,
+    node: PlannedNode,
+    people: &People,
+    ends: Ends,
+    failed: bool,
+    now: Timestamp,
+) -> Sliver {
+    let mut after = sliver.clone();
+    if sliver.state == SliverState::Allocated {
+        after.state = SliverState::Provisioned;
+        after.expires = ends.new;
+        after.note("provisioned", now);
+    }
+    after.expires = ends.kept.unwrap_or(after.expires);
+    let kind = node.sliver_type;
+    after.body.sliver_type = kind.name;
+    after.body.sudo = kind.sudo;
+    after.body.publish_exposed = kind.publish_exposed;
+    let (is, was) = (&mut after.body.node, &sliver.body.node);
+    is.runtime = kind.runtime;
+    is.limits = kind.limits;
+    is.privileges = kind.privileges;
+    is.image = node.image;
+    is.services = node.services;
+    is.forwards = node.forwards.into_iter().map(forward).collect();
+    let replaced = (&is.image, is.runtime, is.limits, &is.privileges)
+        != (&was.image, was.runtime, was.limits, &was.privileges);
+    if sliver.state == SliverState::Provisioned {
+        let restarts = replaced || is.services != was.services || failed;
+        is.disk += u32::from(replaced);
+        is.boot += u32::from(restarts);
+    }
+    is.power = Power::On;
+    people.join(is, kind.sudo);
+    if after != *sliver {
+        after.note("update asked for", now);
+    }
+    after
+}
+
+/// Who has accounts on the nodes of a slice.
+struct People {
+    users: Vec<User>,
+    accounts: BTreeMap<testyard_model::urn::UserUrn, Account>,
+}
+
+impl People {
+    /// Those who are given, with the keys that are given, and those who have accounts already.
+    fn of(slice: &mut Slice, settings: &Settings, given: &[User]) -> Result<Self, Refusal> {
+        let mut users = users::merge(given);
+        let known = slice.slivers.iter().filter(|sliver| !sliver.is_leaving());
+        let known: Vec<Account> = known.flat_map(|sliver| sliver.body.node.accounts.clone()).collect();
+        for account in known {
+            if users.iter().all(|user| user.urn != account.user) {
+                users.push(User { urn: account.user, keys: account.keys });
+            }
+        }
+        let accounts = users::accounts_for(slice, settings, &users)?;
+        Ok(Self { users, accounts })
+    }
+
+    fn accounts(&self, sudo: bool) -> Vec<Account> {
+        users::in_order(&self.users, &self.accounts, sudo)
+    }
+
+    /// Gives a node these accounts, if it does not have them, in whatever order.
+    fn join(&self, node: &mut testyard_agent::desired::Node, sudo: bool) {
+        let accounts = self.accounts(sudo);
+        let has = |account: &Account| node.accounts.contains(account);
+        if accounts.len() == node.accounts.len() && accounts.iter().all(has) {
+            return;
+        }
+        node.accounts = accounts;
+        node.accounts_revision += 1;
+    }
+}

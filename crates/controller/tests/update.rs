@@ -1,0 +1,293 @@
+//! A slice becomes what a topology says: what is made, what stays untouched, what restarts, what goes; and links that are
+//! changed while they run.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::*;
+use testyard_controller::api::{ChangeLink, LinkAction, Refusal, SliceView, Update};
+use testyard_model::link::{Link, LinkKind, Member};
+use testyard_model::service::{Execute, Shell};
+use testyard_model::state::{Action, Operational as O};
+use testyard_model::topology::{Interface, Topology};
+use testyard_plan::Change;
+
+/// Nodes in a row, a cable between each and the next.
+fn chain(names: &[&str]) -> Topology {
+    let mut topology =
+        Topology { nodes: names.iter().map(|name| node(name)).collect(), ..Topology::default() };
+    for (at, two) in names.windows(2).enumerate() {
+        let ends = [(at, format!("{}:right", two[0])), (at + 1, format!("{}:left", two[1]))];
+        let mut link = Link::new(format!("{}-{}", two[0], two[1]).parse().unwrap(), LinkKind::PointToPoint);
+        for (node, name) in ends {
+            topology.nodes[node].interfaces.push(Interface::new(name.parse().unwrap()));
+            link.members.push(Member::clear(name.parse().unwrap()));
+        }
+        topology.links.push(link);
+    }
+    topology
+}
+
+fn update(slice: &str, topology: Topology) -> Update {
+    let document = format!("<rspec>{}</rspec>", topology.nodes.len());
+    Update { slice: slice_urn(slice), topology, document, only: None, users: vec![user("ann")], end: None }
+}
+
+async fn up(yard: &Yard, topology: Topology) -> SliceView {
+    let view = yard.controller.update(&ann(), update("s", topology)).await.unwrap();
+    yard.settle().await;
+    view
+}
+
+fn names(view: &SliceView) -> Vec<&str> {
+    view.slivers.iter().map(|sliver| sliver.client_id.as_str()).collect()
+}
+
+fn change(link: &str, what: LinkAction) -> ChangeLink {
+    ChangeLink { slice: slice_urn("s"), link: link.parse().unwrap(), from: None, what, until: None }
+}
+
+fn set(link: &str, settings: &str) -> ChangeLink {
+    change(link, LinkAction::Set(settings.split(' ').map(|setting| setting.parse().unwrap()).collect()))
+}
+
+/// The delay that the host is told for what an end of a link sends, in milliseconds.
+fn delays(yard: &Yard) -> Vec<u64> {
+    let slices = yard.host().slices();
+    let ends = slices.iter().flat_map(|slice| &slice.links).flat_map(|link| &link.ends);
+    ends.map(|end| end.to_link.delay.as_nanos() / 1_000_000).collect()
+}
+
+#[tokio::test]
+async fn made_at_once_and_found_again() {
+    let mut yard = Yard::new(&[("local", 9)]).await;
+    let view = up(&yard, chain(&["a", "b", "c"])).await;
+    assert_eq!((names(&view), view.links.len(), view.documents.len()), (vec!["a", "b", "c"], 2, 1));
+    assert_eq!(yard.states("s").await, [O::Ready, O::Ready, O::Ready]);
+    let before = yard.status("s").await.unwrap();
+    assert_eq!(before.slivers[0].accounts[0].login.as_str(), "ann");
+    assert_eq!(before.slivers[0].expires, now() + minutes(7 * 24 * 60));
+    let hosts_view = yard.host().slices();
+    for _ in 0..2 {
+        let outlook = yard.controller.outlook(&ann(), &update("s", chain(&["a", "b", "c"]))).await.unwrap();
+        assert!(outlook.changes.is_empty(), "{}", outlook.changes);
+        up(&yard, chain(&["a", "b", "c"])).await;
+        assert_eq!(yard.host().slices(), hosts_view, "nothing changes, not even the revision");
+        yard.restart(true).await;
+        yard.settle().await;
+    }
+    let after = yard.status("s").await.unwrap();
+    let told = |view: &SliceView| {
+        view.links.iter().map(|link| (link.urn.clone(), link.now.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&after), told(&before));
+}
+
+#[tokio::test]
+async fn nodes_come_and_go_and_the_others_stay_as_they_are() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    let before = up(&yard, chain(&["a", "b", "c"])).await;
+    let host_before = yard.host().desired();
+    // One comes in the middle, one goes: addresses of the others stay, and what is new takes nothing that is in use.
+    let outlook = yard.controller.outlook(&ann(), &update("s", chain(&["a", "x", "b"]))).await.unwrap();
+    let lines: Vec<String> = outlook.changes.0.iter().map(ToString::to_string).collect();
+    assert_eq!(lines[..2], ["- node c", "+ node x"], "{lines:#?}");
+    assert!(outlook.changes.disturbs());
+    assert_eq!(yard.host().desired(), host_before, "an outlook changes nothing");
+    let after = up(&yard, chain(&["a", "x", "b"])).await;
+    assert_eq!(names(&after).into_iter().collect::<BTreeSet<_>>(), ["a", "b", "x"].into());
+    for name in ["a", "b"] {
+        let find =
+            |view: &SliceView| view.slivers.iter().find(|s| s.client_id.as_str() == name).cloned().unwrap();
+        let (was, is) = (find(&before), find(&after));
+        assert_eq!((was.id, was.address, &was.host_keys), (is.id, is.address, &is.host_keys));
+        let told = |nodes: &[testyard_agent::desired::Node]| {
+            nodes.iter().find(|n| n.sliver == is.id).cloned().unwrap()
+        };
+        let (was, is) = (told(&host_before), told(&yard.host().desired()));
+        assert_eq!((was.boot, was.disk, was.forwards), (is.boot, is.disk, is.forwards), "it runs on");
+    }
+    yard.controller.wait_for_counts(|counts| counts.leaving == 0).await;
+    assert_eq!(yard.host().nodes(), 3);
+    assert_eq!(yard.controller.counts().hosts[&"local".parse().unwrap()].nodes, 3);
+    assert_eq!(after.documents[0].text, "<rspec>3</rspec>");
+}
+
+#[tokio::test]
+async fn what_restarts_what_loses_its_disk_and_what_does_neither() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    let view = up(&yard, chain(&["a", "b", "c", "d"])).await;
+    let mut topology = chain(&["a", "b", "c", "d"]);
+    topology.nodes[0].image = Some("alpine:3".parse().unwrap());
+    topology.nodes[1].services.executes.push(Execute {
+        shell: Shell::Sh,
+        command: "id".into(),
+        timeout: None,
+    });
+    topology.nodes[2].ports.push("80/tcp".parse().unwrap());
+    topology.links[0].members[0].to_link.delay = "10ms".parse().unwrap();
+    let outlook = yard.controller.outlook(&ann(), &update("s", topology.clone())).await.unwrap();
+    let kinds: Vec<&str> = outlook
+        .changes
+        .0
+        .iter()
+        .map(|change| match change {
+            Change::NodeReplaced { .. } => "replaced",
+            Change::NodeRestarts { .. } => "restarts",
+            Change::NodeChanged { .. } => "changed",
+            Change::LinkChanged { .. } => "link",
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(kinds, ["replaced", "restarts", "changed", "link"]);
+    up(&yard, topology.clone()).await;
+    let told: Vec<_> =
+        yard.host().desired().iter().map(|node| (node.boot, node.disk, node.forwards.len())).collect();
+    assert_eq!(told, [(1, 1, 1), (1, 0, 1), (0, 0, 2), (0, 0, 1)]);
+    assert_eq!(delays(&yard)[..2], [10, 0]);
+    assert_eq!(yard.states("s").await, [O::Ready; 4]);
+    let port = yard.status("s").await.unwrap().slivers[2].forwards[0].host_port;
+
+    // A port that is not asked for any more is free again.
+    topology.nodes[2].ports.clear();
+    up(&yard, topology).await;
+    assert_eq!(yard.controller.counts().hosts[&"local".parse().unwrap()].ports, 4);
+    let other = yard.ready("other", &["one"]).await;
+    assert_eq!(other.slivers[0].ssh_port, Some(port));
+    assert_eq!(yard.status("s").await.unwrap().slivers[0].id, view.slivers[0].id);
+}
+
+#[tokio::test]
+async fn a_part_of_the_nodes_and_later_all() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    let only = |names: &[&str]| Update {
+        only: Some(names.iter().map(|name| name.parse().unwrap()).collect()),
+        ..update("s", chain(&["a", "b", "c"]))
+    };
+    let view = yard.controller.update(&ann(), only(&["b"])).await.unwrap();
+    yard.settle().await;
+    assert_eq!((names(&view), view.links.len()), (vec!["b"], 2));
+    let addresses = view.slivers[0].interfaces.clone();
+    assert_eq!(addresses.len(), 2, "its place on links is that in the whole");
+    let view = yard.controller.update(&ann(), only(&["a"])).await.unwrap();
+    yard.settle().await;
+    assert_eq!(names(&view), ["b", "a"], "what runs goes on running");
+    let view = up(&yard, chain(&["a", "b", "c"])).await;
+    assert_eq!(names(&view), ["b", "a", "c"]);
+    assert_eq!(view.slivers[0].interfaces, addresses);
+    let unknown = yard.controller.update(&ann(), only(&["z"])).await.unwrap_err();
+    assert!(matches!(&unknown, Refusal::NotFound(text) if text.contains("no node \"z\"")), "{unknown}");
+}
+
+#[tokio::test]
+async fn stopped_and_failed_nodes_are_started() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    yard.perform("s", Action::Stop).await.unwrap();
+    yard.settle().await;
+    assert_eq!(yard.states("s").await, [O::NotReady, O::NotReady]);
+    yard.host().fail_boots(Some("no disk"));
+    up(&yard, chain(&["a", "b"])).await;
+    assert_eq!(yard.states("s").await, [O::Failed, O::Failed]);
+    yard.host().fail_boots(None);
+    up(&yard, chain(&["a", "b"])).await;
+    assert_eq!(yard.states("s").await, [O::Ready, O::Ready]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_changes_nothing() {
+    let yard = Yard::new(&[("local", 3)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    let before = (yard.host().slices(), yard.controller.counts());
+    let refused =
+        yard.controller.update(&ann(), update("s", chain(&["a", "b", "c", "d"]))).await.unwrap_err();
+    assert!(matches!(refused, Refusal::TooBig(_)), "{refused}");
+    let mut impossible = chain(&["a", "b", "c"]);
+    impossible.links[0].members[0].to_link.delay = "2h".parse().unwrap();
+    let refused = yard.controller.update(&ann(), update("s", impossible)).await.unwrap_err();
+    assert!(matches!(refused, Refusal::BadRequest(_)), "{refused}");
+    yard.settle().await;
+    assert_eq!((yard.host().slices(), yard.controller.counts()), before);
+    yard.allocate("t", &["one"]).await.unwrap();
+    let refused = yard.allocate("t", &["two"]).await.unwrap_err();
+    assert!(matches!(refused, Refusal::TooBig(_)), "all slots are taken: {refused}");
+    // Several requests in one slice are none that one topology can follow.
+    yard.delete("t").await.unwrap();
+    yard.delete("s").await.unwrap();
+    yard.settle().await;
+    yard.allocate("s", &["one"]).await.unwrap();
+    yard.allocate("s", &["two"]).await.unwrap();
+    let refused = yard.controller.update(&ann(), update("s", chain(&["a"]))).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Unsupported(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn links_change_while_they_run_for_good_or_for_a_while() {
+    let mut yard = Yard::new(&[("local", 9)]).await;
+    let mut topology = chain(&["a", "b"]);
+    for member in &mut topology.links[0].members {
+        member.to_link.delay = "5ms".parse().unwrap();
+    }
+    up(&yard, topology.clone()).await;
+    assert_eq!(delays(&yard), [5, 5]);
+    let boots: Vec<u32> = yard.host().desired().iter().map(|node| node.boot).collect();
+
+    let view = yard.controller.change_link(&ann(), set("a-b", "delay=50ms loss=1%")).await.unwrap();
+    assert!(view.links[0].changed && view.links[0].reverts.is_none());
+    yard.settle().await;
+    assert_eq!(delays(&yard), [50, 50]);
+    // For a while, from one side only; it is found again after a restart, and taken back when its time is over.
+    let until = Some(now() + minutes(1));
+    let from = Some("b".parse().unwrap());
+    let view = yard
+        .controller
+        .change_link(&ann(), ChangeLink { from, until, ..set("a-b", "delay=90ms") })
+        .await
+        .unwrap();
+    assert_eq!(view.links[0].reverts, until);
+    yard.controller
+        .change_link(&ann(), ChangeLink { until, ..change("a-b", LinkAction::Down) })
+        .await
+        .unwrap();
+    yard.settle().await;
+    assert_eq!((delays(&yard), yard.host().slices()[0].links[0].up), (vec![50, 90], false));
+    yard.restart(false).await;
+    yard.settle().await;
+    assert_eq!((delays(&yard), yard.host().slices()[0].links[0].up), (vec![50, 90], false));
+    yard.clock.advance(minutes(1));
+    yard.settle().await;
+    assert_eq!((delays(&yard), yard.host().slices()[0].links[0].up), (vec![50, 50], true));
+
+    // What runs is not what the file says, and the file wins.
+    let outlook = yard.controller.outlook(&ann(), &update("s", topology.clone())).await.unwrap();
+    assert!(outlook.changes.to_string().contains("delay=50ms loss=1% → delay=5ms"), "{}", outlook.changes);
+    up(&yard, topology).await;
+    assert_eq!(delays(&yard), [5, 5]);
+    yard.controller.change_link(&ann(), set("a-b", "delay=7ms")).await.unwrap();
+    let view = yard.controller.change_link(&ann(), change("a-b", LinkAction::Reset)).await.unwrap();
+    yard.settle().await;
+    assert_eq!((delays(&yard), view.links[0].changed), (vec![5, 5], false));
+    let after: Vec<u32> = yard.host().desired().iter().map(|node| node.boot).collect();
+    assert_eq!(after, boots, "no node has noticed");
+}
+
+#[tokio::test]
+async fn changes_of_links_that_cannot_be() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    let refused = async |request| yard.controller.change_link(&ann(), request).await.unwrap_err();
+    let unknown = refused(set("a-c", "delay=1ms")).await;
+    assert!(matches!(&unknown, Refusal::NotFound(text) if text.contains("there are: a-b")), "{unknown}");
+    let from = Some("c".parse().unwrap());
+    assert!(matches!(refused(ChangeLink { from, ..set("a-b", "delay=1ms") }).await, Refusal::NotFound(_)));
+    assert!(matches!(refused(set("a-b", "delay=2h")).await, Refusal::BadRequest(_)));
+    let until = Some(now());
+    assert!(matches!(refused(ChangeLink { until, ..set("a-b", "delay=1ms") }).await, Refusal::OutOfRange(_)));
+    let mut elsewhere = set("a-b", "delay=1ms");
+    elsewhere.slice = slice_urn("t");
+    assert!(matches!(refused(elsewhere).await, Refusal::NotFound(_)));
+    yard.settle().await;
+    assert_eq!(delays(&yard), [0, 0]);
+}

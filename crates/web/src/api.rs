@@ -1,0 +1,389 @@
+//! What goes over the socket: plain types, in JSON. Names of members stay as they are; new ones may come.
+//!
+//! | method | path | body | answer |
+//! | --- | --- | --- | --- |
+//! | `GET` | `/v1/testbed` | | [`Testbed`] |
+//! | `GET` | `/v1/slices` | | `[`[`Brief`]`]` |
+//! | `GET` | `/v1/slices/NAME` | | [`Slice`] |
+//! | `PUT` | `/v1/slices/NAME` | [`Update`] | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/outlook` | [`Update`] | [`Outlook`] |
+//! | `GET` | `/v1/slices/NAME/plan` | | `testyard_plan::Plan` |
+//! | `DELETE` | `/v1/slices/NAME` | | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/actions` | [`Act`] | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/renew` | [`Renew`] | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/links/LINK` | [`ChangeLink`] | [`Slice`] |
+//! | `POST`, `DELETE` | `/v1/slices/NAME/shutdown` | | `true` or `false` |
+//! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
+//!
+//! A refusal is a [`Problem`] with an HTTP status that fits. Times are RFC 3339. A slice is named by its name at the
+//! testbed's authority, or by its URN.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use testyard_model::diagnostic::Diagnostic;
+use testyard_model::impairment::Impairment;
+use testyard_model::link::LinkKind;
+use testyard_model::mac::Mac;
+use testyard_model::name::ClientId;
+use testyard_model::setting::Setting;
+use testyard_plan::Changes;
+
+/// The testbed, and who the caller is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Testbed {
+    /// The URN of the testbed.
+    pub urn: String,
+    /// Its authority.
+    pub authority: String,
+    /// The version of the program.
+    pub version: String,
+    /// The caller's URN.
+    pub you: String,
+    /// Whether the caller may touch every slice.
+    pub operator: bool,
+    /// Kinds of nodes; the first is what a node gets that names none.
+    pub sliver_types: Vec<SliverType>,
+    /// Hosts.
+    pub hosts: Vec<Host>,
+}
+
+/// A kind of node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliverType {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// What a node boots that names no image.
+    pub default_image: String,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Nodes that it can take in all.
+    pub capacity: u32,
+    /// Nodes that it could take now.
+    pub free: u32,
+    /// Whether it can start nodes now.
+    pub healthy: bool,
+}
+
+/// A slice among others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    /// Its name.
+    pub name: String,
+    /// Its URN.
+    pub urn: String,
+    /// Who made it.
+    pub creator: String,
+    /// When.
+    pub created: Timestamp,
+    /// When the first of its nodes ends.
+    pub expires: Option<Timestamp>,
+    /// How it is: see [`Slice::state`].
+    pub state: String,
+    /// How many nodes do what.
+    pub nodes: BTreeMap<String, usize>,
+    /// How many links it has.
+    pub links: usize,
+}
+
+/// A slice, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Its name.
+    pub name: String,
+    /// Its URN.
+    pub urn: String,
+    /// What the worst of its nodes is doing: `failed`, `configuring`, …; `ready` if all are; `empty` if there are none.
+    pub state: String,
+    /// In the order of the topology.
+    pub nodes: Vec<Node>,
+    /// In the order of the topology.
+    pub links: Vec<Link>,
+    /// What there is to say about the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Diagnostic>,
+}
+
+/// A node, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The user's name of it.
+    pub name: String,
+    /// Its URN.
+    pub urn: String,
+    /// `allocated` or `provisioned`.
+    pub allocation: String,
+    /// `configuring`, `ready`, `ready_busy`, `stopping`, `notready`, `failed`, …
+    pub state: String,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// What its host does for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// What its users should know though it goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+    /// Its host.
+    pub host: String,
+    /// What it boots.
+    pub image: String,
+    /// Its kind.
+    pub sliver_type: String,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Its own name.
+    pub hostname: String,
+    /// Its address at the control interface.
+    pub control_address: String,
+    /// How to log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
+    /// Further ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// Its interfaces on links.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// What became of the image's own program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Its installs and executes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// What happened to it when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Moment>,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ssh {
+    /// The host's public name.
+    pub host: String,
+    /// The port there.
+    pub port: u16,
+    /// Login names by user.
+    pub logins: BTreeMap<String, String>,
+    /// The node's public host keys, in the one-line format.
+    pub host_keys: Vec<String>,
+}
+
+/// A port of the host that leads to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// In the node, with its protocol: `80/tcp`.
+    pub port: String,
+    /// Of the host.
+    pub host_port: u16,
+}
+
+/// A node's interface on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The user's name of it.
+    pub name: String,
+    /// Its name in the node.
+    pub device: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Each with the length of its network's prefix.
+    pub addresses: Vec<IpNet>,
+}
+
+/// An install or an execute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// `install` or `execute`.
+    pub kind: String,
+    /// Which of its kind, from 1.
+    pub number: u32,
+    /// The URL and folder, or the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// `waiting`, `running`, `exited`, `signalled`, `failed`, `interrupted`.
+    pub state: String,
+    /// How it ended, if by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What ended it, if a signal did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The file of its output in the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The end of its output, or why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// Something that happened to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// What.
+    pub what: String,
+    /// When.
+    pub at: Timestamp,
+    /// Milliseconds since the first.
+    pub ms: i64,
+}
+
+/// A link, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The user's name of it.
+    pub name: String,
+    /// Its URN.
+    pub urn: String,
+    /// Cable or LAN.
+    pub kind: LinkKind,
+    /// Whether it is up.
+    pub up: bool,
+    /// The largest packet.
+    pub mtu: u16,
+    /// Its networks.
+    pub networks: Vec<IpNet>,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// Whether it was changed while it runs.
+    #[serde(default)]
+    pub changed: bool,
+    /// When what was changed for a while is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverts: Option<Timestamp>,
+    /// Why it is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// An interface on a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its node.
+    pub node: String,
+    /// The user's name of it.
+    pub interface: String,
+    /// Its name in the node.
+    pub device: String,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// What is done to what it sends.
+    #[serde(default, skip_serializing_if = "Impairment::is_clear")]
+    pub to_link: Impairment,
+    /// What is done to what it gets.
+    #[serde(default, skip_serializing_if = "Impairment::is_clear")]
+    pub from_link: Impairment,
+}
+
+/// What a slice is to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// The topology, in the own format (docs/reference/topology.md).
+    pub topology: serde_json::Value,
+    /// Nodes that are to run, beside those that do; all if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<BTreeSet<ClientId>>,
+    /// The caller's public SSH keys, in the one-line format.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// When it is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
+}
+
+/// What would become of a slice.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outlook {
+    /// What changes.
+    pub changes: Changes,
+    /// The same for people, a line each.
+    pub lines: Vec<String>,
+    /// Whether a node goes, restarts or loses its disk.
+    pub disturbs: bool,
+    /// What the planner has to say.
+    pub remarks: Vec<Diagnostic>,
+}
+
+/// The same for who reads it: changes are for people or for the eyes of scripts.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OutlookRead {
+    /// What changes.
+    pub changes: serde_json::Value,
+    /// The same for people, a line each.
+    pub lines: Vec<String>,
+    /// Whether a node goes, restarts or loses its disk.
+    pub disturbs: bool,
+    /// What the planner has to say.
+    pub remarks: Vec<Diagnostic>,
+}
+
+/// An action on nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    /// `start`, `stop`, `restart` or `reload`.
+    pub action: String,
+    /// On which; all if none is named.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+}
+
+/// Another end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// When.
+    pub end: Timestamp,
+}
+
+/// A change of a link while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLink {
+    /// `up`, `down`, `set` or `reset`.
+    pub action: String,
+    /// With `set`: `delay=50ms`, …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
+    /// With `set`: the node or interface whose sending direction changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ClientId>,
+    /// Milliseconds after which it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+}
+
+/// A node is another than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The slice's name.
+    pub slice: String,
+    /// The node's name; empty if events were missed, so that the whole is to be looked at again.
+    pub node: String,
+    /// What it is doing now; `missed` if events were.
+    pub state: String,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+/// A call that was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which kind: `not_found`, `bad_request`, …
+    pub kind: String,
+    /// For people.
+    pub error: String,
+}

@@ -1,0 +1,34 @@
+//! The testbed as REST. Today its one listener is a local socket, whose callers the kernel names: no certificate is needed
+//! on the testbed's own machine. It only translates: who calls, what for, one method of the controller, the answer as JSON.
+//!
+//! ```text
+//! testyard up, status, … ─► client ─► local socket ─► peer: who is it ─► routes ─► controller
+//!                                                        │
+//!                                   root acts for anybody, others for themselves
+//! ```
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`api`] | what goes over the socket, as plain types |
+//! | `from` | the controller's answers as these types |
+//! | [`peer`] | who calls |
+//! | [`server`] | the socket, and the way to the routes |
+//! | `routes` | a noun a file |
+//! | [`client`] | the other end |
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod client;
+mod from;
+pub mod peer;
+mod problem;
+mod routes;
+pub mod server;
+
+pub use client::{Client, ClientError};
+pub use peer::{Authority, Peer};
+pub use server::{Server, ServerError};
+
+/// The name of the socket in the run folder.
+pub const SOCKET: &str = "testyard.sock";

@@ -1,0 +1,65 @@
+//! Calls that were not carried out, as HTTP says it.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use testyard_controller::api::Refusal;
+
+use crate::api::Problem;
+
+/// Why a call was not carried out.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Refused {
+    pub(crate) fn bad_request(error: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", error.to_string())
+    }
+
+    pub(crate) fn forbidden(error: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", error)
+    }
+
+    pub(crate) fn not_found(error: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", error)
+    }
+
+    fn new(status: StatusCode, kind: &str, error: String) -> Self {
+        Self { status, problem: Problem { kind: kind.to_owned(), error } }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let (status, kind) = match &refusal {
+            Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            Refusal::ShutDown(_) => (StatusCode::FORBIDDEN, "shut_down"),
+            Refusal::TooBig(_) => (StatusCode::INSUFFICIENT_STORAGE, "too_big"),
+            Refusal::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported"),
+            Refusal::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
+            Refusal::OutOfRange(_) => (StatusCode::BAD_REQUEST, "out_of_range"),
+            Refusal::AlreadyExists(_) => (StatusCode::CONFLICT, "already_exists"),
+            Refusal::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Refusal::Expired(_) => (StatusCode::FORBIDDEN, "expired"),
+            Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, kind, refusal.to_string())
+    }
+}
+
+impl From<JsonRejection> for Refused {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "bad_request", rejection.body_text())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.problem)).into_response()
+    }
+}

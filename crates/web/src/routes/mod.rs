@@ -1,0 +1,86 @@
+//! A noun a file. Each route finds out who calls, asks one method of the controller, and gives the answer as JSON.
+
+mod events;
+mod links;
+mod slices;
+mod testbed;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use testyard_model::urn::{SliceUrn, Urn};
+
+use crate::peer::{ACT_AS, Peer, Person};
+use crate::problem::Refused;
+use crate::server::Server;
+
+/// All routes.
+pub(crate) fn all(server: Server) -> Router {
+    Router::new()
+        .route("/v1/testbed", get(testbed::show))
+        .route("/v1/slices", get(slices::list))
+        .route("/v1/slices/{slice}", get(slices::show).put(slices::update).delete(slices::delete))
+        .route("/v1/slices/{slice}/outlook", post(slices::outlook))
+        .route("/v1/slices/{slice}/plan", get(slices::plan))
+        .route("/v1/slices/{slice}/actions", post(slices::act))
+        .route("/v1/slices/{slice}/renew", post(slices::renew))
+        .route("/v1/slices/{slice}/shutdown", post(slices::shut_down).delete(slices::lift_shutdown))
+        .route("/v1/slices/{slice}/links/{link}", post(links::change))
+        .route("/v1/slices/{slice}/events", get(events::of_slice))
+        .route("/v1/events", get(events::all))
+        .fallback(nothing)
+        .with_state(server)
+}
+
+async fn nothing() -> Refused {
+    Refused::not_found("there is nothing at this path; see docs/reference/rest.md".to_owned())
+}
+
+impl FromRequestParts<Server> for Person {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Refused> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
+        let peer = peer.ok_or_else(|| Refused::forbidden("nobody knows who calls".to_owned()))?;
+        let act_as = parts
+            .headers
+            .get(ACT_AS)
+            .map(|value| value.to_str().map_err(Refused::bad_request))
+            .transpose()?;
+        peer.person(&server.authority, act_as)
+    }
+}
+
+/// A slice that the caller may touch, and who calls.
+pub(crate) struct Touched {
+    pub(crate) person: Person,
+    pub(crate) slice: SliceUrn,
+}
+
+impl FromRequestParts<Server> for Touched {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Refused> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            slice: String,
+        }
+        let person = Person::from_request_parts(parts, server).await?;
+        let named = Path::<Named>::from_request_parts(parts, server).await;
+        let Path(Named { slice }) = named.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
+        let slice = slice_urn(server, &slice)?;
+        person.admit(&slice, server.controller.creator(&slice).as_ref())?;
+        Ok(Self { person, slice })
+    }
+}
+
+/// A slice by its name at the testbed's authority, or by its URN.
+fn slice_urn(server: &Server, text: &str) -> Result<SliceUrn, Refused> {
+    let urn = if text.starts_with("urn:") {
+        text.parse::<SliceUrn>()
+    } else {
+        Urn::new(&server.authority, "slice", text).and_then(SliceUrn::try_from)
+    };
+    urn.map_err(|error| Refused::bad_request(format!("{text:?} is no name of a slice: {error}")))
+}

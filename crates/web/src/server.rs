@@ -1,0 +1,97 @@
+//! The local socket, and the way from it to the routes.
+//!
+//! The socket belongs to root and, if there is one, to the group `testyard`: who is in it may use the testbed. Others
+//! cannot even connect.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use nix::unistd::{Group, chown};
+use testyard_controller::Controller;
+use testyard_model::urn::Urn;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::peer::{Authority, Peer};
+use crate::{SOCKET, routes};
+
+/// The group whose members may connect.
+pub const GROUP: &str = "testyard";
+
+/// The largest request: a topology of ten thousand nodes has a few megabytes.
+const LARGEST_BODY: usize = 32 << 20;
+
+/// This front door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("local socket {path}: {source}")]
+pub struct ServerError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The front door.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) authority: Authority,
+    /// The URN of the testbed.
+    pub(crate) urn: Urn,
+    /// Ends streams that would go on for ever.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Server {
+    /// The front door of a controller, which ends when the token is cancelled.
+    #[must_use]
+    pub const fn new(
+        controller: Arc<Controller>,
+        authority: Authority,
+        urn: Urn,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { controller, authority, urn, shutdown }
+    }
+
+    /// Answers until the token is cancelled; calls that run then are finished.
+    ///
+    /// # Errors
+    /// None in practice: connections that fail are left.
+    pub async fn serve(self, listener: UnixListener) -> io::Result<()> {
+        let ended = self.shutdown.clone().cancelled_owned();
+        let router: Router = routes::all(self).layer(DefaultBodyLimit::max(LARGEST_BODY));
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        axum::serve(listener, service).with_graceful_shutdown(ended).await
+    }
+}
+
+/// Listens in a run folder. A socket that is left there by a server that was killed is replaced: the caller holds the lock
+/// of the folder.
+///
+/// # Errors
+/// [`ServerError`] with the path.
+pub fn listen(run: &Path) -> Result<UnixListener, ServerError> {
+    let path = run.join(SOCKET);
+    let attempt = || -> io::Result<UnixListener> {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Made beside its place, so that nobody ever finds one that anybody may use.
+        let fresh = run.join(format!("{SOCKET}.new"));
+        let _ = std::fs::remove_file(&fresh);
+        let listener = UnixListener::bind(&fresh)?;
+        let group = Group::from_name(GROUP).ok().flatten();
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))?;
+        if let Some(group) = group {
+            chown(&fresh, None, Some(group.gid))?;
+        }
+        std::fs::rename(&fresh, &path)?;
+        Ok(listener)
+    };
+    attempt().map_err(|source| ServerError { path: path.clone(), source })
+}
