@@ -119,7 +119,7 @@ impl<'a> Change<'a> {
     pub fn put_sliver(&self, slice: SliceId, row: &SliverRow) -> Result<()> {
         let sql = "INSERT INTO slivers (id, slice, number, document, client_id, host, state, left_at, expires, body) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-                   ON CONFLICT (id) DO UPDATE SET state = ?7, left_at = ?8, expires = ?9, body = ?10";
+                   ON CONFLICT (id) DO UPDATE SET number = ?3, state = ?7, left_at = ?8, expires = ?9, body = ?10";
         let (state, left_at) = match row.state {
             SliverState::Allocated => ("allocated", None),
             SliverState::Provisioned => ("provisioned", None),

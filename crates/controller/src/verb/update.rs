@@ -314,6 +314,7 @@ fn propose(
         shown.push(id);
         new.slivers.push(Arc::new(sliver));
     }
+    arrange(&mut new, &shown);
     let mut told = Told { slivers: shown, diagnostics: plan.diagnostics, ..Told::default() };
     told.diagnostics.extend(cut_notice(ends.cut, ends.new));
     let same = old.as_deref().is_some_and(|old| {
@@ -326,6 +327,20 @@ fn propose(
         new.slivers.iter().filter(|sliver| !sliver.is_leaving()).map(|sliver| sliver.client_id.as_str());
     let detail = format!("{} changes, nodes: {}", changes.0.len(), shorten(names));
     Ok(Proposal { step: Some(Step { old, new, operation: "update", detail, shutdown: None }), told })
+}
+
+/// Puts the slivers in the order of the topology, behind those that leave, and numbers them anew where that is another order
+/// than before.
+fn arrange(slice: &mut Slice, order: &[SliverId]) {
+    let place: HashMap<SliverId, usize> = order.iter().copied().zip(1..).collect();
+    slice.slivers.sort_by_key(|sliver| place.get(&sliver.id).copied().unwrap_or(0));
+    let mut last = i64::MIN;
+    for sliver in &mut slice.slivers {
+        if sliver.number <= last {
+            Arc::make_mut(sliver).number = last + 1;
+        }
+        last = sliver.number;
+    }
 }
 
 fn stays_here(living: &HashMap<ClientId, Arc<Sliver>>, node: &PlannedNode) -> bool {

@@ -28,7 +28,7 @@ fn ends(slice: &Slice) -> String {
 
 /// How long from now.
 pub(super) fn until(when: Timestamp) -> String {
-    let seconds = when.duration_since(Timestamp::now()).as_millis().div_euclid(1_000) + 1;
+    let seconds = when.duration_since(Timestamp::now()).as_millis().saturating_add(999).div_euclid(1_000);
     match seconds {
         ..=0 => "now".to_owned(),
         1..=119 => format!("in {seconds} s"),

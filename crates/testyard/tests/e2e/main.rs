@@ -13,6 +13,7 @@ mod ipv6;
 mod lifecycle;
 mod limits;
 mod links;
+mod local;
 mod network;
 mod policy;
 mod pool;

@@ -1,0 +1,150 @@
+//! The testbed over its local socket, as somebody at the machine uses it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Bed, program};
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
+}
+
+fn json(bed: &mut Bed, line: &str) -> Value {
+    serde_json::from_str(&bed.ok(line)).unwrap()
+}
+
+/// The shortest of some echoes from alice to the server, in milliseconds.
+fn round_trip(bed: &mut Bed) -> f64 {
+    let said = bed.ok("exec alice -- ping -q -c 8 -i 0.05 -W 3 server");
+    let line = said.lines().last().unwrap();
+    line.split(['=', '/']).nth(4).unwrap_or_else(|| panic!("{said}")).trim().parse().unwrap()
+}
+
+#[test]
+fn e2e_from_a_file_to_its_end_over_the_local_socket() {
+    let mut bed = Bed::new();
+    assert!(bed.ok("ls").contains("no slices"));
+    let said = bed.ok(&format!("up {}", example("four-nodes.ns").display()));
+    assert!(said.contains("four-nodes  ready") && said.contains("rate=10Mbit delay=50ms loss=1%"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+    assert!((104.0..115.0).contains(&round_trip(&mut bed)));
+
+    // In one node, with input and the command's own exit code; in all of them.
+    let mut child = bed.testbed().command();
+    let child =
+        child.args(["exec", "bob.four-nodes", "--", "sh", "-c", "cat; echo \"it's $0\" >&2; exit 7", "a b"]);
+    let mut child =
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"in and out").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(7), b"in and out".as_slice()));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "it's a b\n");
+    let all = json(&mut bed, "exec --all --json -- hostname");
+    let names: Vec<&str> =
+        all.as_array().unwrap().iter().map(|ran| ran["stdout"].as_str().unwrap().trim()).collect();
+    assert_eq!(names, ["alice", "bob", "router", "server"]);
+    let (code, error) = bed.fails("exec alice,bob -- false");
+    assert!(code == 1 && error.contains("failed in 2 of 2: alice (1), bob (1)"), "{error}");
+
+    // Files, there, from node to node, and back.
+    let here = bed.file("here", "some bytes\n");
+    bed.ok(&format!("cp {here} alice:/tmp/there"));
+    bed.ok("cp alice:/tmp/there server.four-nodes:/tmp/third");
+    bed.ok(&format!("cp server:/tmp/third {here}.back"));
+    assert_eq!(std::fs::read_to_string(format!("{here}.back")).unwrap(), "some bytes\n");
+    assert_eq!(bed.ok("ssh router -- hostname").trim(), "router");
+
+    // A link, while it runs: no node notices but by its packets.
+    let identity =
+        |bed: &mut Bed| bed.ok("exec router -- ip -o -4 address") + &bed.ok("exec router -- ip -o link");
+    let before = identity(&mut bed);
+    bed.ok("link set four-nodes uplink delay=5ms loss=none");
+    assert!((14.0..25.0).contains(&round_trip(&mut bed)));
+    bed.ok("link down four-nodes uplink --for 2s");
+    let (_, error) = bed.fails("exec alice -- ping -q -c 1 -W 1 server");
+    assert!(!error.contains("testyard:"), "{error}");
+    let back = "for i in 1 2 3 4 5 6 7 8 9; do ping -c 1 -W 1 server >/dev/null && exit 0; done; exit 1";
+    let output = bed.testbed().run(["exec", "alice", "--", "sh", "-c", back]);
+    assert!(output.status.success(), "the link is up again after its time");
+    assert_eq!(identity(&mut bed), before);
+
+    // Again with a changed file: one comes, the link is as the file says, the others stay as they are.
+    let text = std::fs::read_to_string(example("four-nodes.ns")).unwrap();
+    let text = text.replace("{alice bob router server}", "{alice bob router server carol}");
+    let text =
+        text.replace("\"$alice $bob $router\"", "\"$alice $bob $router $carol\"").replace("50ms", "20ms");
+    let changed = bed.file("changed.ns", &text);
+    let told = bed.ok(&format!("up {changed} --slice four-nodes --dry-run"));
+    assert!(told.starts_with("+ node carol\n") && told.contains("delay=20ms"), "{told}");
+    assert_eq!(told, bed.ok(&format!("plan --diff four-nodes {changed}")));
+    bed.ok(&format!("up {changed} --slice four-nodes"));
+    assert!((44.0..55.0).contains(&round_trip(&mut bed)));
+    assert_eq!(identity(&mut bed), before);
+    bed.ok("exec carol -- ping -q -c 2 -i 0.2 -W 3 server");
+    let told = bed.ok(&format!("up {changed} --slice four-nodes --dry-run"));
+    assert_eq!(told, "nothing changes\n");
+
+    // Without what it is asked for nobody loses a disk.
+    let original = example("four-nodes.ns");
+    let (_, error) = bed.fails(&format!("up {} --slice four-nodes", original.display()));
+    assert!(error.contains("give --yes"), "{error}");
+    bed.ok(&format!("up {} --slice four-nodes --yes", original.display()));
+    let slice = json(&mut bed, "status --json");
+    assert_eq!(slice["nodes"].as_array().unwrap().len(), 4);
+    for action in ["restart alice", "stop bob", "start bob", "reload bob", "wait"] {
+        bed.ok(action);
+    }
+    assert!((104.0..115.0).contains(&round_trip(&mut bed)));
+    bed.ok("down four-nodes");
+    assert!(bed.ok("ls").contains("no slices"));
+}
+
+#[test]
+fn e2e_other_users_of_the_machine() {
+    let mut bed = Bed::new();
+    bed.ok(&format!("up {} --slice mine --only alice", example("four-nodes.yaml").display()));
+    let socket = bed.testbed().folder().join("run/testyard.sock");
+    let as_nobody = |bed: &mut Bed, arguments: &[&str]| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(program())
+            .args(arguments)
+            .env("TESTYARD_DIR", bed.testbed().dir())
+            .env("TESTYARD_SOCKET", &socket)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let mode =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    // The way there may be walked, the door is shut.
+    for folder in socket.ancestors().skip(1).take_while(|folder| folder.starts_with(bed.testbed().folder())) {
+        mode(folder, 0o755);
+    }
+    let (code, said) = as_nobody(&mut bed, &["ls"]);
+    assert!(code == Some(3) && said.contains("group testyard"), "{said}");
+    // Where it is open, others see nothing and touch nothing.
+    mode(&socket, 0o666);
+    let (code, said) = as_nobody(&mut bed, &["ls"]);
+    assert!(code == Some(0) && said.contains("no slices"), "{said}");
+    for arguments in [
+        &["status", "mine"][..],
+        &["down", "mine"],
+        &["link", "down", "mine", "uplink"],
+        &["events", "mine"],
+        &["ls", "--as", "root"],
+        &["slice", "shutdown", "theirs"],
+    ] {
+        let (code, said) = as_nobody(&mut bed, arguments);
+        assert!(
+            code == Some(1) && (said.contains("you are") || said.contains("only operators")),
+            "{arguments:?}: {said}"
+        );
+    }
+    let listed = bed.ok("ls");
+    assert!(listed.contains("mine") && listed.contains("1 ready"), "nothing has happened to it: {listed}");
+    bed.ok("down mine");
+}
