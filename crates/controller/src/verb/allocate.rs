@@ -247,6 +247,7 @@ fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>) -> Body {
             accounts_revision: 0,
             accounts: vec![],
             services: node.services,
+            programs: vec![],
             network: desired::NodeNetwork::default(),
         },
         events: vec![],
