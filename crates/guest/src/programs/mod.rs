@@ -17,9 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use testyard_guest_protocol::{
-    Desired, ScheduledDone, ScheduledMove, ScheduledProgram, ScheduledStand, ServiceState,
-};
+use testyard_guest_protocol::{Desired, ScheduledMove, ScheduledProgram, ScheduledStand, ServiceState};
 
 use crate::children::Process;
 use crate::node::{Node, thread};
