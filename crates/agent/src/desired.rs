@@ -1,5 +1,7 @@
 //! What should be on a host.
 
+mod run;
+
 use serde::{Deserialize, Serialize};
 use testyard_fabric::links::{HostLink, NodePort, NodeRoute};
 use testyard_fabric::{ControlAddress, Forward};
@@ -8,9 +10,12 @@ use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
-use testyard_model::service::Services;
+use testyard_model::service::{Program, Services};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
+use testyard_model::topology::Variable;
 use testyard_model::urn::{Authority, SliceUrn, UserUrn};
+
+pub use run::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run};
 
 /// What should be of one slice on one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,13 @@ pub struct Slice {
     /// Its links that have an end on this host.
     #[serde(default)]
     pub links: Vec<HostLink>,
+    /// Variables of the environment of executes and of programs, in order.
+    #[serde(default)]
+    pub environment: Vec<Variable>,
+    /// The run of its schedule; none before its clock has begun. What events do comes on top of all else that is said here:
+    /// links are as they are before the first event, `boot` and `disk` of nodes count without the run's restarts and reloads.
+    #[serde(default)]
+    pub schedule: Option<Run>,
 }
 
 /// What the nodes of a slice may know of it.
@@ -78,6 +90,9 @@ pub struct Node {
     pub accounts: Vec<Account>,
     /// What to install and run, once per disk.
     pub services: Services,
+    /// What events start and stop.
+    #[serde(default)]
+    pub programs: Vec<Program>,
     /// Its place on links.
     #[serde(default)]
     pub network: NodeNetwork,

@@ -143,10 +143,11 @@ impl Hearing {
         decode(&body)
     }
 
-    /// Takes a report with as many services as were asked for: what was not is not kept.
-    fn report(&self, report: Report, asked: usize) {
+    /// Takes a report with as many services and programs as were asked for: what was not is not kept.
+    fn report(&self, report: Report, (services, programs): (usize, usize)) {
         let mut report = report.bounded();
-        report.services.truncate(asked);
+        report.services.truncate(services);
+        report.scheduled.truncate(programs);
         self.hear.send_if_modified(|heard| {
             let new = heard.report.as_ref() != Some(&report);
             heard.report = Some(report);
@@ -183,8 +184,10 @@ async fn converse(
         while let Ok(message) = hearing.next(&mut reader).await {
             match message {
                 FromGuest::Report(report) => {
-                    let asked = |asked: &Desired| asked.installs.len() + asked.executes.len();
-                    let asked = asked_for.borrow().as_ref().map_or(usize::MAX, asked);
+                    let asked = |asked: &Desired| {
+                        (asked.installs.len() + asked.executes.len(), asked.scheduled.len())
+                    };
+                    let asked = asked_for.borrow().as_ref().map_or((usize::MAX, usize::MAX), asked);
                     hearing.report(*report, asked);
                 }
                 // Who asks more than can wait gets no answer.

@@ -2,7 +2,7 @@
 //!
 //! Nearly everything can be seen again (nodes, interfaces, what runs); these cannot: for which restart counter a node
 //! was booted, that a disk has existed (one that vanished must not come back empty in silence), and from which image
-//! content a node was made. One small file a node, replaced whole. A file that is lost or damaged costs no more than
+//! content a node was made; and how far the run of a slice's schedule has come. One small file each, replaced whole. A file that is lost or damaged costs no more than
 //! this knowledge: the node is then taken as it is.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use testyard_model::id::{SliceId, SliverId};
 use testyard_runtime::Image;
 
 use crate::observed::Milestone;
+use crate::schedule::Progress;
 
 /// The records of a host's nodes, in a folder.
 #[derive(Debug)]
@@ -108,36 +109,78 @@ impl Ledger {
 
     /// Replaces a record. Not synced to the disk: the record is of use only where the node still is.
     pub(crate) fn store(&self, sliver: SliverId, record: &Record) {
-        let path = self.path(sliver);
-        let written = serde_json::to_vec(record).map_err(io::Error::from).and_then(|bytes| {
-            let new = path.with_extension("new");
-            fs::File::create(&new)?.write_all(&bytes)?;
-            fs::rename(&new, &path)
-        });
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "cannot write the record of a node");
-        }
+        replace(&self.path(sliver), record, "record of a node");
     }
 
     /// Drops a record; none there is fine.
     pub(crate) fn forget(&self, sliver: SliverId) {
-        let path = self.path(sliver);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove the record of a node");
+        forget(&self.path(sliver), "record of a node");
+    }
+
+    /// How far the run of a slice's schedule has come; none if that is not known.
+    pub(crate) fn run(&self, slice: SliceId) -> Option<Progress> {
+        let bytes = fs::read(self.run_path(slice)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Writes down how far a run has come. Not synced: what is lost is told as late, and carried out all the same.
+    pub(crate) fn store_run(&self, slice: SliceId, progress: &Progress) {
+        replace(&self.run_path(slice), progress, "run of a schedule");
+    }
+
+    /// Drops what is known of a slice's run; nothing there is fine.
+    pub(crate) fn forget_run(&self, slice: SliceId) {
+        forget(&self.run_path(slice), "run of a schedule");
+    }
+
+    /// Drops what is known of the runs of all other slices.
+    pub(crate) fn keep_runs(&self, slices: &[SliceId]) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let slice = path.file_name().and_then(|name| name.to_str()?.strip_suffix(RUN)?.parse().ok());
+            if slice.is_some_and(|slice| !slices.contains(&slice)) {
+                forget(&path, "run of a schedule");
             }
-            _ => {}
         }
     }
 
     fn path(&self, sliver: SliverId) -> PathBuf {
         self.folder.join(format!("{sliver}.json"))
     }
+
+    fn run_path(&self, slice: SliceId) -> PathBuf {
+        self.folder.join(format!("{slice}{RUN}"))
+    }
+}
+
+/// The names of files about runs end so.
+const RUN: &str = ".run";
+
+fn replace(path: &Path, contents: &impl Serialize, what: &str) {
+    let written = serde_json::to_vec(contents).map_err(io::Error::from).and_then(|bytes| {
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        fs::File::create(&new)?.write_all(&bytes)?;
+        fs::rename(&new, path)
+    });
+    if let Err(error) = written {
+        tracing::warn!(path = %path.display(), %error, "cannot write the {what}");
+    }
+}
+
+fn forget(path: &Path, what: &str) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove the {what}");
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Run;
     use testyard_runtime::ImageConfig;
     use uuid::Uuid;
 
@@ -165,5 +208,22 @@ mod tests {
         ledger.forget(sliver);
         ledger.forget(sliver);
         assert!(ledger.load().is_empty());
+    }
+
+    #[test]
+    fn runs_come_back_until_their_slice_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let [one, two] = [1, 2].map(|number| SliceId::from_uuid(Uuid::from_u128(number)));
+        let progress = Progress::new(&Run { number: 3, zero: Timestamp::UNIX_EPOCH, events: Vec::new() });
+        assert_eq!(ledger.run(one), None);
+        ledger.store_run(one, &progress);
+        ledger.store_run(two, &progress);
+        assert_eq!((ledger.run(one), ledger.load().len()), (Some(progress), 0));
+        ledger.keep_runs(&[one]);
+        assert_eq!((ledger.run(one), ledger.run(two)), (Some(progress), None));
+        ledger.forget_run(one);
+        ledger.forget_run(one);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

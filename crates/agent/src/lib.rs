@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! controller ── sync, apply ──► LocalHost ── one task a node ──► decide (pure) ──► runtime, fabric, guest
+//!                                  │ what the schedule adds at this time: schedule (pure)
 //!            ◄── watch ───────            ◄── what was seen ────
 //! ```
 
@@ -22,6 +23,7 @@ mod node;
 pub mod observed;
 mod pool;
 mod ration;
+mod schedule;
 
 pub use contract::{Host, HostError, HostFacts};
 pub use facts::{Fact, Facts, NoFact};

@@ -134,6 +134,6 @@ impl Keeper {
 
     fn tell(&self, seen: LinksSeen) {
         self.seen.send_replace(seen);
-        let _ = self.reports.send(Report::Links(self.slice));
+        let _ = self.reports.send(Report::Slice(self.slice));
     }
 }

@@ -2,6 +2,7 @@
 
 mod background;
 mod roster;
+mod scheduled;
 mod sweep;
 
 use std::collections::HashMap;
@@ -22,15 +23,17 @@ use tokio::task::JoinHandle;
 
 use self::background::{gather, watch_fabric, watch_runtimes};
 use self::roster::{NodeEntry, Shared, SliceEntry, State, lock};
+use self::scheduled::{Scheduled, plays_of, start_clock};
 use self::sweep::{list, sweep};
 use crate::contract::{Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
 use crate::ledger::{Ledger, LedgerError};
 use crate::links::SliceLinksHandle;
 use crate::node::inside::InstallLimits;
-use crate::node::task::{Context, Found, Task, Wanted};
+use crate::node::task::{Context, Found, Report, Task, Wanted};
 use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
+use crate::schedule::Plays;
 use crate::{desired, observed};
 
 /// What a [`LocalHost`] is made of.
@@ -124,7 +127,7 @@ impl LocalHost {
     }
 
     /// Sets the desired state of one slice; `found` is what a list of the runtimes has just shown.
-    fn set(&self, state: &mut State, slice: desired::Slice, found: &mut HashMap<SliverId, Found>) {
+    fn set(&self, state: &mut State, mut slice: desired::Slice, found: &mut HashMap<SliverId, Found>) {
         let listed = state.listed;
         let entry = state.slices.entry(slice.slice).or_insert_with(|| SliceEntry::new(slice.revision));
         if slice.revision < entry.revision {
@@ -137,28 +140,53 @@ impl LocalHost {
             }
         }
         // Before the nodes, which wait for them.
-        let links = SliceLinks { slice: slice.slice, revision: slice.revision, links: slice.links };
+        entry.scheduled = Scheduled::take_up(&self.context, &slice, entry.scheduled.take());
+        let links = match &entry.scheduled {
+            Some(scheduled) => scheduled.links(),
+            None => {
+                let links = std::mem::take(&mut slice.links);
+                SliceLinks { slice: slice.slice, revision: slice.revision, links }
+            }
+        };
         entry.set_links(&self.context, links);
         let about = Arc::new(slice.about);
+        let environment: Arc<[String]> =
+            slice.environment.iter().map(|of| format!("{}={}", of.name, of.value)).collect();
         for node in slice.nodes {
             let sliver = node.sliver;
-            let about = Arc::clone(&about);
-            let wanted = Some(Wanted { tag: slice.tag, slice_name: slice.name.clone(), about, node });
+            let plays = plays_of(entry.scheduled.as_ref(), &node);
+            let mut wanted = Wanted {
+                tag: slice.tag,
+                slice_name: slice.name.clone(),
+                about: Arc::clone(&about),
+                environment: Arc::clone(&environment),
+                node: node.clone(),
+                plays: Plays::default(),
+            };
             match entry.nodes.iter().find(|(id, _)| *id == sliver) {
                 Some((_, entry)) => {
                     entry.wanted.send_if_modified(|now| {
+                        wanted.follow(now.as_ref());
+                        wanted.play(&node, plays);
+                        let wanted = Some(wanted);
                         let new = *now != wanted;
                         *now = wanted;
                         new
                     });
                 }
                 None => {
+                    wanted.play(&node, plays);
+                    let wanted = Some(wanted);
                     let mut found = found.remove(&sliver).unwrap_or_default();
                     found.known |= listed;
                     let entry_node = self.spawn(slice.slice, sliver, wanted, entry.links.clone(), found);
                     entry.nodes.push((sliver, entry_node));
                 }
             }
+        }
+        start_clock(&self.context, &self.state, entry);
+        if entry.scheduled.is_some() {
+            let _ = self.context.reports.send(Report::Slice(slice.slice));
         }
         if entry.is_gone() {
             let gone = entry.observed(slice.slice);
@@ -243,6 +271,9 @@ impl Host for LocalHost {
             leaving.extend(slice.map(|slice| (slice, sliver, found)));
         }
         {
+            let scheduled: Vec<SliceId> =
+                slices.iter().filter(|slice| slice.schedule.is_some()).map(|slice| slice.slice).collect();
+            self.context.ledger.keep_runs(&scheduled);
             let mut state = lock(&self.state);
             state.listed = listed.is_ok();
             let missing: Vec<SliceId> = state
@@ -252,7 +283,8 @@ impl Host for LocalHost {
                 .filter(|known| !slices.iter().any(|slice| slice.slice == *known))
                 .collect();
             for known in missing {
-                if let Some(entry) = state.slices.get(&known) {
+                if let Some(entry) = state.slices.get_mut(&known) {
+                    entry.scheduled = None;
                     entry.links.set(None);
                     entry.nodes.iter().for_each(|(_, node)| {
                         node.wanted.send_replace(None);

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use testyard_guest_protocol::{ProgramState, ServiceReport};
+use testyard_guest_protocol::{ProgramState, ServiceReport, ServiceState};
 use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::name::ClientId;
 use testyard_model::sliver_type::Port;
 use testyard_runtime::PullProgress;
 
@@ -19,6 +20,40 @@ pub struct Slice {
     /// Its links.
     #[serde(default)]
     pub links: LinksSeen,
+    /// How far the run of its schedule has come; none while there is none.
+    #[serde(default)]
+    pub schedule: Option<ScheduleSeen>,
+}
+
+/// How far a run of a schedule has come on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleSeen {
+    /// Which run.
+    pub number: u32,
+    /// How many of its events have been carried out.
+    pub done: usize,
+    /// The most milliseconds that one was carried out too late.
+    pub late_ms_max: u64,
+    /// How many were carried out more than a second too late, or had only what was left of them carried out.
+    pub late: u32,
+    /// The newest of them, [`Self::RECENT`] at most, in the order of their times; none of before the agent's start.
+    pub recent: Vec<Carried>,
+    /// What people should know about the run, if something went otherwise than planned.
+    pub notice: Option<String>,
+}
+
+impl ScheduleSeen {
+    /// The most events that are told one by one.
+    pub const RECENT: usize = 64;
+}
+
+/// An event that was carried out: its links were told to change, its node or program to start or end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Its index in the topology's schedule.
+    pub event: u32,
+    /// When. When it should have been follows from the run's zero.
+    pub at: Timestamp,
 }
 
 /// How the links of a slice stand on a host.
@@ -43,9 +78,9 @@ pub struct Node {
     pub sliver: SliverId,
     /// How far it has come.
     pub phase: Phase,
-    /// The restart counter of its present boot.
+    /// The restart counter of its present boot, without restarts by the schedule's run.
     pub boot: u32,
-    /// The reload counter of its present disk.
+    /// The reload counter of its present disk, without reloads by the schedule's run.
     pub disk: u32,
     /// The revision of the accounts that are in it.
     pub accounts_revision: u64,
@@ -63,6 +98,9 @@ pub struct Node {
     pub program: ProgramState,
     /// Its installs and executes.
     pub services: Vec<ServiceReport>,
+    /// Its programs that events start and stop, in the order of the desired state.
+    #[serde(default)]
+    pub programs: Vec<ProgramReport>,
     /// When it reached what, in the present boot.
     pub timeline: Vec<Milestone>,
 }
@@ -83,9 +121,31 @@ impl Node {
             pull: None,
             program: ProgramState::None,
             services: Vec::new(),
+            programs: Vec::new(),
             timeline: Vec::new(),
         }
     }
+}
+
+/// How a program that events start and stop stands in the present run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramReport {
+    /// Which, by the user's name of it.
+    pub program: ClientId,
+    /// The start that this is about: the first of the run is 1, and 0 says that there was none.
+    pub start: u32,
+    /// How it stands.
+    pub state: ServiceState,
+    /// It could not be started, or ended otherwise than its `expected_exit` says and nobody had stopped it.
+    pub unexpected: bool,
+    /// When it began, by the node's clock.
+    pub began: Option<Timestamp>,
+    /// When it ended, by the node's clock.
+    pub ended: Option<Timestamp>,
+    /// The end of its output, or the reason of its failure, for people.
+    pub detail: String,
+    /// Its files in the node without `.out`, `.err` and `.status`; empty before it has begun.
+    pub files: String,
 }
 
 /// How far a node has come.

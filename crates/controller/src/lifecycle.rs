@@ -108,6 +108,7 @@ mod tests {
             accounts_revision: 1,
             accounts: vec![],
             services: Services::default(),
+            programs: vec![],
             network: desired::NodeNetwork::default(),
         }
     }
@@ -125,6 +126,7 @@ mod tests {
             pull: None,
             program: ProgramState::None,
             services: vec![],
+            programs: vec![],
             timeline: vec![],
         }
     }

@@ -164,6 +164,8 @@ impl Slice {
             revision: self.revision,
             nodes: here().map(node).collect(),
             links: links.collect(),
+            environment: Vec::new(),
+            schedule: None,
         }
     }
 

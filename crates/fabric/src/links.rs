@@ -17,7 +17,7 @@ use crate::FabricError;
 pub struct SliceLinks {
     /// The slice.
     pub slice: SliceId,
-    /// Rises with every change.
+    /// Never falls. Links of one revision may differ, as a schedule goes on: what was said last counts.
     pub revision: Revision,
     /// In the order of the topology.
     pub links: Vec<HostLink>,

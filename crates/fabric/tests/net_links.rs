@@ -312,3 +312,30 @@ fn kill_wires(world: &World) {
         }
     }
 }
+
+#[tokio::test]
+async fn links_of_one_revision_change_as_a_schedule_goes_on() {
+    let world = World::new();
+    let fabric = world.fabric("schedule");
+    fabric.join(&wanted(1, vec![cable(&["delay=1ms"])])).await.unwrap();
+    let [a, b] = two(&fabric).await;
+    assert!(a.pings("10.1.1.3"));
+    let mut took = Vec::new();
+    for round in 1..=10 {
+        let delay = if round % 2 == 0 { "delay=1ms" } else { "delay=20ms" };
+        let began = Instant::now();
+        fabric.join(&wanted(1, vec![cable(&[delay])])).await.unwrap();
+        took.push(began.elapsed());
+        let measured = round_trip(&a, "10.1.1.3");
+        assert_eq!(measured >= 40.0, round % 2 == 1, "{measured} ms with {delay}");
+    }
+    took.sort();
+    eprintln!("a changed delay: median {:?}, most {:?}", took[5], took[9]);
+    for up in [false, true] {
+        let began = Instant::now();
+        fabric.join(&wanted(1, vec![HostLink { up, ..cable(&["delay=1ms"]) }])).await.unwrap();
+        eprintln!("a link that is to be {}: {:?}", if up { "up" } else { "down" }, began.elapsed());
+        assert_eq!((carrier(&a), carrier(&b)), (up, up));
+    }
+    assert!(a.pings("10.1.1.3"));
+}

@@ -16,11 +16,14 @@ pub fn agent(data: &[u8]) {
         if let FromGuest::Report(report) = message {
             let bounded = report.bounded();
             let texts = bounded.services.iter().flat_map(|service| [&service.detail, &service.folder]);
-            for text in texts.chain(&bounded.failure).chain(&bounded.notice) {
+            let programs = bounded.scheduled.iter();
+            let programs = programs.flat_map(|program| [&program.name, &program.detail, &program.files]);
+            for text in texts.chain(programs).chain(&bounded.failure).chain(&bounded.notice) {
                 assert!(text.chars().count() <= Report::MAX_TEXT, "{text:?}");
                 assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
             }
             assert!(bounded.services.len() <= Report::MAX_SERVICES);
+            assert!(bounded.scheduled.len() <= Report::MAX_SERVICES);
             assert_eq!(bounded.clone().bounded(), bounded, "what is cut stays as it is");
         }
     }

@@ -22,6 +22,7 @@ mod facts;
 mod frame;
 pub mod fuzzing;
 mod message;
+mod schedule;
 
 pub use facts::{Answer, Ask, FactUser, Facts, MAX_ANSWER, MAX_WHAT, Told};
 pub use frame::{FrameError, MAX_MESSAGE, decode, encode, read, write};
@@ -31,6 +32,7 @@ pub use message::{
     Account, Desired, Execute, FromGuest, Hello, HostKey, HostsLine, Install, Program, ProgramState, Report,
     Resolver, Secret, ServiceId, ServiceReport, ServiceState, SshServer, Stage, ToGuest,
 };
+pub use schedule::{ScheduledDone, ScheduledMove, ScheduledProgram, ScheduledReport, ScheduledStand};
 
 /// The version of this protocol. A guest of another version is replaced at the node's next boot.
 pub const PROTOCOL: u32 = 1;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Ask, Facts, Told};
+use crate::schedule::{ScheduledProgram, ScheduledReport};
 
 /// From the agent to the guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +73,16 @@ pub struct Desired {
     pub installs: Vec<Install>,
     /// Commands, run in order once the installs are done.
     pub executes: Vec<Execute>,
+    /// Variables of the environment of executes and of the programs of a schedule, `NAME=value`; they go before those of
+    /// the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<String>,
+    /// Which run of the schedule [`Self::scheduled`] is about: what another one has begun is ended. None: nothing runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
+    /// Programs that events start and stop; none begins before the installs are done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduled: Vec<ScheduledProgram>,
     /// What programs in the node may know about it; absent if the agent tells nothing.
     #[serde(default)]
     pub facts: Option<Facts>,
@@ -196,6 +207,9 @@ pub struct Report {
     pub program_note: Option<String>,
     /// One for each install and execute, in their order.
     pub services: Vec<ServiceReport>,
+    /// One for each program of the schedule, in their order; older guests run none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduled: Vec<ScheduledReport>,
 }
 
 /// Who answers on port 22 of a node.
@@ -264,7 +278,7 @@ pub struct ServiceReport {
     pub folder: String,
 }
 
-/// How a service stands.
+/// How a service or a program of the schedule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
@@ -285,7 +299,7 @@ pub enum ServiceState {
 impl Report {
     /// The longest text of a report that the agent keeps.
     pub const MAX_TEXT: usize = 2000;
-    /// The most services of a report that the agent keeps.
+    /// The most services of a report that the agent keeps, and the most programs of a schedule.
     pub const MAX_SERVICES: usize = 1000;
     /// The most bytes of all its texts together that the agent keeps.
     pub const MAX_TEXTS: usize = 256 << 10;
@@ -307,6 +321,12 @@ impl Report {
         self.services.iter_mut().for_each(|service| {
             cut(&mut service.detail);
             cut(&mut service.folder);
+        });
+        self.scheduled.truncate(Self::MAX_SERVICES);
+        self.scheduled.iter_mut().for_each(|program| {
+            cut(&mut program.name);
+            cut(&mut program.detail);
+            cut(&mut program.files);
         });
         self
     }
@@ -332,6 +352,17 @@ mod tests {
             detail: "x\u{1b}".repeat(10_000),
             folder: String::new(),
         };
+        let program = ScheduledReport {
+            name: "n".repeat(10_000),
+            run: Some(1),
+            start: 1,
+            state: ServiceState::Running,
+            stopped: false,
+            began_ms: Some(i64::MAX),
+            ended_ms: None,
+            detail: "d".repeat(10_000),
+            files: "f".repeat(10_000),
+        };
         let report = Report {
             revision: 1,
             stage: Stage::Ready,
@@ -342,12 +373,19 @@ mod tests {
             program: ProgramState::None,
             program_note: Some("p".repeat(100_000)),
             services: vec![service; 5000],
+            scheduled: vec![program; 5000],
         };
         let report = report.bounded();
         let texts =
             report.services.iter().map(|service| service.detail.len()).sum::<usize>() + 3 * Report::MAX_TEXT;
+        let more = report
+            .scheduled
+            .iter()
+            .map(|program| program.name.len() + program.detail.len() + program.files.len());
+        let texts = texts + more.sum::<usize>();
         assert!(texts <= Report::MAX_TEXTS, "{texts} bytes are kept");
         assert_eq!(report.services.len(), Report::MAX_SERVICES);
+        assert_eq!(report.scheduled.len(), Report::MAX_SERVICES);
         assert_eq!(report.failure.unwrap().len(), Report::MAX_TEXT);
         assert_eq!(report.notice.unwrap().len(), Report::MAX_TEXT);
         assert_eq!(report.program_note.unwrap().len(), Report::MAX_TEXT);

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use testyard_guest_protocol::{
-    ProgramState, Report, ServiceId, ServiceReport, ServiceState, SshServer, Stage,
+    ProgramState, Report, ScheduledReport, ServiceId, ServiceReport, ServiceState, SshServer, Stage,
 };
 
 /// The board.
@@ -32,6 +32,7 @@ struct Facts {
     program: Option<ProgramState>,
     program_note: Option<String>,
     services: Vec<ServiceReport>,
+    scheduled: Vec<ScheduledReport>,
     trouble: Trouble,
     notices: Notices,
 }
@@ -115,6 +116,11 @@ impl Board {
         });
     }
 
+    /// How the programs of the schedule stand.
+    pub(crate) fn set_scheduled(&self, reports: Vec<ScheduledReport>) {
+        self.update(|facts| facts.scheduled = reports);
+    }
+
     pub(crate) fn set_services_trouble(&self, text: Option<String>) {
         self.update(|facts| facts.trouble.services = text);
     }
@@ -166,6 +172,7 @@ impl Facts {
             program: self.program.unwrap_or(ProgramState::None),
             program_note: self.program_note.clone(),
             services: self.services.clone(),
+            scheduled: self.scheduled.clone(),
         }
         .bounded()
     }

@@ -12,6 +12,7 @@
 //!  ssh       keeps the image's sshd running and looks whether it answers       ssh
 //!  facts     answers programs of the node that ask about it                facts
 //!  services  installs, then executes, each once in the life of a disk          services, fetch, archive
+//!  programs  what a schedule starts and stops; a thread for each that runs     programs
 //! ```
 
 #![cfg_attr(not(test), warn(clippy::print_stdout))]
@@ -34,6 +35,7 @@ mod names;
 mod node;
 mod output;
 mod program;
+mod programs;
 mod sealed;
 mod services;
 mod shutdown;

@@ -6,6 +6,8 @@
 //!    └──────────────── waits for the next ◄───────────────────────────────────────────────┘
 //! ```
 //!
+//! The programs of the schedule are told of it before all that.
+//!
 //! SSH needs no interface to start, and nobody reaches it before there is one; so it starts while the agent makes them.
 //! Where the image's program is the SSH server itself, both wait.
 
@@ -14,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use testyard_guest_protocol::Desired;
 
 use crate::node::{Node, thread};
+use crate::programs::Programs;
 use crate::services::Services;
 use crate::ssh::{People, Ssh, is_sshd};
 use crate::{accounts, files, host_keys, names, program, skeleton, sudo, text};
@@ -21,7 +24,8 @@ use crate::{accounts, files, host_keys, names, program, skeleton, sudo, text};
 /// Serves the agent's wishes; never returns.
 pub(crate) fn run(node: &'static Node) {
     let ssh: &'static Ssh = Box::leak(Box::default());
-    let services: &'static Services = Box::leak(Box::new(Services::new(node)));
+    let programs: &'static Programs = Box::leak(Box::new(Programs::new(node)));
+    let services: &'static Services = Box::leak(Box::new(Services::new(node, programs)));
     skeleton::make(&node.root);
     let mut boot = Boot::default();
     loop {
@@ -30,6 +34,8 @@ pub(crate) fn run(node: &'static Node) {
             continue;
         }
         let revision = desired.revision;
+        // Before all else: events have their time, and what follows takes some.
+        programs.want(&desired);
         // A defect in one of these must neither end the steward nor keep the node from being reached.
         let work = AssertUnwindSafe(|| prepare(node, ssh, services, &desired));
         if catch_unwind(work).is_err() {

@@ -11,6 +11,7 @@
 mod fault;
 mod guest;
 mod image;
+mod programs;
 mod script;
 mod socket;
 mod world;

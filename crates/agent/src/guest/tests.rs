@@ -94,6 +94,7 @@ fn report(revision: u64, services: Vec<ServiceReport>) -> Vec<u8> {
         program: ProgramState::None,
         program_note: None,
         services,
+        scheduled: Vec::new(),
     };
     encode(&FromGuest::Report(Box::new(report))).unwrap()
 }

@@ -24,7 +24,7 @@ pub(super) async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<
         let mut changed: Vec<SliceId> = Vec::new();
         for report in batch.drain(..) {
             let slice = match report {
-                Report::Links(slice) => slice,
+                Report::Slice(slice) => slice,
                 Report::Node(report) => {
                     let Some(entry) = state.slices.get_mut(&report.slice) else { continue };
                     match report.node {

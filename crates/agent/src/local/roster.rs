@@ -9,6 +9,7 @@ use testyard_runtime::NodeKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::scheduled::Scheduled;
 use crate::links::SliceLinksHandle;
 use crate::node::task::{Context, Wanted};
 use crate::node::wake::Wake;
@@ -33,6 +34,8 @@ pub(super) struct SliceEntry {
     /// In the order of the desired state.
     pub(super) nodes: Vec<(SliverId, NodeEntry)>,
     pub(super) links: SliceLinksHandle,
+    /// What is asked for, where a schedule goes on changing it.
+    pub(super) scheduled: Option<Scheduled>,
     /// Makes and ends the links, while there are any.
     pub(super) keeper: Option<JoinHandle<()>>,
 }
@@ -63,7 +66,7 @@ impl State {
 
 impl SliceEntry {
     pub(super) fn new(revision: Revision) -> Self {
-        Self { revision, nodes: Vec::new(), links: SliceLinksHandle::new(), keeper: None }
+        Self { revision, nodes: Vec::new(), links: SliceLinksHandle::new(), scheduled: None, keeper: None }
     }
 
     pub(super) fn set_links(&mut self, context: &Arc<Context>, links: SliceLinks) {
@@ -87,7 +90,8 @@ impl SliceEntry {
             node.seen.clone().unwrap_or_else(|| observed::Node::waiting(*sliver))
         };
         let nodes = self.nodes.iter().map(seen).collect();
-        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen() }
+        let schedule = self.scheduled.as_ref().map(Scheduled::seen);
+        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen(), schedule }
     }
 }
 

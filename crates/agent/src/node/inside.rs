@@ -90,6 +90,10 @@ pub(crate) fn inside(
                 max_seconds: execute.timeout.map(|seconds| u64::from(seconds.get())),
             })
             .collect(),
+        // Whoever sends it adds what depends on more than the node.
+        environment: Vec::new(),
+        run: None,
+        scheduled: Vec::new(),
         facts: None,
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod decide;
 pub(crate) mod disk;
 pub(crate) mod inside;
 pub(crate) mod notice;
+pub(crate) mod programs;
 pub(crate) mod report;
 mod spare;
 mod steps;
@@ -51,6 +52,7 @@ pub(crate) mod tests {
             accounts_revision: 0,
             accounts: Vec::new(),
             services: Services::default(),
+            programs: Vec::new(),
             network: desired::NodeNetwork::default(),
         }
     }

@@ -7,6 +7,8 @@ use crate::desired;
 use crate::guest::Heard;
 use crate::ledger::Ended;
 use crate::node::disk::{self, Room};
+use crate::node::programs;
+use crate::observed::ProgramReport;
 
 /// What [`notices`] looks at.
 #[derive(Debug)]
@@ -21,6 +23,10 @@ pub(crate) struct Known<'a> {
     pub(crate) disk: Option<u64>,
     /// What the guest has said in this boot.
     pub(crate) heard: &'a Heard,
+    /// How its programs stand.
+    pub(crate) programs: &'a [ProgramReport],
+    /// The guest is of a version that runs no programs of schedules.
+    pub(crate) old_guest: bool,
 }
 
 /// One text each, with what to do.
@@ -49,7 +55,12 @@ pub(crate) fn notices(desired: &desired::Node, known: &Known<'_>) -> Vec<String>
     let report = known.heard.report.as_ref();
     let program = report.and_then(|report| program(report.program, report.program_note.as_deref()));
     let guest = report.and_then(|report| report.notice.clone());
-    [ended, killed, crowded, disk, program, guest].into_iter().flatten().collect()
+    let old_guest = known.old_guest.then(|| {
+        "the node's guest is of an older version, which runs no programs of schedules; geni_restart replaces it"
+            .to_owned()
+    });
+    let one_by_one = [ended, killed, crowded, disk, program, guest, old_guest].into_iter().flatten();
+    one_by_one.chain(programs::notices(desired, known.programs)).collect()
 }
 
 /// What to do where a node has had too little memory.
@@ -122,6 +133,10 @@ mod tests {
     use crate::node::tests::desired_node;
     use testyard_guest_protocol::{Report, Stage};
 
+    fn known(heard: &Heard) -> Known<'_> {
+        Known { ended: None, killed: 0, crowded: false, disk: None, heard, programs: &[], old_guest: false }
+    }
+
     fn heard(program: ProgramState) -> Heard {
         let report = Report {
             revision: 1,
@@ -133,6 +148,7 @@ mod tests {
             program,
             program_note: None,
             services: Vec::new(),
+            scheduled: Vec::new(),
         };
         Heard { spoken: true, report: Some(report), ..Heard::default() }
     }
@@ -140,8 +156,8 @@ mod tests {
     #[test]
     fn nothing_to_say_of_a_healthy_node() {
         for program in [ProgramState::None, ProgramState::Running, ProgramState::Exited(0)] {
-            let known =
-                Known { ended: None, killed: 0, crowded: false, disk: Some(1 << 40), heard: &heard(program) };
+            let heard = heard(program);
+            let known = Known { disk: Some(1 << 40), ..known(&heard) };
             assert_eq!(notices(&desired_node(), &known), Vec::<String>::new());
         }
     }
@@ -154,8 +170,14 @@ mod tests {
         let ended = Ended { at: jiff::Timestamp::UNIX_EPOCH, how: "it ran out of memory".into() };
         let mut heard = heard(ProgramState::Signalled(11));
         heard.report.as_mut().unwrap().notice = Some("no shell".into());
-        let known =
-            Known { ended: Some(&ended), killed: 2, crowded: true, disk: Some(9 << 30), heard: &heard };
+        let known = Known {
+            ended: Some(&ended),
+            killed: 2,
+            crowded: true,
+            disk: Some(9 << 30),
+            old_guest: true,
+            ..known(&heard)
+        };
         let all = notices(&desired, &known);
         let has = |index: usize, text: &str| assert!(all[index].contains(text), "{all:#?}");
         has(0, "stopped by itself at 1970-01-01 00:00:00 UTC (it ran out of memory)");
@@ -165,27 +187,21 @@ mod tests {
         has(3, "9 GiB of 10 GiB");
         has(4, "signal 11, SIGSEGV");
         has(5, "no shell");
+        has(6, "geni_restart");
     }
 
     #[test]
     fn a_program_that_cannot_start_says_why() {
-        let known = Known {
-            ended: None,
-            killed: 0,
-            crowded: false,
-            disk: None,
-            heard: &heard(ProgramState::NotStarted(2)),
-        };
-        assert!(notices(&desired_node(), &known)[0].contains("No such file"));
+        let heard_of = heard(ProgramState::NotStarted(2));
+        assert!(notices(&desired_node(), &known(&heard_of))[0].contains("No such file"));
         for (state, how) in [
             (ProgramState::NotStarted(2), "could not be started"),
             (ProgramState::Exited(255), "has ended with exit status 255"),
         ] {
             let mut heard = heard(state);
             heard.report.as_mut().unwrap().program_note = Some("\"/run\" is not there; add it".to_owned());
-            let known = Known { ended: None, killed: 0, crowded: false, disk: None, heard: &heard };
             let told = format!("the image's program {how}: \"/run\" is not there; add it; the node stays up");
-            assert_eq!(notices(&desired_node(), &known), [told]);
+            assert_eq!(notices(&desired_node(), &known(&heard)), [told]);
         }
     }
 

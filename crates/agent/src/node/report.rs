@@ -90,6 +90,7 @@ mod tests {
             program: ProgramState::Running,
             program_note: None,
             services: Vec::new(),
+            scheduled: Vec::new(),
         };
         Heard { spoken: true, foreign_protocol: None, report: Some(report) }
     }

@@ -47,6 +47,9 @@ impl Task {
         let servers = &self.context.name_servers;
         let mut desired =
             inside(&wanted.node, &domain, &image.config, servers, self.context.install_limits, go);
+        desired.environment = wanted.environment.to_vec();
+        desired.run = wanted.plays.run;
+        desired.scheduled.clone_from(&wanted.plays.programs);
         desired.facts = Some(facts(&wanted.node, &wanted.about, self.context.facts.is_some()));
         let last = self.told.as_ref().map_or(0, |told| told.revision);
         desired.revision = last;
@@ -57,7 +60,7 @@ impl Task {
             if let Err(error) = guest::encode(&desired) {
                 return Err(format!(
                     "what is asked for inside the node is too much ({error}, at most {} are possible): shorten its \
-                     services, or the users' keys",
+                     services and programs, or the users' keys",
                     guest::MAX_MESSAGE
                 ));
             }
@@ -66,6 +69,12 @@ impl Task {
             self.told_accounts = wanted.node.accounts_revision;
         }
         Ok(())
+    }
+
+    /// Whether the guest knows what it should be and says nothing of the programs in it.
+    pub(super) fn is_old_guest(&self) -> bool {
+        let (Some(report), Some(told)) = (&self.doing.heard.report, &self.told) else { return false };
+        report.revision == told.revision && report.scheduled.is_empty() && !told.scheduled.is_empty()
     }
 
     pub(super) fn hear(&mut self) {

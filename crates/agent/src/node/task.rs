@@ -25,12 +25,14 @@ use crate::node::decide::{Attempt, Facts, Step, decide, ending};
 use crate::node::disk;
 use crate::node::inside::InstallLimits;
 use crate::node::notice;
+use crate::node::programs::reports;
 use crate::node::report::{Doing, program, stand};
 use crate::node::steps::Setback;
 use crate::node::wake::Wake;
 use crate::observed::{self, Milestone, Phase, Stage};
 use crate::pool::Pool;
 use crate::pool::rush::Hurry;
+use crate::schedule::Plays;
 
 /// A guest that has not said hello this long after its node's start is called silent.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
@@ -58,8 +60,8 @@ pub(crate) struct Context {
 pub(crate) enum Report {
     /// About a node.
     Node(Box<NodeReport>),
-    /// The links of a slice stand otherwise than before.
-    Links(SliceId),
+    /// What a slice's nodes share, links and schedule, stands otherwise than before.
+    Slice(SliceId),
 }
 
 /// What a node's task has to say: how the node stands, or that nothing of it is left.
@@ -76,7 +78,32 @@ pub(crate) struct Wanted {
     pub(crate) tag: SliceTag,
     pub(crate) slice_name: String,
     pub(crate) about: Arc<desired::About>,
+    /// `NAME=value` of the topology.
+    pub(crate) environment: Arc<[String]>,
+    /// With the restarts and reloads of the schedule.
     pub(crate) node: desired::Node,
+    /// What the schedule has added.
+    pub(crate) plays: Plays,
+}
+
+impl Wanted {
+    /// Counts on from what was wanted before: a counter that fell would be a disk thrown away.
+    pub(crate) fn follow(&mut self, before: Option<&Self>) {
+        if let Some(before) = before {
+            self.node.boot = self.node.boot.max(before.node.boot);
+            self.node.disk = self.node.disk.max(before.node.disk);
+        }
+    }
+
+    /// Adds what the schedule adds to what is asked for of the node; whether that is news. A counter never falls: a run
+    /// that is over may have done more than whoever began the next one knew of.
+    pub(crate) fn play(&mut self, asked: &desired::Node, plays: Plays) -> bool {
+        let boot = self.node.boot.max(asked.boot.saturating_add(plays.restarts));
+        let disk = self.node.disk.max(asked.disk.saturating_add(plays.reloads));
+        let new = (self.node.boot, self.node.disk, &self.plays) != (boot, disk, &plays);
+        (self.node.boot, self.node.disk, self.plays) = (boot, disk, plays);
+        new
+    }
 }
 
 /// What was found of a node when the host came up.
@@ -407,18 +434,27 @@ impl Task {
         // What was given up is what was asked for, however far it came.
         let given_up = self.facts.given_up.as_ref().is_some_and(|(attempt, _)| *attempt == Attempt::of(node));
         let report = self.doing.heard.report.as_ref();
+        let programs = reports(node, &wanted.plays, report);
         let known = notice::Known {
             ended: record.filter(|record| record.disk == node.disk).and_then(|record| record.ended.as_ref()),
             killed: self.facts.killed,
             crowded: self.facts.crowded,
             disk: self.facts.disk_used,
             heard: &self.doing.heard,
+            programs: &programs,
+            old_guest: self.is_old_guest(),
+        };
+        let (restarts, reloads) = (wanted.plays.restarts, wanted.plays.reloads);
+        let (boot, disk) = if given_up {
+            (node.boot, node.disk)
+        } else {
+            (boot.map_or(node.boot, |boot| boot.counter), record.map_or(node.disk, |record| record.disk))
         };
         let seen = observed::Node {
             sliver: self.sliver,
             phase,
-            boot: if given_up { node.boot } else { boot.map_or(node.boot, |boot| boot.counter) },
-            disk: if given_up { node.disk } else { record.map_or(node.disk, |record| record.disk) },
+            boot: boot.saturating_sub(restarts),
+            disk: disk.saturating_sub(reloads),
             accounts_revision: self.accounts_done,
             problem,
             notices: notice::notices(node, &known),
@@ -430,6 +466,7 @@ impl Task {
             pull: self.pull,
             program: program(&self.doing.heard),
             services: report.map(|report| report.services.clone()).unwrap_or_default(),
+            programs,
             timeline: self.timeline.clone(),
         };
         if self.published.as_ref() != Some(&seen) {

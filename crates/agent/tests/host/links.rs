@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::world::World;
 
 /// Two nodes and a cable between them.
-fn cabled() -> World {
+pub(crate) fn cabled() -> World {
     let mut world = World::new(2);
     let end = |node: &desired::Node| LinkEnd {
         port: PortId { node: node.sliver, device: "eth1".into() },

@@ -7,4 +7,5 @@ mod life;
 mod limits;
 mod links;
 mod pool;
+mod schedule;
 mod world;

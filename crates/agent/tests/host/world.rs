@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) slice: desired::Slice,
     pub(crate) facts: Option<Arc<dyn Facts>>,
+    pub(crate) now: fn() -> Timestamp,
 }
 
 pub(crate) struct Running {
@@ -56,8 +57,17 @@ pub(crate) fn node(number: u8) -> desired::Node {
             sudo: true,
         }],
         services: Services::default(),
+        programs: Vec::new(),
         network: desired::NodeNetwork::default(),
     }
+}
+
+/// The time on tokio's clock, which a paused test sets going.
+pub(crate) fn paused_now() -> Timestamp {
+    thread_local! {
+        static BEGAN: (Timestamp, tokio::time::Instant) = (Timestamp::now(), tokio::time::Instant::now());
+    }
+    BEGAN.with(|(time, instant)| *time + jiff::SignedDuration::try_from(instant.elapsed()).unwrap())
 }
 
 impl World {
@@ -74,9 +84,18 @@ impl World {
             revision: Revision(1),
             nodes: (0..nodes).map(node).collect(),
             links: Vec::new(),
+            environment: Vec::new(),
+            schedule: None,
         };
         let folder = tempfile::tempdir().unwrap();
-        Self { runtime: FakeRuntime::new(), fabric: FakeFabric::new(), folder, slice, facts: None }
+        Self {
+            runtime: FakeRuntime::new(),
+            fabric: FakeFabric::new(),
+            folder,
+            slice,
+            facts: None,
+            now: Timestamp::now,
+        }
     }
 
     /// Starts an agent.
@@ -91,7 +110,7 @@ impl World {
             install_limits: (1 << 20, 1 << 22),
             facts: self.facts.clone(),
             pool,
-            now: Timestamp::now,
+            now: self.now,
         };
         LocalHost::start(config).await.unwrap()
     }

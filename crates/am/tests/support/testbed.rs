@@ -306,6 +306,7 @@ fn seen(sliver: &SliverView) -> observed::Node {
         pull: None,
         program: ProgramState::Running,
         services: executes.map(|(n, _)| report(ServiceId::Execute(n), ServiceState::Exited(3))).collect(),
+        programs: vec![],
         timeline: vec![observed::Milestone { stage: observed::Stage::SshUp, at: Timestamp::now() }],
     }
 }

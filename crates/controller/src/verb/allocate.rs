@@ -242,6 +242,7 @@ pub(super) fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>)
             accounts_revision: 0,
             accounts: vec![],
             services: node.services,
+            programs: vec![],
             network: desired::NodeNetwork::default(),
         },
         events: vec![],

@@ -140,6 +140,7 @@ impl Inner {
             revision: desired.revision,
             nodes: self.nodes.values().filter(|(id, _)| *id == slice).map(|(_, node)| node.clone()).collect(),
             links: observed::LinksSeen::None,
+            schedule: None,
         };
         if desired.nodes.is_empty() && report.nodes.is_empty() {
             self.desired.remove(&slice);
@@ -172,6 +173,7 @@ fn fresh(desired: &desired::Node) -> observed::Node {
         pull: None,
         program: testyard_guest_protocol::ProgramState::None,
         services: vec![],
+        programs: vec![],
         timeline: vec![],
     }
 }

@@ -184,13 +184,18 @@ fn identity(user: &str, passwd: &Table, group: &Table) -> Result<(Identity, Stri
 /// The number of a signal as an image says it: `SIGQUIT`, `quit`, `3`, `SIGRTMIN+3`; SIGTERM if it says nothing that
 /// is a signal.
 fn stop_signal(text: &str) -> i32 {
+    signal_number(text).unwrap_or(libc::SIGTERM)
+}
+
+/// The number of a signal: `SIGQUIT`, `quit`, `3`, `SIGRTMIN+3`.
+pub(crate) fn signal_number(text: &str) -> Option<i32> {
     let name = text.trim().to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let real_time = |from: i32, rest: &str, sign: i32| {
         let offset: i32 = if rest.is_empty() { 0 } else { rest.get(1..)?.parse().ok()? };
         Some(from + sign * offset).filter(|signal| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(signal))
     };
-    let number = if let Ok(number) = name.parse::<i32>() {
+    if let Ok(number) = name.parse::<i32>() {
         Some(number).filter(|number| (1..=libc::SIGRTMAX()).contains(number))
     } else if let Some(rest) = name.strip_prefix("RTMIN") {
         real_time(libc::SIGRTMIN(), rest, 1)
@@ -198,8 +203,7 @@ fn stop_signal(text: &str) -> i32 {
         real_time(libc::SIGRTMAX(), rest, -1)
     } else {
         format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
-    };
-    number.unwrap_or(libc::SIGTERM)
+    }
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use super::DETAIL;
 use super::kept::{Kept, Sizes};
 use super::log::Files;
 use super::reason::reason;
+use super::shell;
 use crate::children::Process;
 use crate::node::Node;
 use crate::output::Output;
-use crate::program::{PATH, environment, find};
 use crate::sys::{self, End};
 use crate::text;
 
@@ -57,48 +57,19 @@ pub(super) fn prepare(
         "bash" | "/bin/bash" | "/usr/bin/bash" => "bash",
         other => return Err(refuse(format!("{other:?} is no shell that is known here; use sh or bash"))),
     };
-    let env = environment(&desired.program.env, &[]);
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, path)| path.as_str());
-    let root = &node.root;
-    let Some(shell) =
-        find(root, root, "/bin:/usr/bin:/usr/local/bin", name).or_else(|| find(root, root, path, name))
-    else {
-        let other = if name == "bash" { "sh" } else { "bash" };
-        let there =
-            find(root, root, "/bin:/usr/bin:/usr/local/bin", other).or_else(|| find(root, root, path, other));
-        let remedy = match there {
-            Some(_) => format!("install it in the image or use {other}, which is there"),
-            None => "nor any other shell that is known here: install one in the image".to_owned(),
-        };
-        return Err(refuse(format!("the image has no {name}; {remedy}")));
-    };
-    let script = script(&execute.command);
+    let env = shell::environment(desired);
+    let shell = shell::find(&node.root, &env, name).map_err(&refuse)?;
+    let script = shell::script(&execute.command);
     let write = || -> std::io::Result<Kept> {
         files.remove("status")?;
         files.create("sh", 0o755)?.write_all(script.as_bytes())?;
-        Kept::new(files.clone(), Sizes::EXECUTE)
+        Kept::new(files.clone(), "txt", Sizes::EXECUTE)
     };
     let output = write().map_err(|error| {
         refuse(format!("{} and what belongs to it cannot be written: {error}", files.path("sh")))
     })?;
-    let env = overridden(env, &[("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")]);
     let limit = execute.max_seconds.map(Duration::from_secs).filter(|limit| *limit <= MAX_LIMIT);
     Ok(Ready { files, script, shell, name: name.to_owned(), env, output, limit })
-}
-
-/// Line ends as shells want them: a script that was written on Windows means the same.
-fn script(command: &str) -> String {
-    let mut text = command.replace("\r\n", "\n");
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
-}
-
-fn overridden(mut env: Vec<(String, String)>, values: &[(&str, &str)]) -> Vec<(String, String)> {
-    env.retain(|(name, _)| values.iter().all(|(own, _)| name != own));
-    env.extend(values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    env
 }
 
 impl Ready {
@@ -181,22 +152,4 @@ fn wait(node: &Node, process: &Process, limit: Option<Duration>) -> (End, Option
     }
     node.children.signal_group(process, libc::SIGKILL);
     (process.wait(), Some(limit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scripts_of_windows_mean_the_same() {
-        assert_eq!(script("echo a\r\necho b"), "echo a\necho b\n");
-        assert_eq!(script("printf 'a\rb'\n"), "printf 'a\rb'\n");
-    }
-
-    #[test]
-    fn root_is_root_whatever_the_image_says() {
-        let env =
-            overridden(vec![("HOME".into(), "/srv".into()), ("A".into(), "1".into())], &[("HOME", "/root")]);
-        assert_eq!(env, [("A".into(), "1".into()), ("HOME".into(), "/root".into())]);
-    }
 }

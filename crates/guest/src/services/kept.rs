@@ -17,7 +17,7 @@ use crate::output::Sink;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// Bytes of the first part.
     pub(super) first: u64,
     /// Bytes of each of the two files of the last part.
@@ -27,14 +27,16 @@ pub(super) struct Sizes {
 impl Sizes {
     /// 64 MiB at most.
     pub(super) const EXECUTE: Self = Self { first: 32 << 20, last: 16 << 20 };
+
+    /// 16 MiB at most: a program has two outputs, and those of the start before.
+    pub(crate) const PROGRAM: Self = Self { first: 8 << 20, last: 4 << 20 };
 }
 
-const MORE: &str = "more.txt";
-const OLD: &str = "old.txt";
-
 /// Keeps an output.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     files: Files,
+    /// The extensions of the file, and of those of the last part.
+    names: [String; 3],
     sizes: Sizes,
     first: File,
     written: u64,
@@ -54,11 +56,13 @@ struct Rest {
 
 impl Kept {
     /// What an earlier command of the same number has left goes away.
-    pub(super) fn new(files: Files, sizes: Sizes) -> io::Result<Self> {
-        files.remove(MORE)?;
-        files.remove(OLD)?;
-        let first = files.create("txt", 0o644)?;
-        Ok(Self { files, sizes, first, written: 0, more: None, old: None, dropped: 0, end: None })
+    pub(crate) fn new(files: Files, extension: &str, sizes: Sizes) -> io::Result<Self> {
+        let names = [extension.to_owned(), format!("more.{extension}"), format!("old.{extension}")];
+        let [name, more, old] = &names;
+        files.remove(more)?;
+        files.remove(old)?;
+        let first = files.create(name, 0o644)?;
+        Ok(Self { files, names, sizes, first, written: 0, more: None, old: None, dropped: 0, end: None })
     }
 
     /// Makes room for `length` bytes of the last part.
@@ -75,16 +79,16 @@ impl Kept {
             None => {}
             Some(full) => {
                 self.dropped += self.old.take().map_or(0, |old| old.length);
-                self.files.rename(MORE, OLD)?;
+                self.files.rename(&self.names[1], &self.names[2])?;
                 self.old = Some(full);
             }
         }
-        self.more = Some(Rest { file: self.files.create(MORE, 0o644)?, length: 0 });
+        self.more = Some(Rest { file: self.files.create(&self.names[1], 0o644)?, length: 0 });
         Ok(())
     }
 
     fn note_where(&mut self) -> io::Result<()> {
-        let (old, more) = (self.files.path(OLD), self.files.path(MORE));
+        let [_, more, old] = self.names.each_ref().map(|name| self.files.path(name));
         writeln!(self.first, "\n[testyard: the output goes on in {more}, and before that in {old}]")
     }
 
@@ -99,8 +103,8 @@ impl Kept {
             rest.file.rewind()?;
             io::copy(&mut rest.file, &mut self.first)?;
         }
-        self.files.remove(OLD)?;
-        self.files.remove(MORE)
+        self.files.remove(&self.names[2])?;
+        self.files.remove(&self.names[1])
     }
 }
 
@@ -142,7 +146,7 @@ mod tests {
     use std::fs;
 
     fn kept(root: &std::path::Path, sizes: Sizes) -> Kept {
-        Kept::new(Files::new(root, "startup-1".into()).unwrap(), sizes).unwrap()
+        Kept::new(Files::new(root, "startup-1".into()).unwrap(), "txt", sizes).unwrap()
     }
 
     fn names(root: &std::path::Path) -> Vec<String> {

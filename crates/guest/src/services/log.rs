@@ -23,19 +23,19 @@ const PROBE: [u8; 4096] = [0; 4096];
 /// Why a service has no files.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no folder for its files: /tmp cannot be written, and neither can {}", ELSEWHERE.join(" or "))]
-pub(super) struct NoFolder(#[source] io::Error);
+pub(crate) struct NoFolder(#[source] io::Error);
 
 /// The files of one service.
 #[derive(Clone)]
-pub(super) struct Files {
+pub(crate) struct Files {
     folder: Arc<OwnedFd>,
     name: &'static str,
     stem: String,
 }
 
 impl Files {
-    /// `stem` is `install-1` or `startup-1`.
-    pub(super) fn new(root: &Path, stem: String) -> Result<Self, NoFolder> {
+    /// `stem` is `install-1`, `startup-1` or `program-NAME`.
+    pub(crate) fn new(root: &Path, stem: String) -> Result<Self, NoFolder> {
         let make = |name, folder: OwnedFd| {
             let files = Self { folder: Arc::new(folder), name, stem: stem.clone() };
             files.probe().map(|()| files)
@@ -54,13 +54,18 @@ impl Files {
     }
 
     /// The folder, if it is not /tmp; else empty.
-    pub(super) fn elsewhere(&self) -> &'static str {
+    pub(crate) fn elsewhere(&self) -> &'static str {
         if self.name == "/tmp" { "" } else { self.name }
     }
 
     /// `<stem>.<extension>` with its folder, as a program in the node names it.
-    pub(super) fn path(&self, extension: &str) -> String {
+    pub(crate) fn path(&self, extension: &str) -> String {
         format!("{}/{}.{extension}", self.name, self.stem)
+    }
+
+    /// The files without their extensions, as a program in the node names them.
+    pub(crate) fn base(&self) -> String {
+        format!("{}/{}", self.name, self.stem)
     }
 
     fn file(&self, extension: &str) -> String {
@@ -68,28 +73,28 @@ impl Files {
     }
 
     /// Makes `<stem>.<extension>` anew.
-    pub(super) fn create(&self, extension: &str, mode: u32) -> io::Result<File> {
+    pub(crate) fn create(&self, extension: &str, mode: u32) -> io::Result<File> {
         files::create(&self.folder, OsStr::new(&self.file(extension)), mode)
     }
 
-    pub(super) fn remove(&self, extension: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, extension: &str) -> io::Result<()> {
         files::remove(&self.folder, OsStr::new(&self.file(extension)))
     }
 
     /// Gives a file another extension; what has that one already goes away.
-    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.remove(to)?;
         let (from, to) = (self.file(from), self.file(to));
         Ok(renameat(&self.folder, from.as_str(), &self.folder, to.as_str())?)
     }
 
     /// Writes the status file.
-    pub(super) fn status(&self, status: i32) -> io::Result<()> {
+    pub(crate) fn status(&self, status: i32) -> io::Result<()> {
         self.create("status", 0o644)?.write_all(format!("{status}\n").as_bytes())
     }
 
     /// Adds a line to the log of all commands.
-    pub(super) fn log(&self, line: &str) -> io::Result<()> {
+    pub(crate) fn log(&self, line: &str) -> io::Result<()> {
         let mut file = files::append(&self.folder, OsStr::new("execute.log"), 0o644)?;
         file.write_all(format!("{}: {line}\n", self.stem).as_bytes())
     }

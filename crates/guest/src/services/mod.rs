@@ -13,29 +13,35 @@
 //! | [`install`], [`execute`] | one of them |
 //! | [`registry`] | what was done on this disk, what is being done in this boot |
 //! | [`log`], [`kept`] | their files; an output that is too long for one |
+//! | [`shell`] | the shell and the environment of commands |
 //! | [`checksum`], [`reason`] | whether a download is the right one; why a script was not run |
 
 mod checksum;
 mod execute;
 mod install;
-mod kept;
-mod log;
+pub(crate) mod kept;
+pub(crate) mod log;
 mod reason;
 mod registry;
+pub(crate) mod shell;
 
 use std::sync::{Mutex, PoisonError};
 
 use testyard_guest_protocol::{Desired, ServiceReport, ServiceState};
 
-pub(crate) use reason::of_file as trouble_of_script;
+pub(crate) use reason::{of_file as trouble_of_script, reason as trouble_of_status};
+pub(crate) use registry::state_folder;
 
 use crate::node::{Newest, Node, thread};
+use crate::programs::Programs;
 use crate::{sys, text};
 use registry::{Now, Registry};
 
 /// The services of the node.
 pub(crate) struct Services {
     node: &'static Node,
+    /// What waits for the installs.
+    programs: &'static Programs,
     /// What was done on this disk, and what an earlier boot left unfinished.
     registry: Mutex<Registry>,
     /// The list that is to be worked on.
@@ -53,13 +59,19 @@ struct List {
 pub(crate) const DETAIL: usize = 500;
 
 impl Services {
-    pub(crate) fn new(node: &'static Node) -> Self {
+    pub(crate) fn new(node: &'static Node, programs: &'static Programs) -> Self {
         let registry = Registry::load(&node.root).unwrap_or_else(|error| {
             // Without it nobody knows what has run; a command must not run twice.
             node.board.set_services_trouble(Some(text::chain(&error)));
             Registry::unreadable()
         });
-        Self { node, registry: Mutex::new(registry), list: Newest::default(), started: Mutex::default() }
+        Self {
+            node,
+            programs,
+            registry: Mutex::new(registry),
+            list: Newest::default(),
+            started: Mutex::default(),
+        }
     }
 
     /// How the services of a desired state stand.
@@ -84,11 +96,15 @@ impl Services {
             let registry = self.lock();
             Self::all(&registry, desired).into_iter().for_each(|report| self.node.board.set_service(report));
         }
+        if desired.installs.is_empty() {
+            self.programs.open();
+        }
         let list = List {
             desired: Desired {
                 resolver: desired.resolver.clone(),
                 hosts: desired.hosts.clone(),
                 program: desired.program.clone(),
+                environment: desired.environment.clone(),
                 installs: desired.installs.clone(),
                 executes: desired.executes.clone(),
                 ..Desired::default()
@@ -147,6 +163,7 @@ impl Services {
                 }
             }
         }
+        self.programs.open();
         for (i, execute) in desired.executes.iter().enumerate() {
             if node.stopping() {
                 return;

@@ -14,7 +14,7 @@ const MAX_WORDS: usize = 200;
 const MAX_LINE: u64 = 256;
 
 /// What people should know about a script that `shell` read and that ended with this status.
-pub(super) fn reason(root: &Path, shell: &str, script: &str, status: i32) -> Option<String> {
+pub(crate) fn reason(root: &Path, shell: &str, script: &str, status: i32) -> Option<String> {
     if status == 0 {
         return None;
     }

@@ -15,7 +15,7 @@ use crate::files::{self, FileError};
 const FOLDERS: [&str; 3] = ["var/lib/testyard", "run/testyard", "dev/shm/testyard"];
 
 /// The first folder of ours that can be written; the first of all if none can, so that the error names it.
-pub(super) fn state_folder(root: &Path) -> PathBuf {
+pub(crate) fn state_folder(root: &Path) -> PathBuf {
     let usable = |path: &PathBuf| {
         std::fs::create_dir_all(path).is_ok()
             && access(path, AccessFlags::W_OK).is_ok()

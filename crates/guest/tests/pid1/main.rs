@@ -9,6 +9,7 @@
 mod bare;
 mod facts;
 mod node;
+mod programs;
 mod services;
 
 use std::fs;

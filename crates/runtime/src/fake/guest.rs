@@ -179,6 +179,7 @@ fn nothing() -> Report {
         program: ProgramState::None,
         program_note: None,
         services: Vec::new(),
+        scheduled: Vec::new(),
     }
 }
 
@@ -191,7 +192,15 @@ async fn work(script: GuestScript, inside: Arc<Inside>, disk: Arc<Mutex<Disk>>) 
     let services = run_services(&script, &disk, orders, changed);
     tokio::pin!(services);
     loop {
+        let program_ends = lock(&disk).programs.next_end();
+        let program_ends = async {
+            match program_ends {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = program_ends => {}
             Ok(()) = desired.changed() => {
                 let Some(now) = desired.borrow_and_update().clone() else { continue };
                 if report.stage == Stage::Booted {
@@ -218,6 +227,14 @@ async fn work(script: GuestScript, inside: Arc<Inside>, disk: Arc<Mutex<Disk>>) 
         if report.ssh {
             report.services = lock(&disk).services.clone();
             (report.stage, report.failure) = judge(&report.services);
+        }
+        if let Some(now) = inside.desired() {
+            let mut disk = lock(&disk);
+            // None before what is installed.
+            if report.stage == Stage::Ready {
+                disk.programs.turn(&now, &script);
+            }
+            report.scheduled = disk.programs.reports(&now);
         }
         inside.report.send_replace(Some(report.clone()));
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::fault::{self, Fault, FaultKind, Moment, Op};
 use super::guest::{self, Guest, Inside};
+use super::programs::Programs;
 use super::script::GuestScript;
 use super::socket::{Door, Listener, Socket};
 use super::{FakeNode, Latency};
@@ -79,6 +80,7 @@ pub(super) struct Usage {
 pub(super) struct Disk {
     pub(super) files: BTreeMap<String, String>,
     pub(super) services: Vec<ServiceReport>,
+    pub(super) programs: Programs,
 }
 
 /// A guest at work; it ends with the node.
@@ -294,7 +296,9 @@ impl Node {
     fn stop(&mut self, exit: i64, out_of_memory: bool) {
         self.life = None;
         self.power = PowerSeen::Stopped { exit: Some(exit), out_of_memory };
-        guest::interrupt(&mut self.disk().services);
+        let mut disk = self.disk();
+        guest::interrupt(&mut disk.services);
+        disk.programs.interrupt();
     }
 
     pub(super) fn disk_used(&self) -> u64 {
