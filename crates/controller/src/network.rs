@@ -1,13 +1,14 @@
 //! The links of one request: its planned network, and the slivers that stand for its links.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use testyard_agent::desired::{HostsLine, NodeNetwork};
-use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
+use testyard_fabric::links::{HostLink, KeptCapture, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_plan::NetworkPlan;
+use testyard_plan::network::parts::NetworkLink;
 
 use crate::api::InterfaceView;
 use crate::slice::Sliver;
@@ -66,6 +67,11 @@ impl Network {
                 mtu: link.mtu,
                 seed: link.seed,
                 ends,
+                capture: link.capture.as_ref().map(|capture| KeptCapture {
+                    snap_length: capture.snap_length.into(),
+                    filter: capture.filter.clone(),
+                    names: names(link, nodes),
+                }),
             });
         }
         links
@@ -103,4 +109,10 @@ impl Network {
         };
         self.plan.interfaces_of(&sliver.client_id).map(view).collect()
     }
+}
+
+/// What the nodes on a link are called, as far as they are among these.
+fn names(link: &NetworkLink, nodes: &HashMap<&ClientId, SliverId>) -> BTreeMap<SliverId, String> {
+    let named = link.members.iter().filter_map(|m| Some((*nodes.get(&m.node)?, m.node.to_string())));
+    named.collect()
 }
