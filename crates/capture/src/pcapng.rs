@@ -274,7 +274,13 @@ mod tests {
         );
         section.statistics(number, &Statistics { begin: 1, end: 2, received: 5, dropped: 3 }, &mut out);
         // Who changes this changes the files of users: see that Wireshark and tcpdump read them.
-        insta::assert_snapshot!(hex(&out), @"");
+        insta::assert_snapshot!(hex(&out), @r"
+        0a0d0d0a 2c000000 4d3c2b1a 01000000 ffffffff ffffffff 04000800 54657374 79617264 00000000 2c000000
+        01000000 40000000 01000000 60000000 02000600 613a6574 68310000 03000500 6361626c 65000000 09000100 09000000 0b000400 00746370 00000000 40000000
+        06000000 40000000 00000000 04030201 08070605 05000000 09000000 aaaaaaaa aa000000 02000400 02000000 04000800 03000000 00000000 00000000 40000000
+        06000000 38000000 00000000 04030201 08070605 09000000 09000000 bbbbbbbb bbbbbbbb bb000000 02000400 01000000 00000000 38000000
+        05000000 58000000 00000000 00000000 02000000 02000800 00000000 01000000 03000800 00000000 02000000 04000800 05000000 00000000 05000800 03000000 00000000 08000800 02000000 00000000 00000000 58000000
+        ");
     }
 
     #[test]
@@ -294,7 +300,10 @@ mod tests {
         let mut out = Vec::new();
         let mut section = Section::begin("", &mut out);
         let snap_length = SnapLength::default();
-        section.interface(&Interface { name: &name, description: "", snap_length, filter: Some(&name) }, &mut out);
+        section.interface(
+            &Interface { name: &name, description: "", snap_length, filter: Some(&name) },
+            &mut out,
+        );
         assert_eq!(blocks(&out).count(), 2);
     }
 }

@@ -82,8 +82,7 @@ mod tests {
     fn each_file_begins_with_what_describes_it() {
         let mut chunk = Vec::new();
         let mut section = Section::begin("t", &mut chunk);
-        let interface =
-            Interface { name: "a", description: "l", snap_length: SnapLength::MAX, filter: None };
+        let interface = Interface { name: "a", description: "l", snap_length: SnapLength::MAX, filter: None };
         let first = section.interface(&interface, &mut chunk);
         let packet = Packet { time: 1, direction: Direction::In, length: 60, data: &[0; 60], missing: 0 };
         let mut more = Vec::new();

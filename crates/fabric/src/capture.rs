@@ -153,8 +153,8 @@ impl CaptureRequest {
             CapturedLinks::All => true,
             CapturedLinks::One(wanted) => link.sliver == wanted,
         };
-        links.iter().filter(wanted).flat_map(|link| {
-            link.ends.iter().map(|end| {
+        links.iter().filter(wanted).flat_map(move |link| {
+            link.ends.iter().map(move |end| {
                 let node = &end.port.node;
                 let device = &end.port.device;
                 let name = match self.names.get(node) {

@@ -10,7 +10,7 @@ use testyard_fabric::capture::{
 };
 use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
-use testyard_fabric::{Attached, Fabric, FabricError, Forward, Repair};
+use testyard_fabric::{Attached, Fabric, FabricError, Forward, Links as _, Repair};
 use testyard_model::id::Revision;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;

@@ -6,7 +6,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use support::capture::{Seen, read};
@@ -153,15 +153,18 @@ async fn the_delay_of_a_link_is_between_out_and_in() {
     let packets = capture.until("echoes", |packets| packets.len() >= 4 * usize::from(ECHOES)).await;
     assert!(packets.is_sorted_by_key(|p| p.time), "in order of time: {packets:#?}");
     assert!(packets.iter().all(|p| p.echo().is_some()), "only what the filter lets through");
+    let mut delays = Vec::new();
     for number in 1..=ECHOES {
         for (from, to, is_request) in [("alice:eth1", "bob:eth1", true), ("bob:eth1", "alice:eth1", false)] {
             let sent = one(&packets, from, true, (is_request, number));
             let got = one(&packets, to, false, (is_request, number));
-            let delay = Duration::from_nanos(got - sent);
-            // A busy machine is late, and never early.
-            assert!((20..30).contains(&delay.as_millis()), "{from} to {to}: {delay:?}");
+            delays.push(Duration::from_nanos(got - sent));
         }
     }
+    // A busy machine is late, and never early.
+    let (shortest, longest) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
+    eprintln!("a delay of 20 ms was captured as {shortest:?} to {longest:?}");
+    assert!(shortest > Duration::from_micros(19_900) && shortest < Duration::from_millis(25), "{delays:?}");
     fabric.part(slice()).await.unwrap();
     let end = capture.end().await;
     assert_eq!((end.reason, end.received, end.dropped), (EndReason::Parted, 4 * u64::from(ECHOES), 0));
@@ -189,7 +192,7 @@ async fn the_delay_of_a_link_is_between_out_and_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_restarts_leaves_no_gap_at_its_peer_and_is_captured_anew() {
-    const ECHOES: u16 = 40;
+    const ECHOES: u16 = 60;
     for settings in [[].as_slice(), &["delay=1ms"]] {
         let world = World::new();
         let fabric = world.fabric("capture");
@@ -208,18 +211,14 @@ async fn a_node_that_restarts_leaves_no_gap_at_its_peer_and_is_captured_anew() {
         let is_asked = |p: &Seen| p.at == "alice:eth1" && p.is_out && p.echo().is_some_and(|(is, _)| is);
         let asked = move |packets: &[Seen]| packets.iter().filter(|p| is_asked(p)).count();
         for _ in 0..3 {
-            let before = asked(&capture.packets());
+            let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
             drop(b);
             b = node();
             plug(&fabric, 2, &b).await;
-            capture.until("the peer's", |packets| asked(packets) > before).await;
-            // What the new interface says first: it asks for its peer.
-            let arps = |packets: &[Seen]| {
-                packets.iter().filter(|p| p.at == "bob:eth1" && p.is_out && p.is_arp()).count()
-            };
-            let before = arps(&capture.packets());
             assert!(b.pings("10.1.1.2"), "{settings:?}");
-            capture.until("the node's own", |packets| arps(packets) > before).await;
+            // What the new interface says first: it asks for its peer.
+            let asks = |p: &Seen| p.at == "bob:eth1" && p.is_out && p.is_arp() && u128::from(p.time) > ended;
+            capture.until("the node's own", |packets| packets.iter().any(asks)).await;
         }
         asking.await.unwrap();
         let all = usize::from(ECHOES) + 1;
@@ -455,7 +454,8 @@ async fn what_a_capture_costs() {
                 fabric.part(slice()).await.unwrap();
                 let (bytes, end) = reading.await.unwrap();
                 assert!(end.received > end.dropped, "{end:?} of {sent}");
-                seen = format!("{} received, {} dropped, {} MB", end.received, end.dropped, bytes / 1_000_000);
+                seen =
+                    format!("{} received, {} dropped, {} MB", end.received, end.dropped, bytes / 1_000_000);
             }
         }
         let [[packets, gigabits], [packets_captured, gigabits_captured]] = rates;

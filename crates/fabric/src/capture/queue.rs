@@ -160,7 +160,9 @@ mod tests {
     fn a_slow_reader_is_told_of_and_then_the_end() {
         let woken = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&woken);
-        let (sender, mut stream) = queue(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+        let (sender, mut stream) = queue(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
         assert_eq!(stream.next().now_or_never(), None);
         sender.push(vec![0; LIMIT - 1]);
         assert!(!sender.is_full());
@@ -181,10 +183,15 @@ mod tests {
     fn a_reader_that_goes_is_noticed() {
         let woken = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&woken);
-        let (sender, stream) = queue(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+        let (sender, stream) = queue(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
         sender.push(vec![0; LIMIT]);
         assert!(!sender.is_abandoned());
         drop(stream);
-        assert_eq!((sender.is_abandoned(), sender.is_full(), woken.load(Ordering::Relaxed)), (true, false, 1));
+        assert_eq!(
+            (sender.is_abandoned(), sender.is_full(), woken.load(Ordering::Relaxed)),
+            (true, false, 1)
+        );
     }
 }

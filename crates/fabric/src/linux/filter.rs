@@ -25,8 +25,7 @@ const NOBODY: u32 = 65_534;
 /// The program of an expression; without one, every packet's.
 pub(crate) async fn compile(expression: Option<&str>, kept: SnapLength) -> Result<Program, CaptureError> {
     let Some(expression) = expression else { return Ok(Program::everything(kept)) };
-    let refused =
-        |reason: String| CaptureError::Filter { expression: shortened(expression), reason };
+    let refused = |reason: String| CaptureError::Filter { expression: shortened(expression), reason };
     if expression.len() > LONGEST_EXPRESSION {
         return Err(refused(format!("it is longer than {LONGEST_EXPRESSION} bytes")));
     }
@@ -133,7 +132,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_is_said() {
         assert!(reason("tcp prot 80").await.contains("syntax error"));
-        assert!(reason("-w /tmp/stolen").await.contains("syntax error"), "it is an expression, and no option");
+        assert!(
+            reason("-w /tmp/stolen").await.contains("syntax error"),
+            "it is an expression, and no option"
+        );
         assert!(reason("inbound").await.contains("inbound"));
         assert!(reason("not (vlan 7)").await.contains("VLAN"));
         assert!(reason("tcp\0").await.contains("NUL"));

@@ -48,7 +48,8 @@ pub(crate) fn read(mut bytes: &[u8]) -> Capture {
         match block {
             Block::SectionHeader(_) => {}
             Block::InterfaceDescription(interface) => {
-                let text = |code| String::from_utf8(option(&interface.options, code).expect("a text").to_vec());
+                let text =
+                    |code| String::from_utf8(option(&interface.options, code).expect("a text").to_vec());
                 capture.interfaces.push((text(2).expect("a name"), text(3).expect("a description")));
             }
             Block::EnhancedPacket(packet) => {

@@ -5,20 +5,21 @@ use std::path::Path;
 use async_trait::async_trait;
 use testyard_model::id::SliceId;
 
+use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 use crate::linux::{LinuxFabric, filter, open_node};
-use crate::FabricError;
 
 #[async_trait]
 impl Links for LinuxFabric {
     async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
         let (wanted, slice) = (wanted.clone(), wanted.slice);
-        let work = move |inner: &crate::linux::Inner, _: &mut _| {
-            let wires = inner.rooms.join(&wanted)?;
-            Ok((wires, inner.rooms.links(slice)))
-        };
-        let (wires, links) = self.run(work).await?;
+        let (wires, links) = self
+            .run(move |inner, _| {
+                let wires = inner.rooms.join(&wanted)?;
+                Ok((wires, inner.rooms.links(slice)))
+            })
+            .await?;
         self.ends.watch(wires);
         self.kept.follow(slice, &links, |request| self.capture(slice, request)).await;
         Ok(())

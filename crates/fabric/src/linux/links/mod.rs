@@ -36,9 +36,9 @@ use crate::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks}
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
 use crate::netlink::Rtnetlink;
 use crate::{FabricConfig, FabricError, Repair};
+use capture::Captures;
 pub(crate) use ends::Ends;
 pub(crate) use kept::Kept;
-use capture::Captures;
 use layout::Layout;
 use space::{Space, Spaces};
 use wire::Wire;
@@ -165,8 +165,7 @@ impl Rooms {
             return Err(CaptureError::NoLink { slice, link });
         }
         let Room { captures, links, .. } = &mut *room;
-        let beginning =
-            in_space(&space, |host| Ok(captures.prepare(slice, request, program, links, host)))??;
+        let beginning = in_space(&space, |host| Ok(captures.prepare(slice, request, program, links, host)))??;
         Ok(captures.begin(beginning)?)
     }
 

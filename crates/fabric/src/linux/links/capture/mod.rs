@@ -25,7 +25,7 @@ use testyard_model::id::SliceId;
 use super::names;
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream, EndReason, MOST_CAPTURES, Sender, queue};
-use crate::links::HostLink;
+use crate::links::{HostLink, PortId};
 use crate::linux::interface::kernel;
 use crate::netlink::Routing;
 use reader::{Command, Control, Reader};
@@ -47,8 +47,8 @@ struct Running {
     request: CaptureRequest,
     program: Program,
     control: Arc<Control>,
-    /// By the name of a half: which one is listened at.
-    taps: HashMap<String, u32>,
+    /// The halves that are listened at.
+    taps: HashMap<PortId, u32>,
     sender: Sender,
     thread: Option<JoinHandle<()>>,
 }
@@ -95,7 +95,8 @@ impl Captures {
     pub(super) fn begin(&mut self, beginning: Beginning) -> Result<CaptureStream, FabricError> {
         let Beginning { mut running, reader, stream } = beginning;
         let thread = std::thread::Builder::new().name("testyard-capture".to_owned());
-        let thread = thread.spawn(move || reader.run()).map_err(|error| failed("starting a capture", &error))?;
+        let thread =
+            thread.spawn(move || reader.run()).map_err(|error| failed("starting a capture", &error))?;
         running.thread = Some(thread);
         self.running.push(running);
         Ok(stream)
@@ -143,16 +144,18 @@ impl Running {
         let memory = (MEMORY / wanted.len().max(1)).max(MEMORY_OF_ONE);
         for captured in wanted {
             let half = names::half(&captured.port);
-            let known = old.remove(&half);
+            let known = old.remove(&captured.port);
             let link = host.link(&half).map_err(|r| kernel(&format!("looking for {half}"), &r))?;
             let Some(link) = link else { continue };
+            self.taps.insert(captured.port.clone(), link.index);
             if known != Some(link.index) {
                 let tap = Tap::open(link.index, &self.program, memory)
                     .map_err(|error| failed(&format!("listening at {}", captured.name), &error))?;
                 self.control.tell(Command::Watch(captured, Some(tap)));
             }
-            self.taps.insert(half, link.index);
         }
+        // On another link now, or on none.
+        old.into_keys().for_each(|port| self.control.tell(Command::Leave(port)));
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Control {
 
     pub(super) fn wake(&self) {
         // It fails only when the thread has been woken more often than a counter of 64 bits holds.
-        let _ = self.wake.arm();
+        let _ = self.wake.write(1);
     }
 
     fn take(&self) -> Told {

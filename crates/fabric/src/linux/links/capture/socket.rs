@@ -1,6 +1,9 @@
 //! A packet socket that listens at one interface, to both directions.
 
-#![expect(unsafe_code, reason = "packet sockets in batches have no safe wrapper; this is the only use of them in this crate")]
+#![expect(
+    unsafe_code,
+    reason = "packet sockets in batches have no safe wrapper; this is the only use of them in this crate"
+)]
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -95,8 +98,9 @@ impl Tap {
         address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
         address.sll_ifindex = interface.cast_signed();
         // SAFETY: the pointer and the length are those of a live address.
-        let result =
-            unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length_of::<libc::sockaddr_ll>()) };
+        let result = unsafe {
+            libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length_of::<libc::sockaddr_ll>())
+        };
         check(result)?;
         Ok(Self { fd })
     }
@@ -143,7 +147,9 @@ impl Tap {
             let slot = &mut buffers.slots[index];
             let length = beside.length.unwrap_or(message.msg_len);
             let (data, length) = match beside.tag {
-                Some(tag) if read >= ADDRESSES => (put_back(slot, read, tag), length.saturating_add(ROOM as u32)),
+                Some(tag) if read >= ADDRESSES => {
+                    (put_back(slot, read, tag), length.saturating_add(ROOM as u32))
+                }
                 _ => (&slot[ROOM..ROOM + read], length),
             };
             each(&Frame {
