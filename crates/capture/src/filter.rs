@@ -8,6 +8,13 @@ pub const LONGEST: usize = 4096;
 pub const LONGEST_TEXT: usize = 256 << 10;
 /// `BPF_RET | BPF_K`.
 const RETURN: u16 = 0x06;
+/// `BPF_CLASS`, `BPF_LD`, `BPF_MODE`, `BPF_ABS`.
+const CLASS: u16 = 0x07;
+const LOAD: u16 = 0x00;
+const MODE: u16 = 0xe0;
+const ABSOLUTE: u16 = 0x20;
+/// `SKF_AD_OFF`: from here on a load is not from the packet, but from what the kernel knows of it on this host.
+const BESIDE: u32 = 0xffff_f000;
 
 /// One instruction, as in linux/filter.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +50,11 @@ pub enum ProgramError {
         /// What follows.
         found: usize,
     },
+    /// It asks for what is true of the link's side of an interface, and not of the node's.
+    #[error(
+        "inbound, outbound and ifindex are of the host here, not of the node: choose by `ether src`, or in Wireshark"
+    )]
+    Beside,
     /// None, or more than the kernel takes.
     #[error("a filter of {0} instructions; the kernel takes 1 to {LONGEST}")]
     Length(usize),
@@ -73,6 +85,11 @@ impl Program {
             .collect::<Result<Vec<_>, _>>()?;
         if instructions.len() != announced {
             return Err(ProgramError::Count { announced, found: instructions.len() });
+        }
+        let is_beside =
+            |i: &Instruction| i.code & CLASS == LOAD && i.code & MODE == ABSOLUTE && i.operand >= BESIDE;
+        if instructions.iter().any(is_beside) {
+            return Err(ProgramError::Beside);
         }
         Ok(Self(instructions))
     }
@@ -122,6 +139,8 @@ mod tests {
             ("1\n6 0 256 0", ProgramError::Line { line: 2 }),
             ("2\n6 0 0 0", ProgramError::Count { announced: 2, found: 1 }),
             ("1\n6 0 0 0\n6 0 0 0", ProgramError::Count { announced: 1, found: 2 }),
+            // tcpdump -ddd -y EN10MB inbound
+            ("4\n40 0 0 4294963204\n21 0 1 4\n6 0 0 0\n6 0 0 262144", ProgramError::Beside),
         ] {
             assert_eq!(Program::parse(text), Err(error), "{text}");
         }

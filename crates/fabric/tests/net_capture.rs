@@ -359,7 +359,7 @@ async fn a_filter_that_is_none_is_explained() {
     fabric.part(slice()).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_capture_that_the_topology_asks_for_is_a_file_as_long_as_the_slice() {
     let world = World::new();
     let fabric = world.fabric("capture");
