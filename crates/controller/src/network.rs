@@ -2,16 +2,17 @@
 //! they run. A change for a while is one that has an end: when that has come it is left out, and whatever was changed beside
 //! it stays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_agent::desired::{HostsLine, NodeNetwork};
-use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
+use testyard_fabric::links::{HostLink, KeptCapture, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_plan::NetworkPlan;
 use testyard_plan::network::live::LiveError;
+use testyard_plan::network::parts::NetworkLink;
 
 use crate::api::{InterfaceView, LinkAction};
 use crate::slice::Sliver;
@@ -196,6 +197,11 @@ impl Network {
                 mtu: link.mtu,
                 seed: link.seed,
                 ends,
+                capture: link.capture.as_ref().map(|capture| KeptCapture {
+                    snap_length: capture.snap_length.into(),
+                    filter: capture.filter.clone(),
+                    names: names(link, nodes),
+                }),
             });
         }
         links
@@ -263,4 +269,10 @@ impl Live {
             _ => false,
         }
     }
+}
+
+/// What the nodes on a link are called, as far as they are among these.
+fn names(link: &NetworkLink, nodes: &HashMap<&ClientId, SliverId>) -> BTreeMap<SliverId, String> {
+    let named = link.members.iter().filter_map(|m| Some((*nodes.get(&m.node)?, m.node.to_string())));
+    named.collect()
 }

@@ -28,6 +28,8 @@ pub struct FabricConfig {
     pub run: std::path::PathBuf,
     /// The program that a wire is, with its first arguments; none where impaired links are not wanted.
     pub wire: Vec<std::ffi::OsString>,
+    /// The folder for captures that topologies ask for; none where they are not wanted.
+    pub captures: Option<std::path::PathBuf>,
     /// Addresses that no node may reach, beside other slices; the host's own services are closed to nodes anyway.
     pub denied: Vec<ipnet::IpNet>,
 }

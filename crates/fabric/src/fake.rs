@@ -3,6 +3,7 @@
 //! It behaves as [`Fabric`] promises: calls are idempotent, a node that has ended is [`FabricError::Gone`], a port that
 //! leads to one node cannot lead to another. Tests make it fail, end nodes and disturb it.
 
+mod capture;
 mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub enum Call {
     Plug(SliverId, PathBuf),
     /// [`Links::part`](crate::Links::part).
     Part(SliceId),
+    /// [`Links::capture`](crate::Links::capture).
+    Capture(SliceId),
 }
 
 /// Which calls a failure is for.
@@ -62,6 +65,8 @@ pub enum Verb {
     Part,
     /// [`Links::joined`](crate::Links::joined).
     Joined,
+    /// [`Links::capture`](crate::Links::capture).
+    Capture,
 }
 
 /// What a call fails with.
@@ -90,6 +95,7 @@ struct Inner {
     joined: BTreeMap<SliceId, SliceLinks>,
     plugged: BTreeMap<SliverId, (SliceId, NodePorts)>,
     traffic: BTreeMap<SliceId, Vec<LinkTraffic>>,
+    captures: Vec<capture::FakeCapture>,
     gone: BTreeSet<PathBuf>,
     taken: BTreeSet<u16>,
     name_servers: Vec<IpAddr>,
@@ -269,7 +275,8 @@ impl Fabric for FakeFabric {
         inner.calls.push(Call::Reset);
         inner.enter(Verb::Reset)?;
         inner.attached.clear();
-        inner.joined.clear();
+        let parted: Vec<SliceId> = std::mem::take(&mut inner.joined).into_keys().collect();
+        parted.into_iter().for_each(|slice| capture::end(&mut inner.captures, slice));
         inner.plugged.clear();
         Ok(())
     }

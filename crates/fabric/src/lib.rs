@@ -8,8 +8,11 @@
 //! Then the links of slices ([`links`]): their halves meet in a network namespace a slice, joined in the kernel where nothing
 //! is to be done to their packets, and by a wire where something is.
 //!
+//! What passes the interfaces of links can be captured ([`capture`]).
+//!
 //! The kernel is behind [`Fabric`]; [`fake`] is one that remembers, for tests and for planning.
 
+pub mod capture;
 mod contract;
 pub mod fake;
 pub mod links;

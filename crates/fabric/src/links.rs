@@ -1,16 +1,19 @@
 //! Links as a host should have them: the second half of the contract.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use testyard_capture::SnapLength;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
 
 use crate::FabricError;
+use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
 
 /// A slice's links on one host, as they should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,20 @@ pub struct HostLink {
     pub seed: u64,
     /// Its interfaces on this host.
     pub ends: Vec<LinkEnd>,
+    /// What of it is captured into files of the host, for as long as it is there.
+    #[serde(default)]
+    pub capture: Option<KeptCapture>,
+}
+
+/// A capture that the topology asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCapture {
+    /// How many bytes of each packet are kept.
+    pub snap_length: SnapLength,
+    /// Which packets, in the language of pcap-filter(7); none: all.
+    pub filter: Option<String>,
+    /// What the nodes at its ends are called.
+    pub names: BTreeMap<SliverId, String>,
 }
 
 /// A node's interface on a link.
@@ -127,6 +144,12 @@ pub trait Links: Send + Sync + 'static {
 
     /// What has passed on each direction of the impaired links.
     async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError>;
+
+    /// Captures at the interfaces of a slice's links, both directions at each, as the node sees them. It goes on through
+    /// restarts of nodes and changes of links, and ends when the stream is dropped; when the slice parts, or its one link goes,
+    /// the last event says so. The first events are there at once. Who reads too slowly loses packets, which are counted, and
+    /// disturbs nobody.
+    async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
 }
 
 /// What has passed one direction of a link since its wire was started.

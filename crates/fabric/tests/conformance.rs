@@ -3,10 +3,14 @@
 
 mod support;
 
-use support::{World, attachment, node, tcp};
+use futures_util::StreamExt as _;
+use support::{Netns, World, attachment, node, tcp};
+use testyard_fabric::capture::{
+    CaptureError, CaptureEvent, CaptureRequest, CaptureStream, CapturedLinks, EndReason, MOST_CAPTURES,
+};
 use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
-use testyard_fabric::{Attached, Fabric, FabricError, Forward, Repair};
+use testyard_fabric::{Attached, Fabric, FabricError, Forward, Links as _, Repair};
 use testyard_model::id::Revision;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
@@ -68,6 +72,7 @@ async fn links_conform(fabric: &dyn Fabric) {
         mtu: 1500,
         seed: 0,
         ends: vec![end(one.sliver), end(two.sliver)],
+        capture: None,
     };
     let port = NodePort {
         device: "eth1".into(),
@@ -78,6 +83,8 @@ async fn links_conform(fabric: &dyn Fabric) {
     let ports = NodePorts { node: one.sliver, ports: vec![port], routes: vec![], forwarding: false };
     let wanted = |revision, links| SliceLinks { slice: one.slice, revision: Revision(revision), links };
     assert_eq!(fabric.joined().await.unwrap(), []);
+    let early = fabric.capture(one.slice, CaptureRequest::default()).await;
+    assert!(matches!(early, Err(CaptureError::NotJoined { slice }) if slice == one.slice), "{early:?}");
     for _ in 0..2 {
         fabric.join(&wanted(2, vec![link.clone()])).await.unwrap();
         fabric.plug(one.slice, &ports, &netns.path()).await.unwrap();
@@ -98,10 +105,62 @@ async fn links_conform(fabric: &dyn Fabric) {
         fabric.plug(one.slice, &unlinked, &netns.path()).await.unwrap();
         assert_eq!(fabric.joined().await.unwrap(), []);
     }
+    captures_conform(fabric, &wanted(1, vec![link.clone()]), &ports, &netns).await;
     // From the beginning, without being told to part.
     fabric.join(&wanted(1, vec![link])).await.unwrap();
     fabric.reset().await.unwrap();
     assert_eq!(fabric.joined().await.unwrap(), []);
+}
+
+/// What a capture says until it ends: its bytes, and why.
+async fn listen(mut capture: CaptureStream) -> (Vec<u8>, EndReason) {
+    let mut bytes = Vec::new();
+    loop {
+        match capture.next().await.expect("it says why it ends") {
+            CaptureEvent::Blocks(more) => bytes.extend(more),
+            CaptureEvent::Ended(end) => {
+                assert!(capture.next().await.is_none(), "that is the last event");
+                assert!(end.received >= end.dropped);
+                return (bytes, end.reason);
+            }
+        }
+    }
+}
+
+async fn captures_conform(fabric: &dyn Fabric, wanted: &SliceLinks, ports: &NodePorts, netns: &Netns) {
+    let (slice, link) = (wanted.slice, wanted.links[0].sliver);
+    fabric.join(wanted).await.unwrap();
+    let names = [(ports.node, "alice".to_owned())].into();
+    let one = CaptureRequest { links: CapturedLinks::One(link), names, ..Default::default() };
+    let foreign = CaptureRequest { links: CapturedLinks::One(ports.node), ..one.clone() };
+    let none = fabric.capture(slice, foreign).await;
+    assert!(matches!(none, Err(CaptureError::NoLink { link, .. }) if link == ports.node), "{none:?}");
+    // Before the node is there, and by many at once.
+    let of_link = fabric.capture(slice, one.clone()).await.unwrap();
+    let of_all = fabric.capture(slice, CaptureRequest::default()).await.unwrap();
+    let mut others = Vec::new();
+    for _ in 2..MOST_CAPTURES {
+        others.push(fabric.capture(slice, one.clone()).await.unwrap());
+    }
+    let more = fabric.capture(slice, one.clone()).await;
+    assert!(matches!(more, Err(CaptureError::TooMany { .. })), "{more:?}");
+    others.pop();
+    others.push(fabric.capture(slice, one).await.unwrap());
+    fabric.plug(slice, ports, &netns.path()).await.unwrap();
+    // The link goes; the slice's links have not ended.
+    fabric.join(&SliceLinks { revision: Revision(2), links: vec![], ..wanted.clone() }).await.unwrap();
+    let (bytes, reason) = listen(of_link).await;
+    assert_eq!(reason, EndReason::LinkGone);
+    let names = support::capture::read(&bytes).interfaces;
+    assert_eq!(names[0], ("alice:eth1".to_owned(), "cable".to_owned()));
+    assert_eq!(names.len(), 2, "also those that are not there yet: {names:?}");
+    fabric.part(slice).await.unwrap();
+    let (bytes, reason) = listen(of_all).await;
+    assert_eq!(reason, EndReason::Parted);
+    assert!(support::capture::read(&bytes).interfaces[0].0.ends_with(":eth1"));
+    drop(others);
+    let late = fabric.capture(slice, CaptureRequest::default()).await;
+    assert!(matches!(late, Err(CaptureError::NotJoined { .. })), "{late:?}");
 }
 
 #[tokio::test]
@@ -149,4 +208,34 @@ async fn the_fake_does_as_a_test_says() {
     assert_eq!(fabric.repair().await.unwrap(), [Repair::Jump]);
     assert_eq!(test.attachments(), [one]);
     assert_eq!(test.calls().last(), Some(&Call::Repair));
+}
+
+#[tokio::test]
+async fn the_fake_captures_what_a_test_injects() {
+    use testyard_capture::pcapng::Direction;
+    let fabric = FakeFabric::new();
+    let (slice, node) = (attachment(1, 1).slice, attachment(1, 1).sliver);
+    let port = PortId { node, device: "eth1".into() };
+    let clear = Impairment::default();
+    let link = HostLink {
+        sliver: attachment(1, 9).sliver,
+        name: "lan".into(),
+        kind: LinkKind::Lan,
+        up: true,
+        mtu: 1500,
+        seed: 0,
+        ends: vec![LinkEnd { port: port.clone(), to_link: clear, from_link: clear }],
+        capture: None,
+    };
+    fabric.join(&SliceLinks { slice, revision: Revision(1), links: vec![link] }).await.unwrap();
+    let request = CaptureRequest { snap_length: 4.into(), ..Default::default() };
+    let capture = fabric.capture(slice, request.clone()).await.unwrap();
+    assert_eq!(fabric.captures(slice), [request]);
+    fabric.inject(slice, &port, Direction::Out, 7, &[1, 2, 3, 4, 5]);
+    fabric.part(slice).await.unwrap();
+    let (bytes, _) = listen(capture).await;
+    let packets = support::capture::read(&bytes).packets;
+    let seen: Vec<_> = packets.iter().map(|p| (p.time, p.is_out, p.length, p.data.as_slice())).collect();
+    assert_eq!(seen, [(7, true, 5, [1, 2, 3, 4].as_slice())]);
+    assert_eq!(fabric.captures(slice), []);
 }

@@ -46,6 +46,7 @@ fn link(number: u8, kind: LinkKind, ends: &[(u8, &str)], settings: &[&str]) -> H
         mtu: 1500,
         seed: 1,
         ends: ends.iter().map(end).collect(),
+        capture: None,
     }
 }
 

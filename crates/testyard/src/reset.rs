@@ -85,6 +85,7 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             ipv6_proxy: false,
             run: "/run/testyard".into(),
             wire: Vec::new(),
+            captures: arguments.state.then(|| "/var/lib/testyard/captures".into()),
             denied: Vec::new(),
         };
         return Ok(Target {
@@ -127,6 +128,7 @@ pub fn fabric_config(settings: &Settings) -> FabricConfig {
         ipv6_proxy: settings.network.ipv6_proxy,
         run: settings.paths.run.clone(),
         wire: wire_program(),
+        captures: Some(settings.paths.state.join("captures")),
         denied: settings.network.denied.clone(),
     }
 }

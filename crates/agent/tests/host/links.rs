@@ -31,6 +31,7 @@ pub(crate) fn cabled() -> World {
         mtu: 1500,
         seed: 0,
         ends: world.slice.nodes.iter().map(end).collect(),
+        capture: None,
     };
     world.slice.links = vec![link];
     for (node, number) in world.slice.nodes.iter_mut().zip(2_u8..) {

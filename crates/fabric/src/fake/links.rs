@@ -5,8 +5,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use testyard_model::id::{SliceId, SliverId};
 
-use super::{Call, FakeFabric, Verb};
+use super::{Call, FakeFabric, Verb, capture};
 use crate::FabricError;
+use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 
 impl FakeFabric {
@@ -38,6 +39,7 @@ impl Links for FakeFabric {
             return Ok(());
         }
         inner.joined.insert(wanted.slice, wanted.clone());
+        capture::follow(&mut inner.captures, wanted.slice, &wanted.links);
         Ok(())
     }
 
@@ -63,6 +65,7 @@ impl Links for FakeFabric {
         inner.calls.push(Call::Part(slice));
         inner.enter(Verb::Part)?;
         inner.joined.remove(&slice);
+        capture::end(&mut inner.captures, slice);
         inner.plugged.retain(|_, (of, _)| *of != slice);
         Ok(())
     }
@@ -79,5 +82,16 @@ impl Links for FakeFabric {
 
     async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
         Ok(self.lock().traffic.get(&slice).cloned().unwrap_or_default())
+    }
+
+    async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
+        let mut inner = self.lock();
+        inner.calls.push(Call::Capture(slice));
+        inner.enter(Verb::Capture)?;
+        let links = match inner.joined.get(&slice) {
+            Some(joined) => joined.links.clone(),
+            None => return Err(CaptureError::NotJoined { slice }),
+        };
+        capture::begin(&mut inner.captures, slice, request, &links)
     }
 }

@@ -4,6 +4,7 @@
 //! ([`interface`]). What all nodes share ([`rules`], [`jump`], [`settings`]) is made by `prepare` and mended by `repair`
 //! whenever [`watch`] has seen others change packet rules.
 
+mod filter;
 mod interface;
 mod jump;
 mod links;
@@ -28,9 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use nix::errno::Errno;
-use testyard_model::id::{SliceId, SliverId};
+use testyard_model::id::SliverId;
 
-use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
@@ -49,6 +49,7 @@ pub struct LinuxFabric {
     namespace: Namespace,
     stripes: Vec<tokio::sync::Mutex<()>>,
     ends: links::Ends,
+    kept: links::Kept,
 }
 
 #[derive(Debug)]
@@ -79,6 +80,7 @@ impl LinuxFabric {
     fn with(config: FabricConfig, path: Option<PathBuf>) -> Self {
         let names = Names::new(&config.instance);
         Self {
+            kept: links::Kept::new(config.captures.clone()),
             inner: Arc::new(Inner {
                 names,
                 rooms: links::Rooms::new(&config),
@@ -241,42 +243,12 @@ impl Fabric for LinuxFabric {
     }
 
     async fn reset(&self) -> Result<(), FabricError> {
+        self.kept.reset().await;
         self.run(|inner, host| {
             inner.rooms.reset()?;
             inner.state().reset(&inner.names, &inner.config, host)
         })
         .await
-    }
-}
-
-#[async_trait]
-impl Links for LinuxFabric {
-    async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
-        let wanted = wanted.clone();
-        let wires = self.run(move |inner, _| inner.rooms.join(&wanted)).await?;
-        self.ends.watch(wires);
-        Ok(())
-    }
-
-    async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError> {
-        let (ports, netns) = (ports.clone(), netns.to_owned());
-        self.run(move |inner, _| {
-            let netns = open_node(&netns, ports.node)?;
-            inner.rooms.plug(slice, &ports, &netns)
-        })
-        .await
-    }
-
-    async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
-        self.run(move |inner, _| inner.rooms.part(slice)).await
-    }
-
-    async fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
-        self.run(|inner, _| inner.rooms.joined()).await
-    }
-
-    async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
-        self.run(move |inner, _| inner.rooms.traffic(slice)).await
     }
 }
 

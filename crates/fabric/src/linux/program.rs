@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::FabricError;
 
 /// Services are often started without these.
-const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+pub(crate) const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 
 /// What a program said.
 #[derive(Debug)]

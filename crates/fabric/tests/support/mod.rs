@@ -2,6 +2,8 @@
 //! ends: they have no names, only open files.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod capture;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -208,6 +210,7 @@ impl World {
             ipv6_proxy: false,
             run: self.run.path().to_owned(),
             wire: vec![wire_program().into()],
+            captures: Some(self.run.path().join("captures")),
             denied: vec!["203.0.113.0/24".parse().expect("a network")],
         }
     }

@@ -196,6 +196,7 @@ mod tests {
             mtu: 1500,
             seed: 7,
             ends,
+            capture: None,
         }
     }
 

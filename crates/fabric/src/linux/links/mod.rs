@@ -8,9 +8,12 @@
 //! ```
 //!
 //! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
-//! [`wire`] keeps the process that impairs. A node's end takes its own halves away and nothing else.
+//! [`wire`] keeps the process that impairs, [`capture`] listens at halves, [`kept`] writes what it hears to files. A node's end takes its own halves away and nothing else.
 
+mod capture;
+mod contract;
 mod ends;
+mod kept;
 mod layout;
 mod names;
 mod plug;
@@ -24,14 +27,18 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use testyard_capture::filter::Program;
 use testyard_model::id::{Revision, SliceId};
 use testyard_wire::Desired;
 
 use super::namespace;
+use crate::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
 use crate::netlink::Rtnetlink;
 use crate::{FabricConfig, FabricError, Repair};
+use capture::Captures;
 pub(crate) use ends::Ends;
+pub(crate) use kept::Kept;
 use layout::Layout;
 use space::{Space, Spaces};
 use wire::Wire;
@@ -55,6 +62,7 @@ struct Room {
     /// By the index of a half: where what comes in at it goes, as far as this process knows.
     redirects: HashMap<u32, Option<u32>>,
     wire: Wire,
+    captures: Captures,
 }
 
 impl Rooms {
@@ -95,6 +103,8 @@ impl Rooms {
             let mut room = lock(&room);
             let space = room.space.clone();
             room.wire.stop(&space)?;
+            // Their sockets would keep the namespace, and with it the nodes' interfaces.
+            room.captures.end();
             space.remove()?;
             (room.links, room.layout) = Default::default();
             room.redirects.clear();
@@ -105,6 +115,11 @@ impl Rooms {
 
     pub(crate) fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
         self.spaces.all()
+    }
+
+    /// As they were last wanted.
+    pub(crate) fn links(&self, slice: SliceId) -> Vec<HostLink> {
+        self.known(slice).map(|room| lock(&room).links.clone()).unwrap_or_default()
     }
 
     /// Starts wires again that have ended, and gives their sockets.
@@ -135,9 +150,32 @@ impl Rooms {
         Ok(room.layout.traffic(&observed))
     }
 
+    pub(crate) fn capture(
+        &self,
+        slice: SliceId,
+        request: CaptureRequest,
+        program: Program,
+    ) -> Result<CaptureStream, CaptureError> {
+        let room = self.known(slice).ok_or(CaptureError::NotJoined { slice })?;
+        let mut room = lock(&room);
+        let Some(space) = room.space.open()? else { return Err(CaptureError::NotJoined { slice }) };
+        if let CapturedLinks::One(link) = request.links
+            && !request.is_among(&room.links)
+        {
+            return Err(CaptureError::NoLink { slice, link });
+        }
+        let Room { captures, links, .. } = &mut *room;
+        let beginning = in_space(&space, |host| Ok(captures.prepare(slice, request, program, links, host)))??;
+        Ok(captures.begin(beginning)?)
+    }
+
     /// Ends the links of all slices.
     pub(crate) fn reset(&self) -> Result<(), FabricError> {
         self.joined()?.into_iter().try_for_each(|slice| self.part(slice))
+    }
+
+    fn known(&self, slice: SliceId) -> Option<Arc<Mutex<Room>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(&slice).cloned()
     }
 
     fn room(&self, slice: SliceId) -> Arc<Mutex<Room>> {
@@ -150,6 +188,7 @@ impl Rooms {
                 layout: Layout::default(),
                 redirects: HashMap::new(),
                 wire: Wire::default(),
+                captures: Captures::default(),
             }))
         };
         Arc::clone(rooms.entry(slice).or_insert_with(new))
@@ -160,15 +199,11 @@ impl Room {
     /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
     fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
         let space = self.space.ensure()?;
-        let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
-        namespace::enter(&space).map_err(|error| entering("the slice's namespace", &error))?;
-        let made = Rtnetlink::open()
-            .map_err(|refusal| {
-                super::interface::kernel("opening a socket in the slice's namespace", &refusal)
-            })
-            .and_then(|mut links| shared::make(self, &mut links));
-        namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
-        made?;
+        in_space(&space, |host| {
+            shared::make(self, host)?;
+            self.captures.follow(&self.links, host);
+            Ok(())
+        })?;
         let space = self.space.clone();
         if self.layout.pipes.is_empty() {
             return self.wire.stop(&space).map(|()| None);
@@ -176,6 +211,20 @@ impl Room {
         let desired = Desired { revision: self.revision.0, pipes: self.layout.pipes.clone() };
         self.wire.apply(&space, wire, &desired).map(|()| Some(space.socket()))
     }
+}
+
+/// Does something in a slice's namespace; the calling thread comes back.
+fn in_space<T>(
+    space: &File,
+    work: impl FnOnce(&mut Rtnetlink) -> Result<T, FabricError>,
+) -> Result<T, FabricError> {
+    let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
+    namespace::enter(space).map_err(|error| entering("the slice's namespace", &error))?;
+    let done = Rtnetlink::open()
+        .map_err(|refusal| super::interface::kernel("opening a socket in the slice's namespace", &refusal))
+        .and_then(|mut host| work(&mut host));
+    namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
+    done
 }
 
 /// A panic elsewhere leaves at worst a mirror that differs from the kernel, which the next convergence mends.

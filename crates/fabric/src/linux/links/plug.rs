@@ -43,6 +43,8 @@ pub(super) fn plug(
     for port in &ports.ports {
         pair(room, ports, port, &mut host, &mut node, netns.as_raw_fd())?;
     }
+    // Before they are up: a capture has them from their first frame on.
+    room.captures.follow(&room.links, &mut host);
     shared::join_node(room, &mut host, ports.node)?;
     enter_node()?;
     let devices = inside(ports, &mut node)?;

@@ -1,0 +1,55 @@
+//! [`Links`], as [`LinuxFabric`] keeps it: work goes to threads of the fabric, files and child processes are awaited.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use testyard_model::id::SliceId;
+
+use crate::FabricError;
+use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
+use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
+use crate::linux::{LinuxFabric, filter, open_node};
+
+#[async_trait]
+impl Links for LinuxFabric {
+    async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
+        let (wanted, slice) = (wanted.clone(), wanted.slice);
+        let (wires, links) = self
+            .run(move |inner, _| {
+                let wires = inner.rooms.join(&wanted)?;
+                Ok((wires, inner.rooms.links(slice)))
+            })
+            .await?;
+        self.ends.watch(wires);
+        self.kept.follow(slice, &links, |request| self.capture(slice, request)).await;
+        Ok(())
+    }
+
+    async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError> {
+        let (ports, netns) = (ports.clone(), netns.to_owned());
+        self.run(move |inner, _| {
+            let netns = open_node(&netns, ports.node)?;
+            inner.rooms.plug(slice, &ports, &netns)
+        })
+        .await
+    }
+
+    async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
+        self.run(move |inner, _| inner.rooms.part(slice)).await?;
+        self.kept.end(slice).await;
+        Ok(())
+    }
+
+    async fn joined(&self) -> Result<Vec<SliceId>, FabricError> {
+        self.run(|inner, _| inner.rooms.joined()).await
+    }
+
+    async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
+        self.run(move |inner, _| inner.rooms.traffic(slice)).await
+    }
+
+    async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
+        let program = filter::compile(request.expression(), request.snap_length).await?;
+        self.run(move |inner, _| Ok(inner.rooms.capture(slice, request, program))).await?
+    }
+}
