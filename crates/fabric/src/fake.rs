@@ -15,7 +15,9 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use testyard_model::id::{SliceId, SliverId};
 use tokio::sync::broadcast;
 
+use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, NodePorts, SliceLinks};
+use links::Prober;
 use crate::{Attached, Attachment, Fabric, FabricError, Repair};
 
 /// A call that was made.
@@ -37,6 +39,8 @@ pub enum Call {
     Plug(SliverId, PathBuf),
     /// [`Links::part`](crate::Links::part).
     Part(SliceId),
+    /// [`Links::probe`](crate::Links::probe), with what was to be sent.
+    Probe(SliceId, ProbeRequest),
 }
 
 /// Which calls a failure is for.
@@ -62,6 +66,8 @@ pub enum Verb {
     Part,
     /// [`Links::joined`](crate::Links::joined).
     Joined,
+    /// [`Links::probe`](crate::Links::probe).
+    Probe,
 }
 
 /// What a call fails with.
@@ -90,6 +96,7 @@ struct Inner {
     joined: BTreeMap<SliceId, SliceLinks>,
     plugged: BTreeMap<SliverId, (SliceId, NodePorts)>,
     traffic: BTreeMap<SliceId, Vec<LinkTraffic>>,
+    prober: Prober,
     gone: BTreeSet<PathBuf>,
     taken: BTreeSet<u16>,
     name_servers: Vec<IpAddr>,

@@ -10,6 +10,7 @@ mod links;
 mod names;
 mod namespace;
 mod ports;
+mod probe;
 mod program;
 mod resolver;
 mod rules;
@@ -29,7 +30,9 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use nix::errno::Errno;
 use testyard_model::id::{SliceId, SliverId};
+use testyard_model::probe::Probed;
 
+use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
@@ -49,6 +52,8 @@ pub struct LinuxFabric {
     namespace: Namespace,
     stripes: Vec<tokio::sync::Mutex<()>>,
     ends: links::Ends,
+    /// Two that measure at the same time measure each other.
+    probing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl LinuxFabric {
             namespace: Namespace::new(path),
             stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
             ends: links::Ends::default(),
+            probing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -277,6 +283,18 @@ impl Links for LinuxFabric {
 
     async fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
         self.run(move |inner, _| inner.rooms.traffic(slice)).await
+    }
+
+    async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError> {
+        let _one = self.probing.lock().await;
+        let request = request.clone();
+        self.run(move |inner, _| {
+            if !inner.rooms.joined()?.contains(&slice) {
+                return Err(FabricError::NotJoined { slice });
+            }
+            Ok(probe::probe(&request))
+        })
+        .await
     }
 }
 
