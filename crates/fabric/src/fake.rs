@@ -17,8 +17,8 @@ use tokio::sync::broadcast;
 
 use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, NodePorts, SliceLinks};
-use links::Prober;
 use crate::{Attached, Attachment, Fabric, FabricError, Repair};
+use links::Prober;
 
 /// A call that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

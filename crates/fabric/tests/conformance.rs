@@ -7,7 +7,7 @@ use support::{Netns, World, attachment, node, tcp};
 use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
 use testyard_fabric::links::probe::{ProbeEnd, ProbePath, ProbeRequest, ProbeTrain};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
-use testyard_fabric::{Attached, Attachment, Fabric, FabricError, Forward, Repair};
+use testyard_fabric::{Attached, Attachment, Fabric, FabricError, Forward, Links as _, Repair};
 use testyard_model::id::Revision;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
@@ -117,10 +117,8 @@ async fn probes_conform(fabric: &dyn Fabric, one: &Attachment, ports: &NodePorts
     its.ports[0].mac = "02:00:00:00:00:02".parse().unwrap();
     its.ports[0].addresses = vec!["10.1.1.3/24".parse().unwrap()];
     fabric.plug(one.slice, &its, &peer.path()).await.unwrap();
-    let end = |node, netns: &Netns| ProbeEnd {
-        port: PortId { node, device: "eth1".into() },
-        netns: netns.path(),
-    };
+    let end =
+        |node, netns: &Netns| ProbeEnd { port: PortId { node, device: "eth1".into() }, netns: netns.path() };
     let (a, b) = (end(one.sliver, netns), end(two.sliver, &peer));
     let nobody = ProbeEnd { port: PortId { device: "eth2".into(), ..b.port.clone() }, ..b.clone() };
     let train =

@@ -91,8 +91,7 @@ impl Running {
                 })
                 .collect(),
         });
-        let wanted =
-            SliceLinks { slice: slice(), revision: Revision(self.revision), links: links.collect() };
+        let wanted = SliceLinks { slice: slice(), revision: Revision(self.revision), links: links.collect() };
         self.fabric.join(&wanted).await.unwrap();
     }
 
@@ -218,7 +217,8 @@ async fn traffic_of_others_is_told() {
     let [from, to] = [running.end(&way.from), running.end(&way.to)];
     let sender = running.nodes[&way.from.node].clone();
     let address = running.plan.links()[0].members[1].addresses[0].addr().to_string();
-    let pings = std::thread::spawn(move || sender.try_command(&format!("ping -q -i 0.01 -c 20 {address}"), ""));
+    let pings =
+        std::thread::spawn(move || sender.try_command(&format!("ping -q -i 0.01 -c 20 {address}"), ""));
     let train =
         Train { frames: 400, length: 80, interval: Span::from_millis(1), patience: Span::from_millis(100) };
     let path = ProbePath::Link { from, to };

@@ -111,6 +111,18 @@ impl Asked {
         self.stages.iter().filter_map(|stage| stage.loss).filter(loses).collect()
     }
 
+    /// The share that is lost in the long run, less than exactly where there are copies.
+    #[must_use]
+    pub fn lost(&self) -> f64 {
+        1.0 - self.losses_of_stages().iter().map(|loss| 1.0 - loss.share()).product::<f64>()
+    }
+
+    /// The share that is doubled in the long run, less than exactly where there are losses.
+    #[must_use]
+    pub fn copied(&self) -> f64 {
+        1.0 - self.stages.iter().map(|stage| 1.0 - stage.duplicate.ratio()).product::<f64>()
+    }
+
     fn duplicates(&self) -> bool {
         self.stages.iter().any(|stage| !stage.duplicate.is_never())
     }
@@ -187,13 +199,18 @@ impl Asked {
         1.0 - self.stages.iter().map(|stage| 1.0 - stage.corrupt.ratio()).product::<f64>()
     }
 
+    /// The share of frames that should skip a delay.
+    #[must_use]
+    pub fn skipping(&self) -> f64 {
+        let stages = self.stages.iter().filter(|stage| skips(stage));
+        1.0 - stages.map(|stage| 1.0 - stage.reorder.ratio()).product::<f64>()
+    }
+
     /// The share of frames that should skip a delay, and what their delay is below, in nanoseconds. None if none should.
     ///
     /// # Errors
     /// If those that skip it cannot be told from the others.
     pub fn overtaking(&self) -> Result<Option<(f64, f64)>, Reason> {
-        let skips = |stage: &&Impairment| !stage.reorder.is_never() && !stage.delay.is_zero();
-        let kept: f64 = self.stages.iter().filter(skips).map(|stage| 1.0 - stage.reorder.ratio()).product();
         let shorter = self.stages.iter().enumerate().filter(|(_, stage)| skips(stage)).map(|(skipped, _)| {
             let others: Vec<Impairment> = self
                 .stages
@@ -209,7 +226,7 @@ impl Asked {
         if shortest - longest < TELLING {
             return Err(Reason::Ambiguous);
         }
-        Ok(Some((1.0 - kept, f64::midpoint(shortest, longest))))
+        Ok(Some((self.skipping(), f64::midpoint(shortest, longest))))
     }
 
     /// Where its rate comes from, if it has one.
@@ -247,6 +264,10 @@ impl Asked {
 
 /// Delays that differ by less cannot be told apart one by one, in nanoseconds.
 const TELLING: f64 = 500_000.0;
+
+fn skips(stage: &Impairment) -> bool {
+    !stage.reorder.is_never() && !stage.delay.is_zero()
+}
 
 fn multiply(a: &[f64], b: &[f64]) -> Vec<f64> {
     let mut product = vec![0.0; a.len() + b.len() - 1];

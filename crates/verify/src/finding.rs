@@ -102,6 +102,20 @@ impl Finding {
         self
     }
 
+    /// Times and rates in whole units, shares to nine places: more means nothing, and is not read again the same.
+    pub(crate) fn rounded(mut self) -> Self {
+        let one = |value: f64| match self.quantity {
+            Quantity::Delay | Quantity::Jitter | Quantity::Rate | Quantity::Down => value.round() + 0.0,
+            Quantity::Loss | Quantity::Duplicate | Quantity::Reorder | Quantity::Corrupt => {
+                (value * 1e9).round() / 1e9
+            }
+        };
+        self.interval = self.interval.map(|(low, high)| (one(low), one(high)));
+        self.measured = self.measured.map(one);
+        (self.asked, self.tolerance) = (one(self.asked), one(self.tolerance));
+        self
+    }
+
     /// A value of it for people.
     #[must_use]
     pub fn shown(&self, value: f64) -> String {

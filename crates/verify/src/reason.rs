@@ -81,8 +81,12 @@ impl fmt::Display for Reason {
             Self::ClockWasSet => f.write_str("the clock was set meanwhile"),
             Self::OtherTraffic { packets, .. } => write!(f, "{packets} packets of others on the link"),
             Self::Overrun { frames } => write!(f, "{frames} frames too many for the receiver"),
-            Self::MachineLimit { moves } => write!(f, "this machine moves at most {}", crate::units::rate(*moves)),
-            Self::SenderLimit { sends } => write!(f, "this machine sent at most {}", crate::units::rate(*sends)),
+            Self::MachineLimit { moves } => {
+                write!(f, "this machine moves at most {}", crate::units::rate(*moves))
+            }
+            Self::SenderLimit { sends } => {
+                write!(f, "this machine sent at most {}", crate::units::rate(*sends))
+            }
             Self::ShortQueue => f.write_str("its queue is too short to keep it busy"),
             Self::LosesTooMuch => f.write_str("loses too much to reach its rate"),
             Self::Mixed => f.write_str("several causes of loss cannot be told apart"),

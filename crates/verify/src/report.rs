@@ -94,7 +94,7 @@ pub fn report(schedule: &Schedule, taken: &[Vec<Probed>]) -> Report {
             }
         }
     }
-    let reference = compare(&compared);
+    let reference = compare(&compared).rounded();
     let tests = schedule.ways.iter().map(|way| judge::tests(&way.asked)).sum();
     let ground = Ground {
         baseline: reference.delay,
@@ -110,7 +110,7 @@ pub fn report(schedule: &Schedule, taken: &[Vec<Probed>]) -> Report {
             from: way.from.clone(),
             to: way.to.clone(),
             asked: way.asked.text(),
-            findings: judge::way(way, *frames, *rate, &ground),
+            findings: judge::way(way, *frames, *rate, &ground).into_iter().map(Finding::rounded).collect(),
             others: others([*frames, *rate]),
         })
         .collect();
@@ -148,6 +148,15 @@ fn others(trains: [Option<&Probed>; 2]) -> (u64, u64) {
         .flatten()
         .map(of)
         .fold((0, 0), |(packets, bytes), others| (packets + others.packets(), bytes + others.bytes()))
+}
+
+// === impl Reference ===
+
+impl Reference {
+    fn rounded(self) -> Self {
+        let whole = |value: Option<f64>| value.map(f64::round);
+        Self { delay: whole(self.delay), drift: whole(self.drift), moves: whole(self.moves) }
+    }
 }
 
 // === impl Outcome ===
@@ -194,17 +203,27 @@ impl Report {
                     finding.quantity.to_string(),
                     wanted(finding),
                     finding.measured.map_or_else(|| "-".to_owned(), |value| finding.shown(value)),
-                    finding.interval.map_or_else(|| "-".to_owned(), |(low, high)| {
-                        format!("{} .. {}", finding.shown(low), finding.shown(high))
-                    }),
+                    finding.interval.map_or_else(
+                        || "-".to_owned(),
+                        |(low, high)| format!("{} .. {}", finding.shown(low), finding.shown(high)),
+                    ),
                     finding.verdict.to_string(),
                 ]);
             }
         }
         let mut text = table(["WAY", "WHAT", "ASKED", "MEASURED", "INTERVAL", "VERDICT"], &rows);
         let [hold, broken, unmeasured] = self.counts();
-        let _ = write!(text, "\n{} of {} ways: {hold} findings hold, {broken} ", self.ways.len(), self.ways_there);
-        let _ = writeln!(text, "{}, {unmeasured} not measured.", if broken == 1 { "is broken" } else { "are broken" });
+        let _ = write!(
+            text,
+            "\n{} of {} ways: {hold} findings hold, {broken} ",
+            self.ways.len(),
+            self.ways_there
+        );
+        let _ = writeln!(
+            text,
+            "{}, {unmeasured} not measured.",
+            if broken == 1 { "is broken" } else { "are broken" }
+        );
         if let Some(delay) = self.reference.delay {
             let _ = write!(text, "Without a link a frame takes {}", units::time(delay));
             if let Some(drift) = self.reference.drift {

@@ -226,7 +226,9 @@ fn steps(ways: &[Way], kept: &[usize]) -> Vec<Step> {
     };
     let mut frames: Vec<Trial> = kept
         .iter()
-        .filter_map(|place| Some(of_way(*place, Purpose::Frames, ways[*place].experiment.frames.clone().ok()?)))
+        .filter_map(|place| {
+            Some(of_way(*place, Purpose::Frames, ways[*place].experiment.frames.clone().ok()?))
+        })
         .collect();
     let rates: Vec<Step> = kept
         .iter()

@@ -59,10 +59,9 @@ fn lans() {
 #[test]
 fn false_alarms_are_rare() {
     let plan = all();
-    let mut options = Options::default();
     // A larger share, so that few reports show whether it is kept: all tests together are right as often as they say.
-    options.error = 0.2;
-    let runs = 100;
+    let options = Options { error: 0.2, ..Options::default() };
+    let runs = 40;
     let schedule = schedule(&plan, &options);
     let alarms = (0..runs)
         .filter(|run| {
@@ -70,8 +69,9 @@ fn false_alarms_are_rare() {
             report.outcome == Outcome::Broken
         })
         .count();
-    // 20 of 100 are expected at most; 33 are less likely than one in a thousand.
-    assert!(alarms <= 32, "{alarms} of {runs}");
+    // 8 are expected at most; 18 are less likely than one in a thousand.
+    println!("{alarms} of {runs}");
+    assert!(alarms <= 17, "{alarms} of {runs}");
 }
 
 #[test]
@@ -116,10 +116,8 @@ fn nothing_may_arrive_over_a_link_that_is_down() {
     assert_eq!(report.outcome, Outcome::Holds);
     let schedule = schedule(&plan, &Options::default());
     let up = planned(&cables(&[["delay=1ms", ""]]));
-    let other = Schedule {
-        ways: testyard_verify::schedule(&up, &Options::default()).ways,
-        ..schedule.clone()
-    };
+    let other =
+        Schedule { ways: testyard_verify::schedule(&up, &Options::default()).ways, ..schedule.clone() };
     let report = testyard_verify::report(&schedule, &Machine::new(1).take(&other));
     assert_eq!(of(&report, Quantity::Down).verdict, Verdict::Broken, "{}", report.table());
 }
@@ -208,10 +206,12 @@ fn schedules_keep_their_time() {
     assert!((20..400).contains(&schedule.ways.len()), "{}", schedule.ways.len());
     // Every one that is reported on is measured, and nobody sends or receives twice at a time.
     for step in &schedule.steps {
-        let ways = || step.trials.iter().filter_map(|trial| match trial.subject {
-            testyard_verify::Subject::Way(place) => Some(&schedule.ways[place]),
-            testyard_verify::Subject::Reference => None,
-        });
+        let ways = || {
+            step.trials.iter().filter_map(|trial| match trial.subject {
+                testyard_verify::Subject::Way(place) => Some(&schedule.ways[place]),
+                testyard_verify::Subject::Reference => None,
+            })
+        };
         let senders: std::collections::BTreeSet<_> = ways().map(|way| &way.from).collect();
         let receivers: std::collections::BTreeSet<_> = ways().map(|way| &way.to).collect();
         assert_eq!((senders.len(), receivers.len()), (ways().count(), ways().count()));

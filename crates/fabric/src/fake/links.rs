@@ -48,8 +48,10 @@ fn unharmed(train: &Train) -> Probed {
     let clock = ClockDomain("fake".to_owned());
     let sent: Vec<u64> =
         (0..train.frames).map(|number| u64::from(number) * train.interval.as_nanos()).collect();
-    let arrivals =
-        (0..train.frames).zip(&sent).map(|(number, at)| Arrival { number, at: *at, damaged: false }).collect();
+    let arrivals = (0..train.frames)
+        .zip(&sent)
+        .map(|(number, at)| Arrival { number, at: *at, damaged: false })
+        .collect();
     Probed::Sent(Samples {
         sender: clock.clone(),
         receiver: clock,

@@ -70,10 +70,7 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
         up_to <= delays.share_up_to(value + single) + far && below >= delays.share_up_to(value - single) - far
     });
     let jitter = Finding::seen(Quantity::Jitter, width, at(0.95) - at(0.05), count as u64)
-        .within(Interval::new(
-            (at(0.95 - far) - at(0.05 + far)).max(0.0),
-            at(0.95 + far) - at(0.05 - far),
-        ))
+        .within(Interval::new((at(0.95 - far) - at(0.05 + far)).max(0.0), at(0.95 + far) - at(0.05 - far)))
         .tolerating(2.0 * single)
         .judged(follows);
     vec![delay, jitter]

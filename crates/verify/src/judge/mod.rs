@@ -63,10 +63,8 @@ pub(crate) fn way(
                 let finding = rate::rate(&way.asked, &bottleneck, train, samples, ground);
                 doubtful(finding, &way.asked, samples)
             }
-            (Err(reason), ..) | (_, Err(reason), _) | (.., Err(reason)) => {
-                Finding::unmeasured(Quantity::Rate, asked, reason.clone())
-            }
-            (.., Ok(None)) => Finding::unmeasured(Quantity::Rate, asked, Reason::NotTaken),
+            (Err(reason), ..) | (.., Err(reason)) => Finding::unmeasured(Quantity::Rate, asked, reason),
+            (_, Err(_), _) | (.., Ok(None)) => Finding::unmeasured(Quantity::Rate, asked, Reason::NotTaken),
         });
     }
     findings
@@ -87,12 +85,7 @@ fn nothing(asked: &Asked, reason: &Reason) -> Vec<Finding> {
     if !asked.up {
         return vec![finding(Quantity::Down, 0.0)];
     }
-    let loss = match asked.losses() {
-        Losses::Share(share, _) => share,
-        Losses::Every(nth) => 1.0 / f64::from(nth),
-        Losses::Untold(_) => 0.0,
-    };
-    vec![finding(Quantity::Delay, asked.delays().median()), finding(Quantity::Loss, loss)]
+    vec![finding(Quantity::Delay, asked.delays().median()), finding(Quantity::Loss, asked.lost())]
 }
 
 fn of_frames(asked: &Asked, samples: &Samples, ground: &Ground) -> Vec<Finding> {
@@ -103,7 +96,7 @@ fn of_frames(asked: &Asked, samples: &Samples, ground: &Ground) -> Vec<Finding> 
     }
     let seen = share::Seen::of(samples);
     let mut findings = delay::findings(asked, samples, &seen, ground);
-    findings.push(share::loss(asked, &seen, ground.error));
+    findings.push(share::loss(asked, &seen, samples.others.packets(), ground.error));
     findings.extend(share::duplicate(asked, &seen, ground.error));
     findings.extend(share::reorder(asked, samples, &seen, ground));
     findings.extend(share::corrupt(asked, &seen, ground.error));
@@ -126,14 +119,12 @@ fn doubtful(finding: Finding, asked: &Asked, samples: &Samples) -> Finding {
         (Some(first), Some(last)) => (last - first) as f64 / 1e9,
         _ => 0.0,
     };
-    let load = asked.slowest().map_or(0.0, |rate| {
-        bytes as f64 * 8.0 / (rate.bits_per_second() as f64 * lasted).max(1.0)
-    });
+    let load = asked
+        .slowest()
+        .map_or(0.0, |rate| bytes as f64 * 8.0 / (rate.bits_per_second() as f64 * lasted).max(1.0));
     let many = packets as f64 > samples.sent.len() as f64 * MATTERS * 10.0;
-    let counted = matches!(asked.losses(), Losses::Every(_)) && packets > 0;
     let matters = match finding.quantity {
-        Quantity::Delay | Quantity::Jitter => asked.is_shared() && (load > MATTERS || many),
-        Quantity::Loss => asked.is_shared() && (load > MATTERS || many || counted),
+        Quantity::Delay | Quantity::Jitter | Quantity::Loss => asked.is_shared() && (load > MATTERS || many),
         Quantity::Rate => load > MATTERS,
         Quantity::Duplicate | Quantity::Reorder | Quantity::Corrupt | Quantity::Down => false,
     };

@@ -36,7 +36,9 @@ impl Binomial {
         if hits == 0 {
             return 1.0;
         }
-        Self { count: self.count, chance: 1.0 - self.chance }.at_most(self.count.saturating_sub(hits)).min(1.0)
+        Self { count: self.count, chance: 1.0 - self.chance }
+            .at_most(self.count.saturating_sub(hits))
+            .min(1.0)
             * f64::from(u8::from(hits <= self.count))
     }
 

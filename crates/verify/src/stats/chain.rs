@@ -102,7 +102,8 @@ fn ways(stages: &[Loss], state: usize) -> Vec<(usize, bool, f64)> {
                 Loss::Burst { enter, leave } => {
                     let lost = state & bit != 0;
                     let change = if lost { leave.ratio() } else { enter.ratio() };
-                    for (state, chance) in [(state ^ bit, chance * change), (state, chance * (1.0 - change))] {
+                    for (state, chance) in [(state ^ bit, chance * change), (state, chance * (1.0 - change))]
+                    {
                         if lost { done.push((state, true, chance)) } else { on.push((state, chance)) }
                     }
                 }

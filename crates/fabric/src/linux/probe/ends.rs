@@ -7,8 +7,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::counters::Counters;
 use super::socket::{Receiver, Sender};
-use crate::linux::{namespace, open_node};
 use crate::links::probe::{ProbeEnd, ProbePath, ProbeTrain};
+use crate::linux::{namespace, open_node};
 use crate::netlink::ethtool::Ethtool;
 use crate::netlink::{Change, LinkRef, Peer, Routing as _, Rtnetlink};
 
@@ -63,7 +63,7 @@ fn pair() -> Result<[Place; 2], String> {
     let alone = |device: &str| {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|error| failed(&error))?;
         let netns = namespace::current().map_err(|error| failed(&error))?;
-        Ok(Place { netns, device: device.to_owned() })
+        Ok::<_, String>(Place { netns, device: device.to_owned() })
     };
     let places = [alone("eth1")?, alone("eth2")?];
     let [one, other] = &places;

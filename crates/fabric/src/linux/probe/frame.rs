@@ -86,7 +86,8 @@ impl Label {
     pub(super) fn read(frame: &[u8], run: u32) -> Option<Self> {
         LABELS.iter().find_map(|at| {
             let bytes: &[u8; LABEL] = frame.get(*at..*at + LABEL)?.try_into().ok()?;
-            let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let word =
+                |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             let sent = u64::from(word(10)) << 32 | u64::from(word(14));
             let label = Self { run: word(2), number: word(6), sent };
             (label.bytes() == *bytes && label.run == run).then_some(label)

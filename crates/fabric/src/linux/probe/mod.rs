@@ -63,10 +63,7 @@ pub(super) fn probe(request: &ProbeRequest) -> Vec<Probed> {
             let thread = thread.map_err(|error| format!("starting a thread: {error}"))?;
             thread.join().unwrap_or_else(|_| Err("the measurement panicked; see the log".to_owned()))
         };
-        running
-            .into_iter()
-            .map(|thread| answer(thread).map_or_else(Probed::Failed, Probed::Sent))
-            .collect()
+        running.into_iter().map(|thread| answer(thread).map_or_else(Probed::Failed, Probed::Sent)).collect()
     })
 }
 

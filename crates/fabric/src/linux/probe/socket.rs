@@ -81,16 +81,14 @@ impl Sender {
             unsafe { (zeroed(), zeroed()) };
         let mut count = 0;
         for frame in frames.take(BATCH) {
-            parts[count] =
-                libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+            parts[count] = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
             messages[count].msg_hdr.msg_iov = &raw mut parts[count];
             messages[count].msg_hdr.msg_iovlen = 1;
             count += 1;
         }
         // SAFETY: the messages point to frames and parts that outlive the call; the kernel only reads the frames.
-        let result = unsafe {
-            libc::sendmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr(), count as libc::c_uint, 0)
-        };
+        let result =
+            unsafe { libc::sendmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr(), count as libc::c_uint, 0) };
         check(result).map(|sent| sent as usize)
     }
 }
