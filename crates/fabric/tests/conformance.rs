@@ -189,7 +189,7 @@ async fn the_fake_does_as_a_test_says() {
     test.disturb(vec![Repair::Jump]);
     disturbances.next().await.unwrap();
     assert_eq!(fabric.repair().await.unwrap(), [Repair::Jump]);
-    assert_eq!(test.attachments(), [one.clone()]);
+    assert_eq!(test.attachments(), std::slice::from_ref(&one));
     assert_eq!(test.calls().last(), Some(&Call::Repair));
 
     fabric.join(&SliceLinks { slice: one.slice, revision: Revision(1), links: vec![] }).await.unwrap();

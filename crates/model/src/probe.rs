@@ -60,6 +60,10 @@ pub struct Samples {
     pub refused: u32,
     /// Frames, of whomever, that arrived but found no room at the receiver's socket.
     pub overrun: u64,
+    /// How late the sender's own timers fired, the median in nanoseconds: as late as this machine wakes whoever waits, the
+    /// link emulator too. 0 for a train that waits for no timer.
+    #[serde(default)]
+    pub late: u64,
     /// Whether a clock was set meanwhile: then times of arrival mean nothing.
     pub clock_was_set: bool,
     /// What others sent over the same interfaces meanwhile.

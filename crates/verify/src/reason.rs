@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use testyard_model::quantity::{Rate, Span};
 
+use crate::units;
+
 /// Why something could not be measured, or what was measured says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -34,6 +36,11 @@ pub enum Reason {
     OtherClock,
     /// The machine's clock was set meanwhile.
     ClockWasSet,
+    /// Frames took longer by no more than it takes this machine to wake who waits.
+    Busy {
+        /// How late its timers were, the median.
+        late: Span,
+    },
     /// Others sent so much over the link that what happened to our frames says nothing.
     OtherTraffic {
         /// Packets.
@@ -79,13 +86,16 @@ impl fmt::Display for Reason {
             Self::NoReference => f.write_str("the reference could not be measured"),
             Self::OtherClock => f.write_str("its ends have different clocks"),
             Self::ClockWasSet => f.write_str("the clock was set meanwhile"),
+            Self::Busy { late } => {
+                write!(f, "the machine is busy: its timers are {} late", units::time(late.as_nanos() as f64))
+            }
             Self::OtherTraffic { packets, .. } => write!(f, "{packets} packets of others on the link"),
             Self::Overrun { frames } => write!(f, "{frames} frames too many for the receiver"),
             Self::MachineLimit { moves } => {
-                write!(f, "this machine moves at most {}", crate::units::rate(*moves))
+                write!(f, "this machine moves at most {}", units::rate(*moves))
             }
             Self::SenderLimit { sends } => {
-                write!(f, "this machine sent at most {}", crate::units::rate(*sends))
+                write!(f, "this machine sent at most {}", units::rate(*sends))
             }
             Self::ShortQueue => f.write_str("its queue is too short to keep it busy"),
             Self::LosesTooMuch => f.write_str("loses too much to reach its rate"),

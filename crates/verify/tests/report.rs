@@ -152,6 +152,17 @@ fn what_cannot_be_told() {
     let apart = change(&|samples| samples.receiver.0.push('x'));
     assert_eq!(verdict(&apart, Quantity::Delay), Verdict::NotMeasured(Reason::OtherClock));
 
+    // Late by no more than the machine wakes who waits, and by more.
+    let late = |late| {
+        change(&|samples| {
+            samples.arrivals.iter_mut().for_each(|arrival| arrival.at += 300_000);
+            samples.late = late;
+        })
+    };
+    let busy = Reason::Busy { late: Span::from_micros(80) };
+    assert_eq!(verdict(&late(80_000), Quantity::Delay), Verdict::NotMeasured(busy));
+    assert_eq!(verdict(&late(40_000), Quantity::Delay), Verdict::Broken);
+
     // Half the rate, while others used the link.
     let busy = change(&|samples| {
         samples.arrivals.iter_mut().for_each(|arrival| arrival.at *= 2);

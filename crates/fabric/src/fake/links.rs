@@ -59,6 +59,7 @@ fn unharmed(train: &Train) -> Probed {
         arrivals,
         refused: 0,
         overrun: 0,
+        late: 0,
         clock_was_set: false,
         others: Others::default(),
     })

@@ -5,6 +5,7 @@ mod rate;
 mod share;
 
 use testyard_model::probe::{Probed, Samples};
+use testyard_model::quantity::Span;
 
 use crate::asked::{Asked, Losses};
 use crate::finding::{Finding, Quantity, Verdict};
@@ -103,6 +104,15 @@ fn of_frames(asked: &Asked, samples: &Samples, ground: &Ground) -> Vec<Finding> 
     findings.into_iter().map(|finding| doubtful(finding, asked, samples)).collect()
 }
 
+/// Who waits for a frame on its way: an emulator for each side of the link.
+const WAKES: f64 = 2.0;
+
+/// Whether frames were late, and by no more than the machine is.
+fn is_late(finding: &Finding, samples: &Samples) -> bool {
+    let allowed = finding.asked + finding.tolerance;
+    finding.interval.is_some_and(|(low, _)| low > allowed && low <= allowed + WAKES * samples.late as f64)
+}
+
 /// Others' packets are this part of what a rate carries, or of ours, before they matter.
 const MATTERS: f64 = 0.01;
 
@@ -113,6 +123,9 @@ fn doubtful(finding: Finding, asked: &Asked, samples: &Samples) -> Finding {
     }
     if finding.quantity == Quantity::Loss && samples.overrun > 0 {
         return finding.doubted(Reason::Overrun { frames: samples.overrun });
+    }
+    if finding.quantity == Quantity::Delay && is_late(&finding, samples) {
+        return finding.doubted(Reason::Busy { late: Span::from_nanos(samples.late) });
     }
     let (packets, bytes) = (samples.others.packets(), samples.others.bytes());
     let lasted = match (samples.sent.first(), samples.sent.last()) {

@@ -151,6 +151,7 @@ impl Machine {
             arrivals,
             refused: 0,
             overrun: 0,
+            late: 0,
             clock_was_set: false,
             others: Others::default(),
         }

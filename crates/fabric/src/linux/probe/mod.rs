@@ -112,6 +112,7 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
     .map_err(told)?;
     let after = (ends.sent.read().map_err(told)?, ends.received.read().map_err(told)?);
     let others = others(before, after, &sent, arrivals.len() as u64, train.length);
+    let late = sent.late();
     Ok(Samples {
         sender: domain.clone(),
         receiver: domain,
@@ -119,6 +120,7 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
         arrivals,
         refused: sent.refused,
         overrun: ends.receiver.overrun().map_err(told)?,
+        late,
         clock_was_set: offset.was_set(),
         others,
     })
@@ -129,11 +131,23 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
 struct Sent {
     at: Vec<u64>,
     refused: u32,
+    /// How late each wake-up was.
+    late: Vec<u64>,
+}
+
+impl Sent {
+    fn late(&self) -> u64 {
+        let mut late = self.late.clone();
+        late.sort_unstable();
+        late.get(late.len() / 2).copied().unwrap_or(0)
+    }
 }
 
 /// Sends a train from `start` on. Times are told from `origin`.
 fn send(sender: &Sender, template: &Template, train: &Train, run: u32, origin: u64, start: u64) -> Sent {
-    let mut sent = Sent { at: Vec::with_capacity(train.frames as usize), refused: 0 };
+    let mut sent = Sent { at: Vec::with_capacity(train.frames as usize), refused: 0, late: Vec::new() };
+    // Or the kernel adds 50 µs to every sleep, to save power. Without it, frames leave a little later.
+    let _ = nix::sys::prctl::set_timerslack(1);
     let mut frames = vec![template.bytes().to_vec(); BATCH];
     let (interval, mut start) = (train.interval.as_nanos(), start);
     loop {
@@ -152,6 +166,7 @@ fn send(sender: &Sender, template: &Template, train: &Train, run: u32, origin: u
         let due = if interval == 0 {
             left
         } else if interval >= APART {
+            sent.late.push(late);
             // All that follows is late as well.
             start += if late > interval / 4 { late } else { 0 };
             1
