@@ -48,7 +48,7 @@ pub struct Bottleneck {
 }
 
 /// How much more than the rate is sent, so that there is always something waiting.
-const PRESSURE: f64 = 1.25;
+pub(crate) const PRESSURE: f64 = 1.25;
 /// Whoever loses more than this cannot be driven to its rate.
 const LEAST_LEFT: f64 = 0.05;
 

@@ -63,6 +63,11 @@ pub enum Reason {
         /// What it sent.
         sends: Rate,
     },
+    /// The sender was held up so long that the rate had nothing to do.
+    SenderPaused {
+        /// How long that was.
+        idle: Span,
+    },
     /// The queue before the rate is so short that it runs empty between two of our frames.
     ShortQueue,
     /// So much is lost that the rate cannot be reached.
@@ -96,6 +101,9 @@ impl fmt::Display for Reason {
             }
             Self::SenderLimit { sends } => {
                 write!(f, "this machine sent at most {}", units::rate(*sends))
+            }
+            Self::SenderPaused { idle } => {
+                write!(f, "the sender was held up for {}", units::time(idle.as_nanos() as f64))
             }
             Self::ShortQueue => f.write_str("its queue is too short to keep it busy"),
             Self::LosesTooMuch => f.write_str("loses too much to reach its rate"),

@@ -139,7 +139,9 @@ fn what_cannot_be_told() {
 
     let change = |with: &dyn Fn(&mut testyard_model::probe::Samples)| {
         let mut taken = good.clone();
-        for probed in taken.iter_mut().skip(2).flatten() {
+        // The reference stays as it was, before and behind.
+        let last = taken.len() - 1;
+        for probed in taken[2..last].iter_mut().flatten() {
             let mut changed = samples(probed);
             with(&mut changed);
             *probed = Probed::Sent(changed);
@@ -187,6 +189,20 @@ fn what_cannot_be_told() {
         matches!(verdict(&slow, Quantity::Rate), Verdict::NotMeasured(Reason::SenderLimit { .. })),
         "{:?}",
         verdict(&slow, Quantity::Rate)
+    );
+
+    // A pause in the middle, in which the queue runs empty; all that was missed is sent at once.
+    let paused = change(&|samples| {
+        let (from, to) = (samples.sent[20], samples.sent[60]);
+        samples.sent[20..60].fill(to);
+        for arrival in samples.arrivals.iter_mut().filter(|arrival| arrival.number >= 20) {
+            arrival.at += (to - from) * 3 / 4;
+        }
+    });
+    assert!(
+        matches!(verdict(&paused, Quantity::Rate), Verdict::NotMeasured(Reason::SenderPaused { .. })),
+        "{:?}",
+        verdict(&paused, Quantity::Rate)
     );
 
     let failed = change(&|_| {});

@@ -2,10 +2,10 @@
 
 use testyard_model::impairment::QueueLimit;
 use testyard_model::probe::{Arrival, Samples, Train};
-use testyard_model::quantity::Rate;
+use testyard_model::quantity::{Rate, Span};
 
 use super::Ground;
-use crate::asked::{Asked, Bottleneck};
+use crate::asked::{Asked, Bottleneck, PRESSURE};
 use crate::finding::{Finding, Quantity};
 use crate::reason::Reason;
 use crate::stats::{Interval, normal_quantile};
@@ -73,6 +73,10 @@ pub(super) fn rate(
     if holds || measured > wanted {
         return finding.judged(holds);
     }
+    let idle = idle(bottleneck, train, &samples.sent);
+    if idle > time as f64 * TOLERANCE / 4.0 {
+        return finding.doubted(Reason::SenderPaused { idle: Span::from_nanos(idle as u64) });
+    }
     match ground.moves {
         None => finding.doubted(Reason::NoReference),
         Some(moves) if moves < bottleneck.needs * REACH => {
@@ -101,6 +105,18 @@ fn ends(arrivals: &[Arrival]) -> Option<(Arrival, Arrival)> {
     let first = in_order.get(in_order.len() / 10)?;
     let last = in_order.last()?;
     (last.number > first.number).then_some((*first, *last))
+}
+
+/// How long the rate would have had nothing to do, with frames sent when they were, in nanoseconds.
+fn idle(bottleneck: &Bottleneck, train: &Train, sent: &[u64]) -> f64 {
+    let each = f64::from(train.length) * 8e9 * PRESSURE / bottleneck.needs;
+    let (mut idle, mut done) = (0.0, sent.first().map_or(0.0, |at| *at as f64));
+    for at in sent {
+        let at = *at as f64;
+        idle += (at - done).max(0.0);
+        done = at.max(done) + each;
+    }
+    idle
 }
 
 fn is_short(bottleneck: &Bottleneck, train: &Train) -> bool {
