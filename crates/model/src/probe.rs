@@ -60,10 +60,9 @@ pub struct Samples {
     pub refused: u32,
     /// Frames, of whomever, that arrived but found no room at the receiver's socket.
     pub overrun: u64,
-    /// How late the sender's own timers fired, the median in nanoseconds: as late as this machine wakes whoever waits, the
-    /// link emulator too. 0 for a train that waits for no timer.
+    /// How late the sender's own timers fired: as late as this machine wakes whoever waits, the link emulator too.
     #[serde(default)]
-    pub late: u64,
+    pub late: Lateness,
     /// Whether a clock was set meanwhile: then times of arrival mean nothing.
     pub clock_was_set: bool,
     /// What others sent over the same interfaces meanwhile.
@@ -80,6 +79,46 @@ pub struct Arrival {
     /// Whether it had other bits than were sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+}
+
+/// How late timers fired, in nanoseconds. All 0 for a train that waits for no timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lateness {
+    /// Half of them were later.
+    pub half: u64,
+    /// One in ten was later.
+    pub tenth: u64,
+    /// One in twenty was later.
+    pub twentieth: u64,
+    /// One in a hundred was later.
+    pub hundredth: u64,
+}
+
+impl Lateness {
+    /// Of timers that were so late, in any order.
+    #[must_use]
+    pub fn of(mut late: Vec<u64>) -> Self {
+        late.sort_unstable();
+        // From the latest down; of none, nothing.
+        let later = |one_in: usize| late.iter().rev().nth(late.len() / one_in).copied().unwrap_or(0);
+        Self { half: later(2), tenth: later(10), twentieth: later(20), hundredth: later(100) }
+    }
+
+    /// Which part of the timers was later than this, rounded up to one of those that are known.
+    #[must_use]
+    pub const fn share_beyond(&self, nanoseconds: u64) -> f64 {
+        if self.half > nanoseconds {
+            1.0
+        } else if self.tenth > nanoseconds {
+            0.5
+        } else if self.twentieth > nanoseconds {
+            0.1
+        } else if self.hundredth > nanoseconds {
+            0.05
+        } else {
+            0.01
+        }
+    }
 }
 
 /// Traffic that was not the train's, by the interfaces' counters.
@@ -122,6 +161,16 @@ pub enum Probed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lateness() {
+        let late = Lateness::of((0..1_000).collect());
+        assert_eq!((late.half, late.tenth, late.twentieth, late.hundredth), (499, 899, 949, 989));
+        for (beyond, share) in [(0, 1.0), (600, 0.5), (900, 0.1), (960, 0.05), (995, 0.01)] {
+            assert_eq!(late.share_beyond(beyond), share);
+        }
+        assert_eq!(Lateness::of(Vec::new()), Lateness::default());
+    }
 
     #[test]
     fn what_a_train_asks_of_a_link() {

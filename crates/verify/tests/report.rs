@@ -158,12 +158,23 @@ fn what_cannot_be_told() {
     let late = |late| {
         change(&|samples| {
             samples.arrivals.iter_mut().for_each(|arrival| arrival.at += 300_000);
-            samples.late = late;
+            samples.late.half = late;
         })
     };
     let busy = Reason::Busy { late: Span::from_micros(80) };
     assert_eq!(verdict(&late(80_000), Quantity::Delay), Verdict::NotMeasured(busy));
     assert_eq!(verdict(&late(40_000), Quantity::Delay), Verdict::Broken);
+
+    // A frame in eight comes late, on a machine whose timers are, and on one whose are not.
+    let uneven = |tenth| {
+        change(&|samples| {
+            samples.arrivals.iter_mut().step_by(8).for_each(|arrival| arrival.at += 3_000_000);
+            samples.late.tenth = tenth;
+        })
+    };
+    let busy = verdict(&uneven(400_000), Quantity::Jitter);
+    assert!(matches!(busy, Verdict::NotMeasured(Reason::Busy { .. })), "{busy:?}");
+    assert_eq!(verdict(&uneven(0), Quantity::Jitter), Verdict::Broken);
 
     // Half the rate, while others used the link.
     let busy = change(&|samples| {
@@ -193,10 +204,10 @@ fn what_cannot_be_told() {
 
     // A pause in the middle, in which the queue runs empty; all that was missed is sent at once.
     let paused = change(&|samples| {
-        let (from, to) = (samples.sent[20], samples.sent[60]);
-        samples.sent[20..60].fill(to);
-        for arrival in samples.arrivals.iter_mut().filter(|arrival| arrival.number >= 20) {
-            arrival.at += (to - from) * 3 / 4;
+        let (from, to) = (samples.sent[100], samples.sent[180]);
+        samples.sent[100..180].fill(to);
+        for arrival in samples.arrivals.iter_mut().filter(|arrival| arrival.number >= 100) {
+            arrival.at += (to - from) * 2 / 3;
         }
     });
     assert!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use testyard_model::id::{SliceId, SliverId};
-use testyard_model::probe::{Arrival, ClockDomain, Others, Probed, Samples, Train};
+use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samples, Train};
 
 use super::{Call, FakeFabric, Verb};
 use crate::FabricError;
@@ -59,7 +59,7 @@ fn unharmed(train: &Train) -> Probed {
         arrivals,
         refused: 0,
         overrun: 0,
-        late: 0,
+        late: Lateness::default(),
         clock_was_set: false,
         others: Others::default(),
     })

@@ -1,11 +1,12 @@
 //! How long frames took.
 
 use testyard_model::probe::Samples;
+use testyard_model::quantity::Span;
 
-use super::Ground;
 use super::share::Seen;
+use super::{Ground, WAKES};
 use crate::asked::Asked;
-use crate::finding::{Finding, Quantity};
+use crate::finding::{Finding, Quantity, Verdict};
 use crate::reason::Reason;
 use crate::stats::{Interval, distance, median, median_interval};
 
@@ -65,14 +66,24 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
     let at = |share: f64| values[((count - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
     // The distribution of what was seen lies between the asked one, moved by the tolerance to either side, give or take
     // how far so many values may be from where they come from.
-    let follows = values.iter().enumerate().all(|(index, value)| {
-        let (below, up_to) = (index as f64 / count as f64, (index + 1) as f64 / count as f64);
-        up_to <= delays.share_up_to(value + single) + far && below >= delays.share_up_to(value - single) - far
-    });
+    let follows = |late: f64| {
+        values.iter().enumerate().all(|(index, value)| {
+            let (below, up_to) = (index as f64 / count as f64, (index + 1) as f64 / count as f64);
+            up_to <= delays.share_up_to(value + single) + far
+                && below >= delays.share_up_to(value - single) - far - late
+        })
+    };
     let jitter = Finding::seen(Quantity::Jitter, width, at(0.95) - at(0.05), count as u64)
         .within(Interval::new((at(0.95 - far) - at(0.05 + far)).max(0.0), at(0.95 + far) - at(0.05 - far)))
         .tolerating(2.0 * single)
-        .judged(follows);
+        .judged(follows(0.0));
+    // So many frames may be late because the machine is.
+    let late = WAKES * samples.late.share_beyond((single / WAKES) as u64);
+    let jitter = if jitter.verdict == Verdict::Broken && follows(late) {
+        jitter.doubted(Reason::Busy { late: Span::from_nanos(samples.late.twentieth) })
+    } else {
+        jitter
+    };
     vec![delay, jitter]
 }
 

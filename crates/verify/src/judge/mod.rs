@@ -105,12 +105,14 @@ fn of_frames(asked: &Asked, samples: &Samples, ground: &Ground) -> Vec<Finding> 
 }
 
 /// Who waits for a frame on its way: an emulator for each side of the link.
-const WAKES: f64 = 2.0;
+pub(crate) const WAKES: f64 = 2.0;
 
 /// Whether frames were late, and by no more than the machine is.
 fn is_late(finding: &Finding, samples: &Samples) -> bool {
     let allowed = finding.asked + finding.tolerance;
-    finding.interval.is_some_and(|(low, _)| low > allowed && low <= allowed + WAKES * samples.late as f64)
+    finding
+        .interval
+        .is_some_and(|(low, _)| low > allowed && low <= allowed + WAKES * samples.late.half as f64)
 }
 
 /// Others' packets are this part of what a rate carries, or of ours, before they matter.
@@ -125,7 +127,7 @@ fn doubtful(finding: Finding, asked: &Asked, samples: &Samples) -> Finding {
         return finding.doubted(Reason::Overrun { frames: samples.overrun });
     }
     if finding.quantity == Quantity::Delay && is_late(&finding, samples) {
-        return finding.doubted(Reason::Busy { late: Span::from_nanos(samples.late) });
+        return finding.doubted(Reason::Busy { late: Span::from_nanos(samples.late.half) });
     }
     let (packets, bytes) = (samples.others.packets(), samples.others.bytes());
     let lasted = match (samples.sent.first(), samples.sent.last()) {

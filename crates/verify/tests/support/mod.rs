@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use testyard_model::link::LinkKind;
-use testyard_model::probe::{Arrival, ClockDomain, Others, Probed, Samples};
+use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samples};
 use testyard_model::setting::Setting;
 use testyard_model::topology::Topology;
 use testyard_plan::NetworkPlan;
@@ -151,7 +151,7 @@ impl Machine {
             arrivals,
             refused: 0,
             overrun: 0,
-            late: 0,
+            late: Lateness::default(),
             clock_was_set: false,
             others: Others::default(),
         }

@@ -24,7 +24,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
-use testyard_model::probe::{Arrival, Others, Probed, SHORTEST, Samples, Train};
+use testyard_model::probe::{Arrival, Lateness, Others, Probed, SHORTEST, Samples, Train};
 
 use crate::links::probe::{FRAMES, ProbeRequest, ProbeTrain, TRAINS};
 use clock::{Offset, now, sleep_until};
@@ -112,7 +112,7 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
     .map_err(told)?;
     let after = (ends.sent.read().map_err(told)?, ends.received.read().map_err(told)?);
     let others = others(before, after, &sent, arrivals.len() as u64, train.length);
-    let late = sent.late();
+    let late = Lateness::of(sent.late);
     Ok(Samples {
         sender: domain.clone(),
         receiver: domain,
@@ -133,14 +133,6 @@ struct Sent {
     refused: u32,
     /// How late each wake-up was.
     late: Vec<u64>,
-}
-
-impl Sent {
-    fn late(&self) -> u64 {
-        let mut late = self.late.clone();
-        late.sort_unstable();
-        late.get(late.len() / 2).copied().unwrap_or(0)
-    }
 }
 
 /// Sends a train from `start` on. Times are told from `origin`.
