@@ -16,8 +16,10 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use testyard_model::id::{SliceId, SliverId};
 use tokio::sync::broadcast;
 
+use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, NodePorts, SliceLinks};
 use crate::{Attached, Attachment, Fabric, FabricError, Repair};
+use links::Prober;
 
 /// A call that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub enum Call {
     Part(SliceId),
     /// [`Links::capture`](crate::Links::capture).
     Capture(SliceId),
+    /// [`Links::probe`](crate::Links::probe), with what was to be sent.
+    Probe(SliceId, ProbeRequest),
 }
 
 /// Which calls a failure is for.
@@ -67,6 +71,8 @@ pub enum Verb {
     Joined,
     /// [`Links::capture`](crate::Links::capture).
     Capture,
+    /// [`Links::probe`](crate::Links::probe).
+    Probe,
 }
 
 /// What a call fails with.
@@ -96,6 +102,7 @@ struct Inner {
     plugged: BTreeMap<SliverId, (SliceId, NodePorts)>,
     traffic: BTreeMap<SliceId, Vec<LinkTraffic>>,
     captures: Vec<capture::FakeCapture>,
+    prober: Prober,
     gone: BTreeSet<PathBuf>,
     taken: BTreeSet<u16>,
     name_servers: Vec<IpAddr>,

@@ -1,5 +1,7 @@
 //! Links as a host should have them: the second half of the contract.
 
+pub mod probe;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,9 +13,11 @@ use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
+use testyard_model::probe::Probed;
 
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
+use probe::ProbeRequest;
 
 /// A slice's links on one host, as they should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +154,12 @@ pub trait Links: Send + Sync + 'static {
     /// the last event says so. The first events are there at once. Who reads too slowly loses packets, which are counted, and
     /// disturbs nobody.
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
+
+    /// Sends frames over links of a slice that is joined, and tells what became of them: an answer for each train, in the
+    /// order of the request. They are real traffic of the links, of an Ethernet type that nobody else has, and touch neither
+    /// addresses nor rules of the nodes. One request of a host at a time; others wait. A train that cannot be sent is
+    /// answered with why.
+    async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError>;
 }
 
 /// What has passed one direction of a link since its wire was started.

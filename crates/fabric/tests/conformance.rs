@@ -9,11 +9,14 @@ use testyard_fabric::capture::{
     CaptureError, CaptureEvent, CaptureRequest, CaptureStream, CapturedLinks, EndReason, MOST_CAPTURES,
 };
 use testyard_fabric::fake::{Call, Failure, FakeFabric, Verb};
+use testyard_fabric::links::probe::{ProbeEnd, ProbePath, ProbeRequest, ProbeTrain};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
-use testyard_fabric::{Attached, Fabric, FabricError, Forward, Links as _, Repair};
+use testyard_fabric::{Attached, Attachment, Fabric, FabricError, Forward, Links as _, Repair};
 use testyard_model::id::Revision;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
+use testyard_model::probe::{Probed, Train};
+use testyard_model::quantity::Span;
 
 async fn conforms(fabric: &dyn Fabric) {
     let (one, two) = (attachment(1, 1), attachment(1, 2));
@@ -94,8 +97,11 @@ async fn links_conform(fabric: &dyn Fabric) {
     assert_eq!(fabric.traffic(one.slice).await.unwrap(), [], "nothing is impaired");
     let gone = fabric.plug(one.slice, &ports, std::path::Path::new("/proc/0/ns/net")).await;
     assert!(matches!(gone, Err(FabricError::Gone { sliver }) if sliver == one.sliver), "{gone:?}");
+    probes_conform(fabric, &one, &ports, &netns).await;
     for _ in 0..2 {
         fabric.part(one.slice).await.unwrap();
+        let probed = fabric.probe(one.slice, &ProbeRequest { run: 1, trains: vec![] }).await;
+        assert!(matches!(probed, Err(FabricError::NotJoined { slice }) if slice == one.slice), "{probed:?}");
         let late = fabric.plug(one.slice, &ports, &netns.path()).await;
         assert!(
             matches!(late, Err(FabricError::NotJoined { slice }) if slice == one.slice),
@@ -163,6 +169,42 @@ async fn captures_conform(fabric: &dyn Fabric, wanted: &SliceLinks, ports: &Node
     assert!(matches!(late, Err(CaptureError::NotJoined { .. })), "{late:?}");
 }
 
+/// The other node of the cable joins, and each hears the other.
+async fn probes_conform(fabric: &dyn Fabric, one: &Attachment, ports: &NodePorts, netns: &Netns) {
+    let (two, peer) = (attachment(1, 2), node());
+    let mut its = NodePorts { node: two.sliver, ..ports.clone() };
+    its.ports[0].mac = "02:00:00:00:00:02".parse().unwrap();
+    its.ports[0].addresses = vec!["10.1.1.3/24".parse().unwrap()];
+    fabric.plug(one.slice, &its, &peer.path()).await.unwrap();
+    let end =
+        |node, netns: &Netns| ProbeEnd { port: PortId { node, device: "eth1".into() }, netns: netns.path() };
+    let (a, b) = (end(one.sliver, netns), end(two.sliver, &peer));
+    let nobody = ProbeEnd { port: PortId { device: "eth2".into(), ..b.port.clone() }, ..b.clone() };
+    let train =
+        Train { frames: 20, length: 80, interval: Span::from_millis(1), patience: Span::from_millis(200) };
+    let trains = [
+        ProbePath::Link { from: a.clone(), to: b.clone() },
+        ProbePath::Link { from: b, to: a.clone() },
+        ProbePath::Link { from: a, to: nobody },
+        ProbePath::Reference,
+    ];
+    let trains = trains.map(|path| ProbeTrain { path, train, greeting: false });
+    let request = ProbeRequest { run: 5, trains: trains.into() };
+    let answers = fabric.probe(one.slice, &request).await.unwrap();
+    assert_eq!(answers.len(), 4);
+    assert!(matches!(&answers[2], Probed::Failed(text) if text.contains("eth2")), "{:?}", answers[2]);
+    for answer in [&answers[0], &answers[1], &answers[3]] {
+        let Probed::Sent(samples) = answer else { panic!("{answer:?}") };
+        assert_eq!(samples.sender, samples.receiver, "one host, one clock");
+        assert_eq!(samples.sent.len(), 20);
+        let numbers: Vec<u32> = samples.arrivals.iter().map(|arrival| arrival.number).collect();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+        assert!(samples.arrivals.iter().zip(&samples.sent).all(|(arrival, sent)| arrival.at >= *sent));
+        assert!(samples.arrivals.iter().all(|arrival| !arrival.damaged));
+        assert_eq!((samples.refused, samples.overrun, samples.clock_was_set), (0, 0, false));
+    }
+}
+
 #[tokio::test]
 async fn linux() {
     let world = World::new();
@@ -206,8 +248,18 @@ async fn the_fake_does_as_a_test_says() {
     test.disturb(vec![Repair::Jump]);
     disturbances.next().await.unwrap();
     assert_eq!(fabric.repair().await.unwrap(), [Repair::Jump]);
-    assert_eq!(test.attachments(), [one]);
+    assert_eq!(test.attachments(), std::slice::from_ref(&one));
     assert_eq!(test.calls().last(), Some(&Call::Repair));
+
+    fabric.join(&SliceLinks { slice: one.slice, revision: Revision(1), links: vec![] }).await.unwrap();
+    let train = Train { frames: 2, length: 80, interval: Span::ZERO, patience: Span::ZERO };
+    let train = ProbeTrain { path: ProbePath::Reference, train, greeting: false };
+    let request = ProbeRequest { run: 1, trains: vec![train.clone(), train] };
+    test.answer_probes([Probed::Failed("no luck".to_owned())]);
+    let answers = fabric.probe(one.slice, &request).await.unwrap();
+    assert_eq!(answers[0], Probed::Failed("no luck".to_owned()));
+    assert!(matches!(&answers[1], Probed::Sent(samples) if samples.arrivals.len() == 2), "{answers:?}");
+    assert_eq!(test.calls().last(), Some(&Call::Probe(one.slice, request)));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@
 //! | [`setting`] | changes of impairments as people write them |
 //! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
 //! | [`mac`] | Ethernet addresses |
+//! | [`probe`] | frames that are sent over a link to see what it does to them |
 //! | [`route`] | who reaches whom over links |
 //! | [`service`] | what is installed and run on a node |
 //! | [`schedule`] | what happens when |
@@ -40,6 +41,7 @@ pub mod impairment;
 pub mod link;
 pub mod mac;
 pub mod name;
+pub mod probe;
 pub mod quantity;
 pub mod route;
 pub mod schedule;

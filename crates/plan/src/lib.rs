@@ -18,6 +18,7 @@
 //! | [`limits`] | limits of a host's kernel, found before they bite |
 //! | [`diff`] | what is different between two plans |
 //! | [`render`] | plans as text |
+//! | [`table`] | tables that fit a terminal |
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +37,7 @@ pub mod place;
 pub mod plan;
 pub mod ports;
 pub mod render;
-mod table;
+pub mod table;
 pub mod usage;
 
 pub use diff::{Change, Changes, diff, diff_networks};

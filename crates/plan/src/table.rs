@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 /// The most columns of text.
-pub(crate) const WIDTH: usize = 100;
+pub const WIDTH: usize = 100;
 /// No column is made narrower than this.
 const LEAST: usize = 8;
 const GAP: usize = 2;
 
 /// Lines of a table with a header. Widths count characters.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+#[must_use]
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let length = |text: &str| text.chars().count();
     let mut widths = header.map(length);
     for row in rows {

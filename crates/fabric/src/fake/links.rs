@@ -1,14 +1,23 @@
 //! Links of the fake.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use async_trait::async_trait;
 use testyard_model::id::{SliceId, SliverId};
+use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samples, Train};
 
 use super::{Call, FakeFabric, Verb, capture};
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
+use crate::links::probe::{ProbePath, ProbeRequest};
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
+
+/// What the next trains are answered with.
+#[derive(Debug, Default)]
+pub(super) struct Prober {
+    answers: VecDeque<Probed>,
+}
 
 impl FakeFabric {
     /// The links of a slice as they were last wanted.
@@ -27,6 +36,34 @@ impl FakeFabric {
     pub fn set_traffic(&self, slice: SliceId, traffic: Vec<LinkTraffic>) {
         self.lock().traffic.insert(slice, traffic);
     }
+
+    /// What [`Links::probe`] answers the next trains with, in their order. Those of which nothing is said find links that
+    /// do nothing.
+    pub fn answer_probes(&self, answers: impl IntoIterator<Item = Probed>) {
+        self.lock().prober.answers.extend(answers);
+    }
+}
+
+/// What a link that does nothing makes of a train: all arrive at once.
+fn unharmed(train: &Train) -> Probed {
+    let clock = ClockDomain("fake".to_owned());
+    let sent: Vec<u64> =
+        (0..train.frames).map(|number| u64::from(number) * train.interval.as_nanos()).collect();
+    let arrivals = (0..train.frames)
+        .zip(&sent)
+        .map(|(number, at)| Arrival { number, at: *at, damaged: false })
+        .collect();
+    Probed::Sent(Samples {
+        sender: clock.clone(),
+        receiver: clock,
+        sent,
+        arrivals,
+        refused: 0,
+        overrun: 0,
+        late: Lateness::default(),
+        clock_was_set: false,
+        others: Others::default(),
+    })
 }
 
 #[async_trait]
@@ -93,5 +130,35 @@ impl Links for FakeFabric {
             None => return Err(CaptureError::NotJoined { slice }),
         };
         capture::begin(&mut inner.captures, slice, request, &links)
+    }
+
+    async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError> {
+        let mut inner = self.lock();
+        inner.calls.push(Call::Probe(slice, request.clone()));
+        inner.enter(Verb::Probe)?;
+        if !inner.joined.contains_key(&slice) {
+            return Err(FabricError::NotJoined { slice });
+        }
+        let mut answers = Vec::with_capacity(request.trains.len());
+        for train in &request.trains {
+            let gone = match &train.path {
+                ProbePath::Link { from, to } => [from, to].into_iter().find(|end| {
+                    let plugged = inner.plugged.get(&end.port.node);
+                    let has = plugged.is_some_and(|(of, ports)| {
+                        *of == slice && ports.ports.iter().any(|port| port.device == end.port.device)
+                    });
+                    inner.gone.contains(&end.netns) || !has
+                }),
+                ProbePath::Reference => None,
+            };
+            answers.push(match (gone, inner.prober.answers.pop_front()) {
+                (Some(end), _) => {
+                    Probed::Failed(format!("{} has no interface {}", end.port.node, end.port.device))
+                }
+                (None, Some(answer)) => answer,
+                (None, None) => unharmed(&train.train),
+            });
+        }
+        Ok(answers)
     }
 }

@@ -11,6 +11,7 @@ mod links;
 mod names;
 mod namespace;
 mod ports;
+mod probe;
 mod program;
 mod resolver;
 mod rules;
@@ -50,6 +51,8 @@ pub struct LinuxFabric {
     stripes: Vec<tokio::sync::Mutex<()>>,
     ends: links::Ends,
     kept: links::Kept,
+    /// Two that measure at the same time measure each other.
+    probing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,7 @@ impl LinuxFabric {
             namespace: Namespace::new(path),
             stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
             ends: links::Ends::default(),
+            probing: tokio::sync::Mutex::default(),
         }
     }
 

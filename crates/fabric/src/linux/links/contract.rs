@@ -4,11 +4,13 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use testyard_model::id::SliceId;
+use testyard_model::probe::Probed;
 
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
+use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
-use crate::linux::{LinuxFabric, filter, open_node};
+use crate::linux::{LinuxFabric, filter, open_node, probe};
 
 #[async_trait]
 impl Links for LinuxFabric {
@@ -51,5 +53,17 @@ impl Links for LinuxFabric {
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         let program = filter::compile(request.expression(), request.snap_length).await?;
         self.run(move |inner, _| Ok(inner.rooms.capture(slice, request, program))).await?
+    }
+
+    async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError> {
+        let _one = self.probing.lock().await;
+        let request = request.clone();
+        self.run(move |inner, _| {
+            if !inner.rooms.joined()?.contains(&slice) {
+                return Err(FabricError::NotJoined { slice });
+            }
+            Ok(probe::probe(&request))
+        })
+        .await
     }
 }
