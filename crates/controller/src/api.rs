@@ -196,6 +196,8 @@ pub struct SliceView {
     pub slivers: Vec<SliverView>,
     /// Links of those requests, in their order.
     pub links: Vec<LinkView>,
+    /// How far its schedule has come, if it has one.
+    pub schedule: Option<ScheduleView>,
     /// Slivers that were named and are not there (best effort only), with the reason.
     pub missing: Vec<(SliverUrn, String)>,
     /// What the planner has to say.
@@ -218,6 +220,21 @@ pub struct Document {
     pub id: i64,
     /// Its text.
     pub text: String,
+}
+
+/// How far a schedule has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleView {
+    /// How many events it has.
+    pub events: usize,
+    /// Which run it is, and when its clock began; none before all nodes are ready.
+    pub run: Option<(u32, Timestamp)>,
+    /// How many of its events have been carried out, on the host that is furthest behind.
+    pub done: usize,
+    /// The most milliseconds that one was late.
+    pub late_ms_max: u64,
+    /// What people should know about the run.
+    pub notice: Option<String>,
 }
 
 /// A link, as it is.

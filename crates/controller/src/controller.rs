@@ -175,6 +175,14 @@ impl Controller {
         self.core.change_link(caller, request).await
     }
 
+    /// Has the schedule of a slice begin anew, now. Links are as they are planned and events come again; disks stay.
+    ///
+    /// # Errors
+    /// `Unsupported` (no schedule), `NotFound`, `Expired`, `ShutDown`, `Busy`, `Internal`.
+    pub async fn replay(&self, caller: &Caller, slice: &SliceUrn) -> Result<SliceView> {
+        self.core.replay(caller, slice).await
+    }
+
     /// All living slices, by name: for a front door that shows each caller those that are the caller's.
     #[must_use]
     pub fn slices(&self) -> Vec<SliceSummary> {

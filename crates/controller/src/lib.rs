@@ -38,6 +38,7 @@ mod network;
 mod observe;
 mod open;
 mod reservation;
+mod run;
 mod select;
 pub mod settings;
 mod slice;

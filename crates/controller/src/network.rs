@@ -6,15 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use testyard_agent::desired::{HostsLine, NodeNetwork};
+use testyard_agent::desired::{HostsLine, NodeNetwork, Run};
 use testyard_fabric::links::{HostLink, KeptCapture, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
+use testyard_model::schedule::Event;
+use testyard_model::service::Program;
+use testyard_model::topology::Variable;
 use testyard_plan::NetworkPlan;
 use testyard_plan::network::live::LiveError;
 use testyard_plan::network::parts::NetworkLink;
 
 use crate::api::{InterfaceView, LinkAction};
+use crate::run::RunBegun;
 use crate::slice::Sliver;
 
 /// The form of a document's `network` column.
@@ -34,6 +38,10 @@ pub(crate) struct Network {
     changes: Vec<Live>,
     /// The plan with these changes, if there are any.
     changed: Option<NetworkPlan>,
+    /// What happens when.
+    schedule: Vec<Event>,
+    /// Since when; not yet if none.
+    run: Option<RunBegun>,
 }
 
 /// A change of a link while it runs.
@@ -56,47 +64,87 @@ struct Written {
     slivers: Vec<SliverId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Live>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    schedule: Vec<Event>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<RunBegun>,
 }
 
 impl TryFrom<Written> for Network {
     type Error = LiveError;
 
-    fn try_from(Written { plan, slivers, changes }: Written) -> Result<Self, LiveError> {
-        Self { plan, slivers, changes, changed: None }.settled()
+    fn try_from(Written { plan, slivers, changes, schedule, run }: Written) -> Result<Self, LiveError> {
+        Self { plan, slivers, changes, changed: None, schedule, run }.settled()
     }
 }
 
 impl From<Network> for Written {
-    fn from(Network { plan, slivers, changes, .. }: Network) -> Self {
-        Self { plan, slivers, changes }
+    fn from(Network { plan, slivers, changes, schedule, run, .. }: Network) -> Self {
+        Self { plan, slivers, changes, schedule, run }
     }
 }
 
 impl Network {
-    /// The network of a plan. Links that were there keep their slivers; `sliver` makes a number for each of the others.
-    /// What was changed while they ran is over: they are as they are planned.
+    /// The network of a plan, if there is anything to keep of it. Links that were there keep their slivers; `sliver` makes a
+    /// number for each of the others. What was changed while they ran is over: they are as they are planned. A schedule
+    /// that is the same runs on.
     pub(crate) fn new(
         plan: NetworkPlan,
+        schedule: Vec<Event>,
         before: Option<&Self>,
         mut sliver: impl FnMut() -> SliverId,
-    ) -> Self {
+    ) -> Option<Self> {
+        let has_programs = plan.nodes().iter().any(|node| !node.programs.is_empty());
+        if plan.links().is_empty() && schedule.is_empty() && plan.environment().is_empty() && !has_programs {
+            return None;
+        }
         let known: HashMap<&ClientId, SliverId> = before.into_iter().flat_map(Self::links).collect();
-        let slivers = plan
-            .links()
-            .iter()
-            .map(|link| known.get(&link.client_id).copied().unwrap_or_else(&mut sliver))
-            .collect();
-        Self { plan, slivers, changes: Vec::new(), changed: None }
+        let links = plan.links().iter();
+        let slivers =
+            links.map(|link| known.get(&link.client_id).copied().unwrap_or_else(&mut sliver)).collect();
+        let run = before.filter(|before| before.schedule == schedule).and_then(|before| before.run);
+        Some(Self { plan, slivers, changes: Vec::new(), changed: None, schedule, run })
+    }
+
+    /// Whether it is what another plan and schedule would come to, untouched by changes while it runs.
+    pub(crate) fn is_as(&self, plan: &NetworkPlan, schedule: &[Event]) -> bool {
+        self.changes.is_empty() && self.plan == *plan && self.schedule == schedule
+    }
+
+    /// Whether its schedule has not begun.
+    pub(crate) fn waits_to_run(&self) -> bool {
+        self.run.is_none() && !self.schedule.is_empty()
+    }
+
+    /// The same with its schedule begun, or begun anew.
+    pub(crate) fn begun(&self, zero: Timestamp) -> Self {
+        Self { run: Some(RunBegun::after(self.run, zero)), ..self.clone() }
+    }
+
+    /// Its schedule, and the run that it is in.
+    pub(crate) fn run(&self) -> (&[Event], Option<RunBegun>) {
+        (&self.schedule, self.run)
+    }
+
+    /// What of its run is on the host that has these nodes.
+    pub(crate) fn run_of(&self, nodes: &HashMap<&ClientId, SliverId>) -> Option<Run> {
+        let link = |name: &ClientId| self.links().find(|(known, _)| *known == name).map(|(_, sliver)| sliver);
+        Some(self.run?.on_host(&self.schedule, self.now(), nodes, link))
+    }
+
+    /// Variables of the environment of its commands and programs.
+    pub(crate) fn environment(&self) -> &[Variable] {
+        self.plan.environment()
+    }
+
+    /// A node's programs.
+    pub(crate) fn programs(&self, node: &ClientId) -> Vec<Program> {
+        self.plan.node(node).map(|node| node.programs.clone()).unwrap_or_default()
     }
 
     /// The plan as it is now, with everything that was changed while it runs.
     pub(crate) fn now(&self) -> &NetworkPlan {
         self.changed.as_ref().unwrap_or(&self.plan)
-    }
-
-    /// Whether nothing was changed while it runs.
-    pub(crate) fn is_as_planned(&self) -> bool {
-        self.changes.is_empty()
     }
 
     /// The same with one more change.

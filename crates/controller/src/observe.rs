@@ -19,6 +19,7 @@ use crate::commit::Step;
 use crate::core::Core;
 use crate::hosts::Driver;
 use crate::reservation::Reservation;
+use crate::run;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
 
@@ -75,6 +76,10 @@ impl Core {
         }
         *newest = report.revision;
         let key = (slice.id, host.clone());
+        let run = match report.schedule {
+            Some(seen) => state.runs.insert(key.clone(), seen.clone()).as_ref() != Some(&seen),
+            None => state.runs.remove(&key).is_some(),
+        };
         let problem = match &report.links {
             LinksSeen::Failed(why) => state.link_problems.insert(key, why.clone()).as_ref() != Some(why),
             LinksSeen::None | LinksSeen::Joining | LinksSeen::Joined => {
@@ -110,12 +115,14 @@ impl Core {
             }
         }
         self.derive(&mut state, &slice, fresh.iter().copied(), now);
-        let chore = chore || slice.slivers.iter().any(|sliver| !unpublished(&state, sliver).is_empty());
+        let chore = chore
+            || !run::due(&state, &slice, now).is_empty()
+            || slice.slivers.iter().any(|sliver| !unpublished(&state, sliver).is_empty());
         drop(state);
         if !fresh.is_empty() {
             self.keeper.mark(fresh.iter().map(|sliver| sliver.id));
         }
-        if !fresh.is_empty() || problem {
+        if !fresh.is_empty() || problem || run {
             self.changed();
         }
         if chore {
@@ -149,7 +156,7 @@ impl Core {
     }
 }
 
-/// Forgets slivers that have left, and publishes ports.
+/// Forgets slivers that have left, publishes ports, and begins schedules.
 fn tidy(core: &Core, state: &mut State, id: SliceId, reservation: &mut Reservation) -> Option<Step> {
     let old = Arc::clone(state.life(id)?);
     let gone: BTreeSet<_> =
@@ -157,7 +164,10 @@ fn tidy(core: &Core, state: &mut State, id: SliceId, reservation: &mut Reservati
     let mut new = old.next();
     new.forget(&gone);
     let published = publish(core, state, &mut new, reservation);
-    (published || !gone.is_empty()).then(|| Step::new(&old, new, "tidy", String::new()))
+    let now = core.clock.now();
+    let due = run::due(state, &old, now);
+    run::begin(&mut new, &due, now);
+    (published || !gone.is_empty() || !due.is_empty()).then(|| Step::new(&old, new, "tidy", String::new()))
 }
 
 fn publish(core: &Core, state: &mut State, slice: &mut Slice, reservation: &mut Reservation) -> bool {

@@ -1,6 +1,6 @@
 //! A slice as it is in memory: never changed in place, replaced as a whole once a change is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -144,14 +144,18 @@ impl Slice {
             self.slivers.iter().filter(|sliver| sliver.host == *host).filter(given)
         };
         let node = |sliver: &Arc<Sliver>| {
-            let network = self.networks.get(&sliver.document);
-            let network = network.map(|network| network.node(&sliver.client_id)).unwrap_or_default();
-            desired::Node { network, ..sliver.body.node.clone() }
+            let Some(network) = self.networks.get(&sliver.document) else { return sliver.body.node.clone() };
+            let programs = network.programs(&sliver.client_id);
+            desired::Node { network: network.node(&sliver.client_id), programs, ..sliver.body.node.clone() }
         };
-        let links = self.networks.iter().flat_map(|(document, network)| {
-            let nodes = here().filter(|sliver| sliver.document == *document);
-            network.links_of(&nodes.map(|sliver| (&sliver.client_id, sliver.id)).collect())
-        });
+        let nodes_of = |document: i64| -> HashMap<&ClientId, SliverId> {
+            let nodes = here().filter(|sliver| sliver.document == document);
+            nodes.map(|sliver| (&sliver.client_id, sliver.id)).collect()
+        };
+        let links = self.networks.iter().flat_map(|(document, network)| network.links_of(&nodes_of(*document)));
+        // A host keeps one clock for a slice: of several requests with schedules the first one's runs.
+        let scheduled = self.networks.iter().find(|(_, network)| !network.run().0.is_empty());
+        let environment = self.networks.values().flat_map(|network| network.environment());
         desired::Slice {
             slice: self.id,
             tag: self.tag,
@@ -164,8 +168,8 @@ impl Slice {
             revision: self.revision,
             nodes: here().map(node).collect(),
             links: links.collect(),
-            environment: Vec::new(),
-            schedule: None,
+            environment: environment.cloned().collect(),
+            schedule: scheduled.and_then(|(document, network)| network.run_of(&nodes_of(*document))),
         }
     }
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use testyard_agent::observed;
+use testyard_agent::observed::{self, ScheduleSeen};
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) hosts: HashMap<HostName, HostHealth>,
     /// Why links of a slice are not as they should be on a host.
     pub(crate) link_problems: BTreeMap<(SliceId, HostName), String>,
+    /// How far the run of a slice's schedule has come on a host.
+    pub(crate) runs: BTreeMap<(SliceId, HostName), ScheduleSeen>,
     /// Leaving slivers that their hosts have reported gone.
     pub(crate) gone: HashSet<SliverId>,
     /// The newest revision that each host has reported on.
@@ -154,6 +156,7 @@ impl State {
             self.release_tag(slice.tag);
             self.reported.retain(|(id, _), _| *id != slice.id);
             self.link_problems.retain(|(id, _), _| *id != slice.id);
+            self.runs.retain(|(id, _), _| *id != slice.id);
             return None;
         }
         for sliver in slice.slivers.iter().filter(|sliver| !sliver.is_leaving()) {

@@ -8,7 +8,7 @@ use testyard_model::sliver_type::Protocol;
 use testyard_model::state::Allocation;
 use testyard_model::urn::{SliceUrn, SliverUrn};
 
-use crate::api::{LinkView, SliceView, SliverView};
+use crate::api::{LinkView, ScheduleView, SliceView, SliverView};
 use crate::network::Network;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
@@ -72,7 +72,23 @@ pub(crate) fn slice_view(
         })
     });
     let links = links.collect();
-    SliceView { urn: urn.clone(), documents, slivers, links, missing, diagnostics }
+    let schedule = slice.and_then(|slice| schedule_view(state, slice));
+    SliceView { urn: urn.clone(), documents, slivers, links, schedule, missing, diagnostics }
+}
+
+fn schedule_view(state: &State, slice: &Slice) -> Option<ScheduleView> {
+    let (schedule, begun) = slice.networks.values().map(|network| network.run()).find(|(events, _)| !events.is_empty())?;
+    let seen = state.runs.iter().filter(|((id, _), seen)| {
+        *id == slice.id && begun.is_some_and(|begun| begun.number == seen.number)
+    });
+    let seen: Vec<_> = seen.map(|(_, seen)| seen).collect();
+    Some(ScheduleView {
+        events: schedule.len(),
+        run: begun.map(|begun| (begun.number, begun.zero)),
+        done: seen.iter().map(|seen| seen.done).max().unwrap_or(0),
+        late_ms_max: seen.iter().map(|seen| seen.late_ms_max).max().unwrap_or(0),
+        notice: seen.iter().find_map(|seen| seen.notice.clone()),
+    })
 }
 
 /// A sliver as it is.

@@ -171,10 +171,10 @@ fn propose(
     };
     let document = i64::try_from(new.revision.0).unwrap_or(i64::MAX);
     new.documents.push(Arc::new(Document { id: document, text: request.document.clone() }));
-    if let Some(network) = plan.network.filter(|network| !network.links().is_empty()) {
-        let network = Network::new(network, None, || SliverId::from_uuid(uuid(&*core.randomness)));
-        new.networks.insert(document, Arc::new(network));
-    }
+    let sliver = || SliverId::from_uuid(uuid(&*core.randomness));
+    let schedule = request.topology.schedule.clone();
+    let network = plan.network.and_then(|network| Network::new(network, schedule, None, sliver));
+    new.networks.extend(network.map(|network| (document, Arc::new(network))));
     let first = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
     let mut told = Told { diagnostics: plan.diagnostics, ..Told::default() };
     for ((node, keys), number) in plan.nodes.into_iter().zip(keys).zip(first..) {

@@ -8,6 +8,7 @@ mod perform;
 mod provision;
 mod read;
 mod renew;
+mod replay;
 mod shutdown;
 mod update;
 mod users;

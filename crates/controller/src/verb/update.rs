@@ -249,21 +249,20 @@ fn propose(
         new.documents = vec![Arc::new(Document { id: number, text: request.document.clone() })];
     }
     let network_before = old.as_ref().and_then(|old| old.networks.get(&number));
-    let planned_network = plan.network.as_ref().filter(|network| !network.links().is_empty());
-    match planned_network {
-        // With what was changed while it runs, it is what is asked for: then the changes are the plan.
-        Some(planned)
-            if network_before.is_some_and(|before| before.is_as_planned() && before.now() == planned) =>
-        {
-            new.networks = network_before.map(|network| (number, Arc::clone(network))).into_iter().collect();
-        }
-        Some(planned) => {
+    let schedule = &request.topology.schedule;
+    let unchanged = network_before.filter(|before| {
+        plan.network.as_ref().is_some_and(|planned| before.is_as(planned, schedule))
+    });
+    let network = match unchanged {
+        Some(network) => Some(Arc::clone(network)),
+        None => {
             let sliver = || SliverId::from_uuid(uuid(&*core.randomness));
-            let network = Network::new(planned.clone(), network_before.map(AsRef::as_ref), sliver);
-            new.networks = [(number, Arc::new(network))].into();
+            let before = network_before.map(AsRef::as_ref);
+            let planned = plan.network.clone();
+            planned.and_then(|planned| Network::new(planned, schedule.clone(), before, sliver)).map(Arc::new)
         }
-        None => new.networks.clear(),
-    }
+    };
+    new.networks = network.map(|network| (number, network)).into_iter().collect();
 
     let people = People::of(&mut new, settings, &request.users)?;
     let mut shown = Vec::with_capacity(plan.nodes.len());

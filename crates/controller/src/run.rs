@@ -1,0 +1,132 @@
+//! Runs of a slice's schedule: when its clock began, and what happens to what is on a host.
+//!
+//! ```text
+//! no run ── all nodes are ready ──► run 1 ── replay ──► run 2 ── …
+//! ```
+//!
+//! What a run does is its hosts' affair (docs/reference/schedule.md): here is only its number and its zero.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use testyard_agent::desired::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run};
+use testyard_fabric::links::PortId;
+use testyard_model::id::SliverId;
+use testyard_model::name::ClientId;
+use testyard_model::schedule::{Action, Event};
+use testyard_model::state::Operational;
+use testyard_plan::NetworkPlan;
+use testyard_store::SliverState;
+
+use crate::slice::Slice;
+use crate::state::State;
+
+/// Which run it is, and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunBegun {
+    /// Counts replays.
+    pub(crate) number: u32,
+    /// When its clock began.
+    pub(crate) zero: Timestamp,
+}
+
+impl RunBegun {
+    /// The run after another, if there was one.
+    pub(crate) fn after(before: Option<Self>, zero: Timestamp) -> Self {
+        Self { number: before.map_or(1, |run| run.number.saturating_add(1)), zero }
+    }
+
+    /// What of it is on the host that has these nodes. `link` gives a link's sliver.
+    pub(crate) fn on_host(
+        self,
+        schedule: &[Event],
+        plan: &NetworkPlan,
+        nodes: &HashMap<&ClientId, SliverId>,
+        link: impl Fn(&ClientId) -> Option<SliverId>,
+    ) -> Run {
+        let here = Here { plan, nodes, link };
+        let event = |(number, event): (u32, &Event)| {
+            Some(HostEvent { event: number, at: event.at, action: here.action(&event.action)? })
+        };
+        Run { number: self.number, zero: self.zero, events: (0..).zip(schedule).filter_map(event).collect() }
+    }
+}
+
+/// What of a topology is on a host.
+struct Here<'a, L> {
+    plan: &'a NetworkPlan,
+    nodes: &'a HashMap<&'a ClientId, SliverId>,
+    link: L,
+}
+
+impl<L: Fn(&ClientId) -> Option<SliverId>> Here<'_, L> {
+    fn action(&self, action: &Action) -> Option<HostAction> {
+        let link = |link: &ClientId, change| Some(HostAction::Link { link: self.link_here(link)?, change });
+        let node = |node: &ClientId, change| Some(HostAction::Node { node: *self.nodes.get(node)?, change });
+        match action {
+            Action::LinkUp(name) => link(name, LinkChange::Up),
+            Action::LinkDown(name) => link(name, LinkChange::Down),
+            Action::LinkSet { link: name, from, settings } => {
+                let from = match from {
+                    None => None,
+                    // A direction whose sender is on another host is that host's affair.
+                    Some(from) => Some(self.port(name, from)?),
+                };
+                link(name, LinkChange::Set { from, settings: settings.clone() })
+            }
+            Action::ProgramStart { program, command } => {
+                self.program(program, ProgramChange::Start { command: command.clone() })
+            }
+            Action::ProgramStop(program) => self.program(program, ProgramChange::Stop),
+            Action::ProgramSignal { program, signal } => {
+                self.program(program, ProgramChange::Signal(signal.clone()))
+            }
+            Action::NodeRestart(name) => node(name, NodeChange::Restart),
+            Action::NodeReload(name) => node(name, NodeChange::Reload),
+        }
+    }
+
+    /// A link that has an end here.
+    fn link_here(&self, link: &ClientId) -> Option<SliverId> {
+        let planned = self.plan.link(link).ok()?;
+        let here = planned.members.iter().any(|member| self.nodes.contains_key(&member.node));
+        if here { (self.link)(link) } else { None }
+    }
+
+    fn port(&self, link: &ClientId, interface: &ClientId) -> Option<PortId> {
+        let planned = self.plan.link(link).ok()?;
+        let member = planned.members.iter().find(|member| member.interface == *interface)?;
+        Some(PortId { node: *self.nodes.get(&member.node)?, device: member.device.to_string() })
+    }
+
+    fn program(&self, program: &ClientId, change: ProgramChange) -> Option<HostAction> {
+        let mut nodes = self.plan.nodes().iter();
+        let node = nodes.find(|node| node.programs.iter().any(|known| known.client_id == *program))?;
+        let node = *self.nodes.get(&node.client_id)?;
+        Some(HostAction::Program { node, program: program.clone(), change })
+    }
+}
+
+/// Requests of a slice whose schedule waits for its nodes, which are all ready now.
+pub(crate) fn due(state: &State, slice: &Slice, now: Timestamp) -> Vec<i64> {
+    let waiting = slice.networks.iter().filter(|(_, network)| network.waits_to_run());
+    let is_ready = |document: i64| {
+        let mut nodes = slice.living(now).filter(|sliver| sliver.document == document).peekable();
+        nodes.peek().is_some()
+            && nodes.all(|sliver| {
+                sliver.state == SliverState::Provisioned && state.operational(sliver).0 == Operational::Ready
+            })
+    };
+    waiting.map(|(document, _)| *document).filter(|document| is_ready(*document)).collect()
+}
+
+/// Begins the schedules of these requests.
+pub(crate) fn begin(slice: &mut Slice, documents: &[i64], now: Timestamp) {
+    for document in documents {
+        if let Some(network) = slice.networks.get_mut(document) {
+            *network = Arc::new(network.begun(now));
+        }
+    }
+}
