@@ -160,7 +160,12 @@ fn finding(report: &Report, quantity: Quantity) -> &Verdict {
 #[tokio::test]
 async fn links_do_as_asked() {
     let running = Running::new(&everything()).await;
-    let report = running.measure().await;
+    let mut report = running.measure().await;
+    // A machine that stands still for tens of milliseconds delays frames like a bad link; a bad link is bad again.
+    if report.outcome == Outcome::Broken {
+        println!("{}", report.table());
+        report = running.measure().await;
+    }
     assert_eq!(report.outcome, Outcome::Holds, "{}", report.table());
     // A loaded machine cannot tell whether a link without delay takes 0.1 ms.
     let told = |verdict: &Verdict| !matches!(verdict, Verdict::NotMeasured(reason) if !matches!(reason, Reason::Busy { .. }));
