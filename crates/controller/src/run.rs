@@ -122,11 +122,38 @@ pub(crate) fn due(state: &State, slice: &Slice, now: Timestamp) -> Vec<i64> {
     waiting.map(|(document, _)| *document).filter(|document| is_ready(*document)).collect()
 }
 
-/// Begins the schedules of these requests.
+/// Begins the schedules of these requests, or begins them anew.
 pub(crate) fn begin(slice: &mut Slice, documents: &[i64], now: Timestamp) {
     for document in documents {
+        end(slice, *document, now);
         if let Some(network) = slice.networks.get_mut(document) {
             *network = Arc::new(network.begun(now));
+        }
+    }
+}
+
+/// Ends a run: restarts and reloads that it has carried out are its nodes' own from now on. Otherwise their counters would
+/// fall, and later restarts be taken for those that have been.
+pub(crate) fn end(slice: &mut Slice, document: i64, now: Timestamp) {
+    let Some(network) = slice.networks.get(&document) else { return };
+    let (schedule, Some(run)) = network.run() else { return };
+    let elapsed = now.duration_since(run.zero);
+    let is_over =
+        |event: &&Event| jiff::SignedDuration::try_from(event.at.duration()).is_ok_and(|at| at <= elapsed);
+    let mut restarted: HashMap<ClientId, (u32, u32)> = HashMap::new();
+    for event in schedule.iter().filter(is_over) {
+        match &event.action {
+            Action::NodeRestart(node) => restarted.entry(node.clone()).or_default().0 += 1,
+            Action::NodeReload(node) => restarted.entry(node.clone()).or_default().1 += 1,
+            _ => {}
+        }
+    }
+    for sliver in &mut slice.slivers {
+        let Some((boots, disks)) = restarted.get(&sliver.client_id).copied() else { continue };
+        if sliver.document == document && !sliver.is_leaving() {
+            let sliver = Arc::make_mut(sliver);
+            sliver.body.node.boot += boots;
+            sliver.body.node.disk += disks;
         }
     }
 }

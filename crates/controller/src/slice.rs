@@ -152,7 +152,8 @@ impl Slice {
             let nodes = here().filter(|sliver| sliver.document == document);
             nodes.map(|sliver| (&sliver.client_id, sliver.id)).collect()
         };
-        let links = self.networks.iter().flat_map(|(document, network)| network.links_of(&nodes_of(*document)));
+        let links =
+            self.networks.iter().flat_map(|(document, network)| network.links_of(&nodes_of(*document)));
         // A host keeps one clock for a slice: of several requests with schedules the first one's runs.
         let scheduled = self.networks.iter().find(|(_, network)| !network.run().0.is_empty());
         let environment = self.networks.values().flat_map(|network| network.environment());

@@ -77,10 +77,12 @@ pub(crate) fn slice_view(
 }
 
 fn schedule_view(state: &State, slice: &Slice) -> Option<ScheduleView> {
-    let (schedule, begun) = slice.networks.values().map(|network| network.run()).find(|(events, _)| !events.is_empty())?;
-    let seen = state.runs.iter().filter(|((id, _), seen)| {
-        *id == slice.id && begun.is_some_and(|begun| begun.number == seen.number)
-    });
+    let (schedule, begun) =
+        slice.networks.values().map(|network| network.run()).find(|(events, _)| !events.is_empty())?;
+    let seen = state
+        .runs
+        .iter()
+        .filter(|((id, _), seen)| *id == slice.id && begun.is_some_and(|begun| begun.number == seen.number));
     let seen: Vec<_> = seen.map(|(_, seen)| seen).collect();
     Some(ScheduleView {
         events: schedule.len(),

@@ -1,7 +1,7 @@
 //! What a sliver is doing in words that every front door uses.
 
 use jiff::Timestamp;
-use testyard_agent::observed::Phase;
+use testyard_agent::observed::{Phase, ProgramReport};
 use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
 use testyard_model::service::{ExecuteFiles, Services};
 
@@ -24,6 +24,27 @@ pub struct ServiceView {
     pub signal: Option<i32>,
     /// Its files in the node; installs have none.
     pub files: Option<ExecuteFiles>,
+    /// The end of its output, or why it failed.
+    pub detail: String,
+}
+
+/// A program of a node, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramView {
+    /// The user's name of it.
+    pub name: String,
+    /// Which start of the run this is about; 0 before the first.
+    pub start: u32,
+    /// `waiting`, `running`, `exited`, `signalled`, `failed`, `interrupted`.
+    pub state: &'static str,
+    /// How it ended, if by itself.
+    pub exit_code: Option<i32>,
+    /// What ended it, if a signal did.
+    pub signal: Option<i32>,
+    /// It could not be started, or ended otherwise than expected.
+    pub unexpected: bool,
+    /// The files of its output and errors in the node.
+    pub logs: Vec<String>,
     /// The end of its output, or why it failed.
     pub detail: String,
 }
@@ -82,6 +103,29 @@ impl SliverView {
         reports.map(|report| service(report, &self.services)).collect()
     }
 
+    /// How its programs stand, as far as its host has seen them.
+    #[must_use]
+    pub fn programs_seen(&self) -> Vec<ProgramView> {
+        let reports = self.observed.iter().flat_map(|node| &node.programs);
+        let view = |report: &ProgramReport| {
+            let (state, exit_code, signal) = standing(report.state);
+            let files = Some(&report.files).filter(|files| !files.is_empty());
+            ProgramView {
+                name: report.program.to_string(),
+                start: report.start,
+                state,
+                exit_code,
+                signal,
+                unexpected: report.unexpected,
+                logs: files
+                    .map(|files| vec![format!("{files}.out"), format!("{files}.err")])
+                    .unwrap_or_default(),
+                detail: report.detail.clone(),
+            }
+        };
+        reports.map(view).collect()
+    }
+
     /// What happened to it when, in order.
     #[must_use]
     pub fn timeline(&self) -> Vec<Moment> {
@@ -98,15 +142,20 @@ impl SliverView {
     }
 }
 
-fn service(report: &ServiceReport, asked: &Services) -> ServiceView {
-    let (state, exit_code, signal) = match report.state {
+/// A state as a word, an exit status, a signal.
+const fn standing(state: ServiceState) -> (&'static str, Option<i32>, Option<i32>) {
+    match state {
         ServiceState::Waiting => ("waiting", None, None),
         ServiceState::Running => ("running", None, None),
         ServiceState::Exited(code) => ("exited", Some(code), None),
         ServiceState::Signalled(signal) => ("signalled", None, Some(signal)),
         ServiceState::Failed => ("failed", None, None),
         ServiceState::Interrupted => ("interrupted", None, None),
-    };
+    }
+}
+
+fn service(report: &ServiceReport, asked: &Services) -> ServiceView {
+    let (state, exit_code, signal) = standing(report.state);
     let detail = report.detail.clone();
     match report.id {
         ServiceId::Install(index) => {

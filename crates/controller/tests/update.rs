@@ -4,11 +4,15 @@
 
 mod support;
 
+use jiff::SignedDuration;
 use support::*;
+use testyard_agent::desired::{HostAction, LinkChange};
 use testyard_controller::api::{ChangeLink, LinkAction, Refusal, SliceView, Update};
 use testyard_model::link::{Link, LinkKind, Member};
-use testyard_model::service::{Execute, Shell};
-use testyard_model::state::{Action, Operational as O};
+use testyard_model::name::ClientId;
+use testyard_model::schedule::{Action, Event};
+use testyard_model::service::{Execute, Program, Shell};
+use testyard_model::state::{Action as Perform, Operational as O};
 use testyard_model::topology::{Interface, Topology};
 use testyard_plan::Change;
 
@@ -185,7 +189,7 @@ async fn a_part_of_the_nodes_and_later_all() {
 async fn stopped_and_failed_nodes_are_started() {
     let yard = Yard::new(&[("local", 9)]).await;
     up(&yard, chain(&["a", "b"])).await;
-    yard.perform("s", Action::Stop).await.unwrap();
+    yard.perform("s", Perform::Stop).await.unwrap();
     yard.settle().await;
     assert_eq!(yard.states("s").await, [O::NotReady, O::NotReady]);
     yard.host().fail_boots(Some("no disk"));
@@ -290,4 +294,69 @@ async fn changes_of_links_that_cannot_be() {
     assert!(matches!(refused(elsewhere).await, Refusal::NotFound(_)));
     yard.settle().await;
     assert_eq!(delays(&yard), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_schedule_begins_when_all_are_ready_and_again_when_asked() {
+    let mut yard = Yard::new(&[("local", 9)]).await;
+    let mut topology = chain(&["a", "b"]);
+    let at = |at: &str, action| Event { at: at.parse().unwrap(), action };
+    let link: ClientId = "a-b".parse().unwrap();
+    topology.nodes[1].programs.push(Program {
+        client_id: "load".parse().unwrap(),
+        command: "iperf3".to_owned(),
+        directory: None,
+        timeout: None,
+        expected_exit: None,
+    });
+    topology.schedule = vec![
+        at("1s", Action::LinkDown(link.clone())),
+        at(
+            "2s",
+            Action::LinkSet {
+                link,
+                from: Some("a:right".parse().unwrap()),
+                settings: vec!["delay=3ms".parse().unwrap()],
+            },
+        ),
+        at("3s", Action::ProgramStart { program: "load".parse().unwrap(), command: None }),
+        at("4s", Action::NodeRestart("a".parse().unwrap())),
+    ];
+    let runs = |yard: &Yard| yard.host().slices()[0].schedule.clone();
+    yard.controller.update(&ann(), update("s", topology.clone())).await.unwrap();
+    yard.breathe().await;
+    assert_eq!(runs(&yard), None, "not before its nodes are ready");
+    yard.settle().await;
+    let run = runs(&yard).unwrap();
+    assert_eq!((run.number, run.zero, run.events.len()), (1, now(), 4));
+    assert_eq!(yard.host().desired()[1].programs.len(), 1);
+    assert!(matches!(&run.events[1].action,
+        HostAction::Link { change: LinkChange::Set { from: Some(port), .. }, .. } if port.device == "eth1"));
+    let view = yard.status("s").await.unwrap();
+    assert_eq!(view.schedule.unwrap().run, Some((1, now())));
+
+    // The same run goes on after a restart, and where only other things change.
+    yard.clock.advance(SignedDuration::from_secs(2));
+    yard.restart(false).await;
+    yard.settle().await;
+    topology.links[0].members[0].to_link.delay = "9ms".parse().unwrap();
+    up(&yard, topology.clone()).await;
+    assert_eq!(runs(&yard).unwrap(), run);
+    // A replay is another run; what the one before has restarted stays restarted.
+    yard.clock.advance(SignedDuration::from_secs(5));
+    yard.controller.replay(&ann(), &slice_urn("s")).await.unwrap();
+    yard.settle().await;
+    let again = runs(&yard).unwrap();
+    assert_eq!((again.number, again.zero), (2, now() + SignedDuration::from_secs(7)));
+    let boots: Vec<u32> = yard.host().desired().iter().map(|node| node.boot).collect();
+    assert_eq!(boots, [1, 0]);
+    // Another schedule begins anew, none is none.
+    topology.schedule.truncate(1);
+    up(&yard, topology.clone()).await;
+    assert_eq!(runs(&yard).unwrap().events.len(), 1);
+    topology.schedule.clear();
+    up(&yard, topology).await;
+    assert_eq!(runs(&yard), None);
+    let refused = yard.controller.replay(&ann(), &slice_urn("s")).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Unsupported(_)), "{refused}");
 }

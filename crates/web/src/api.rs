@@ -11,6 +11,7 @@
 //! | `DELETE` | `/v1/slices/NAME` | | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/actions` | [`Act`] | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/renew` | [`Renew`] | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/replay` | | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/links/LINK` | [`ChangeLink`] | [`Slice`] |
 //! | `POST`, `DELETE` | `/v1/slices/NAME/shutdown` | | `true` or `false` |
 //! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
@@ -108,9 +109,31 @@ pub struct Slice {
     pub nodes: Vec<Node>,
     /// In the order of the topology.
     pub links: Vec<Link>,
+    /// How far its schedule has come, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// What there is to say about the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Diagnostic>,
+}
+
+/// How far a schedule has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// How many events it has.
+    pub events: usize,
+    /// How many of them have been carried out in this run.
+    pub done: usize,
+    /// Which run it is: replays count. 0 before all nodes are ready for the first time.
+    pub run: u32,
+    /// When its clock began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero: Option<Timestamp>,
+    /// The most milliseconds that an event was late.
+    pub late_ms_max: u64,
+    /// What people should know about the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 /// A node, as it is.
@@ -160,6 +183,9 @@ pub struct Node {
     /// Its installs and executes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// Its programs, which events start and stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
     /// What happened to it when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Moment>,
@@ -221,6 +247,32 @@ pub struct Service {
     /// The file of its output in the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// The end of its output, or why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// A program that events start and stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The user's name of it.
+    pub name: String,
+    /// Which start of the run this is about; 0 before the first.
+    pub start: u32,
+    /// As of a [`Service`].
+    pub state: String,
+    /// How it ended, if by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What ended it, if a signal did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// It could not be started, or ended otherwise than expected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexpected: bool,
+    /// The files of its output and errors in the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
     /// The end of its output, or why it failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,

@@ -151,6 +151,14 @@ impl Client {
         self.send(Method::POST, &at(name, &format!("/links/{}", encoded(link))), change).await
     }
 
+    /// Has a slice's schedule begin anew.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn replay(&self, name: &str) -> Result<api::Slice, ClientError> {
+        self.call(Method::POST, &at(name, "/replay"), Bytes::new()).await
+    }
+
     /// Stops a slice and closes it to its users; whether nothing of it runs any more.
     ///
     /// # Errors

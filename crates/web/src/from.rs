@@ -1,8 +1,8 @@
 //! The controller's answers as what goes over the socket.
 
 use testyard_controller::Event;
-use testyard_controller::api::{LinkView, Offer, Outlook, SliceSummary, SliceView, SliverView};
-use testyard_controller::words::{Moment, ServiceView};
+use testyard_controller::api::{LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView};
+use testyard_controller::words::{Moment, ProgramView, ServiceView};
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::SliceUrn;
 
@@ -60,8 +60,20 @@ pub(crate) fn slice(view: SliceView) -> api::Slice {
         state,
         nodes: view.slivers.iter().map(node).collect(),
         links: view.links.into_iter().map(link).collect(),
+        schedule: view.schedule.map(schedule),
         remarks: view.diagnostics,
     }
+}
+
+fn schedule(schedule: ScheduleView) -> api::Schedule {
+    let ScheduleView { events, run, done, late_ms_max, notice } = schedule;
+    let (run, zero) = run.map_or((0, None), |(number, zero)| (number, Some(zero)));
+    api::Schedule { events, done, run, zero, late_ms_max, notice }
+}
+
+fn program(program: ProgramView) -> api::Program {
+    let ProgramView { name, start, state, exit_code, signal, unexpected, logs, detail } = program;
+    api::Program { name, start, state: state.to_owned(), exit_code, signal, unexpected, logs, detail }
 }
 
 fn node(sliver: &SliverView) -> api::Node {
@@ -101,6 +113,7 @@ fn node(sliver: &SliverView) -> api::Node {
         interfaces: sliver.interfaces.iter().map(interface).collect(),
         program: sliver.program(),
         services: sliver.services_seen().into_iter().map(service).collect(),
+        programs: sliver.programs_seen().into_iter().map(program).collect(),
         timeline: sliver
             .timeline()
             .into_iter()

@@ -33,5 +33,13 @@ pub(super) async fn describe(door: &Door<'_>, arguments: &Arguments) -> Outcome 
 }
 
 fn nothing(urn: SliceUrn) -> SliceView {
-    SliceView { urn, documents: vec![], slivers: vec![], links: vec![], schedule: None, missing: vec![], diagnostics: vec![] }
+    SliceView {
+        urn,
+        documents: vec![],
+        slivers: vec![],
+        links: vec![],
+        schedule: None,
+        missing: vec![],
+        diagnostics: vec![],
+    }
 }

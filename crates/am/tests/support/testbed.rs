@@ -166,6 +166,7 @@ impl Testbed for FakeTestbed {
             documents: vec![],
             links: vec![],
             slivers: vec![],
+            schedule: None,
             missing: vec![],
             diagnostics: vec![],
         });

@@ -12,7 +12,11 @@ use crate::select::nothing;
 use crate::view::Told;
 
 impl Core {
-    pub(crate) async fn replay(self: &Arc<Self>, caller: &Caller, slice: &SliceUrn) -> Result<SliceView, Refusal> {
+    pub(crate) async fn replay(
+        self: &Arc<Self>,
+        caller: &Caller,
+        slice: &SliceUrn,
+    ) -> Result<SliceView, Refusal> {
         let verb = |context: Context<'_>| again(context, slice);
         self.change_and_show(slice, caller, verb).await
     }

@@ -31,6 +31,7 @@ use crate::core::Core;
 use crate::entropy::uuid;
 use crate::host_keys;
 use crate::network::Network;
+use crate::run;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
@@ -231,11 +232,17 @@ fn propose(
             logins: [].into(),
         },
     };
-    let living: HashMap<ClientId, Arc<Sliver>> = old
-        .iter()
-        .flat_map(|slice| slice.living(now))
-        .map(|sliver| (sliver.client_id.clone(), Arc::clone(sliver)))
-        .collect();
+    let number = new
+        .documents
+        .first()
+        .map_or_else(|| i64::try_from(new.revision.0).unwrap_or(i64::MAX), |document| document.id);
+    let schedule = &request.topology.schedule;
+    let network_before = old.as_ref().and_then(|old| old.networks.get(&number));
+    if network_before.is_some_and(|before| before.run().0 != schedule.as_slice()) {
+        run::end(&mut new, number, now);
+    }
+    let living: HashMap<ClientId, Arc<Sliver>> =
+        new.living(now).map(|sliver| (sliver.client_id.clone(), Arc::clone(sliver))).collect();
     let stays: BTreeSet<&ClientId> =
         plan.nodes.iter().filter(|node| stays_here(&living, node)).map(|node| &node.client_id).collect();
     let leaves = living.values().filter(|sliver| !stays.contains(&sliver.client_id)).map(|sliver| sliver.id);
@@ -248,11 +255,8 @@ fn propose(
     if new.documents.first().is_none_or(|document| document.text != request.document) {
         new.documents = vec![Arc::new(Document { id: number, text: request.document.clone() })];
     }
-    let network_before = old.as_ref().and_then(|old| old.networks.get(&number));
-    let schedule = &request.topology.schedule;
-    let unchanged = network_before.filter(|before| {
-        plan.network.as_ref().is_some_and(|planned| before.is_as(planned, schedule))
-    });
+    let unchanged = network_before
+        .filter(|before| plan.network.as_ref().is_some_and(|planned| before.is_as(planned, schedule)));
     let network = match unchanged {
         Some(network) => Some(Arc::clone(network)),
         None => {
@@ -314,6 +318,9 @@ fn propose(
         new.slivers.push(Arc::new(sliver));
     }
     arrange(&mut new, &shown);
+    // Where nothing starts, nobody will report that all is ready.
+    let due = run::due(state, &new, now);
+    run::begin(&mut new, &due, now);
     let mut told = Told { slivers: shown, diagnostics: plan.diagnostics, ..Told::default() };
     told.diagnostics.extend(cut_notice(ends.cut, ends.new));
     let same = old.as_deref().is_some_and(|old| {

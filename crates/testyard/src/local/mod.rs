@@ -62,6 +62,8 @@ pub enum Command {
     Reload(act::Arguments),
     /// Move the end of a slice: a time, or from now like +2h or +7d
     Renew(slice::Renew),
+    /// Have a slice's schedule begin anew
+    Replay(slice::Replay),
     /// Change a link while it runs
     #[command(subcommand)]
     Link(link::Command),
@@ -100,6 +102,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Start(arguments) => act::run("start", arguments).await,
             Command::Reload(arguments) => act::run("reload", arguments).await,
             Command::Renew(arguments) => slice::renew(arguments).await,
+            Command::Replay(arguments) => slice::replay(arguments).await,
             Command::Link(command) => link::run(command).await,
             Command::Wait(arguments) => wait::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,

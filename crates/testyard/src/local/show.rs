@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::time;
-use testyard_web::api::{Link, Node, Slice};
+use testyard_web::api::{Link, Node, Schedule, Slice};
 
 use crate::{passage, print};
 
@@ -18,7 +18,19 @@ pub(super) fn slice(slice: &Slice) {
         links(&slice.links);
     }
     services(&slice.nodes);
+    if let Some(schedule) = &slice.schedule {
+        say!();
+        say!("{}", progress(schedule));
+    }
     remarks(slice);
+}
+
+fn progress(schedule: &Schedule) -> String {
+    let Schedule { events, done, run, late_ms_max, .. } = schedule;
+    match run {
+        0 => format!("schedule: {events} events, from when all nodes are ready"),
+        run => format!("schedule: {done} of {events} events in run {run}, at most {late_ms_max} ms late"),
+    }
 }
 
 fn ends(slice: &Slice) -> String {
@@ -94,7 +106,7 @@ pub(super) fn does(link: &Link) -> String {
 }
 
 fn services(nodes: &[Node]) {
-    if nodes.iter().all(|node| node.services.is_empty()) {
+    if nodes.iter().all(|node| node.services.is_empty() && node.programs.is_empty()) {
         return;
     }
     say!();
@@ -108,6 +120,17 @@ fn services(nodes: &[Node]) {
             let (log, what) =
                 (service.log.clone().unwrap_or_default(), service.what.clone().unwrap_or_default());
             let which = format!("{} {}", service.kind, service.number);
+            table.add_row([node.name.clone(), which, state, log, passage::short(&what).join(" ")]);
+        }
+        for program in &node.programs {
+            let state = match program.exit_code.or(program.signal) {
+                Some(code) => format!("{} {code}", program.state),
+                None => program.state.clone(),
+            };
+            let log = program.logs.first().cloned().unwrap_or_default();
+            let what =
+                if program.unexpected { format!("unexpected: {}", program.detail) } else { String::new() };
+            let which = format!("program {}", program.name);
             table.add_row([node.name.clone(), which, state, log, passage::short(&what).join(" ")]);
         }
     }
@@ -129,7 +152,9 @@ fn remarks(slice: &Slice) {
         .map(|problem| format!("links: {problem}"))
         .collect();
     problems.dedup();
-    let all: Vec<String> = errors.chain(problems).chain(notices).collect();
+    let late = slice.schedule.iter().filter_map(|schedule| schedule.notice.as_ref());
+    let late = late.map(|notice| format!("schedule: note: {notice}"));
+    let all: Vec<String> = errors.chain(problems).chain(notices).chain(late).collect();
     if !all.is_empty() {
         say!();
     }

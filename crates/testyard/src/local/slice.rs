@@ -22,6 +22,15 @@ pub struct Renew {
     connection: Connection,
 }
 
+/// `replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The slice [default: the only one]
+    slice: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -49,6 +58,15 @@ pub(super) async fn renew(arguments: &Renew) -> Outcome {
     }
     let ends = slice.nodes.iter().map(|node| node.expires).min();
     say!("{} ends {}", slice.name, ends.map(time::format).unwrap_or_default());
+    Ok(())
+}
+
+pub(super) async fn replay(arguments: &Replay) -> Outcome {
+    let session = Session::open(&arguments.connection);
+    let slice = session.slice(arguments.slice.as_deref()).await?;
+    let slice = session.client.replay(&slice.urn).await?;
+    let schedule = slice.schedule.as_ref();
+    say!("{} begins anew: run {}", slice.name, schedule.map_or(0, |schedule| schedule.run));
     Ok(())
 }
 

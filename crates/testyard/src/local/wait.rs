@@ -140,6 +140,7 @@ async fn follow(
                         state: "empty".to_owned(),
                         nodes: vec![],
                         links: vec![],
+                        schedule: None,
                         remarks: vec![],
                     });
                 }

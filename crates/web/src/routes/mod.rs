@@ -25,6 +25,7 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/slices/{slice}/plan", get(slices::plan))
         .route("/v1/slices/{slice}/actions", post(slices::act))
         .route("/v1/slices/{slice}/renew", post(slices::renew))
+        .route("/v1/slices/{slice}/replay", post(slices::replay))
         .route("/v1/slices/{slice}/shutdown", post(slices::shut_down).delete(slices::lift_shutdown))
         .route("/v1/slices/{slice}/links/{link}", post(links::change))
         .route("/v1/slices/{slice}/events", get(events::of_slice))

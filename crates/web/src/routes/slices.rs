@@ -120,6 +120,13 @@ pub(super) async fn renew(
     Ok(Json(from::slice(view)))
 }
 
+pub(super) async fn replay(
+    State(server): State<Server>,
+    Touched { person, slice }: Touched,
+) -> Answer<api::Slice> {
+    Ok(Json(from::slice(server.controller.replay(&person.caller(), &slice).await?)))
+}
+
 pub(super) async fn shut_down(
     State(server): State<Server>,
     Touched { person, slice }: Touched,
