@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::id::SliceId;
 use tokio::sync::mpsc;
 
@@ -25,6 +26,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// What the host last saw of one slice.
     async fn observe(&self, slice: SliceId) -> Result<Option<observed::Slice>, HostError>;
+
+    /// Captures at links of a slice, as [`testyard_fabric::Links::capture`] does.
+    async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
 
     /// What the host is and has.
     async fn facts(&self) -> Result<HostFacts, HostError>;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_fabric::links::SliceLinks;
 use testyard_fabric::{Fabric, FabricError};
 use testyard_model::id::{Revision, SliceId, SliverId};
@@ -340,6 +341,10 @@ impl Host for LocalHost {
 
     async fn observe(&self, slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
         Ok(lock(&self.state).slices.get(&slice).map(|entry| entry.observed(slice)))
+    }
+
+    async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
+        self.context.fabric.capture(slice, request).await
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

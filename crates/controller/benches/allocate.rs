@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use testyard_agent::{Host, HostError, HostFacts, desired, observed};
 use testyard_controller::api::{Allocate, Caller, Effort, Selection};
 use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Settings, Store, SystemClock};
+use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::id::SliceId;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{Node, Topology};
@@ -160,6 +161,10 @@ impl Host for Nothing {
 
     async fn observe(&self, _slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
         Ok(None)
+    }
+
+    async fn capture(&self, slice: SliceId, _request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
+        Err(CaptureError::NotJoined { slice })
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_agent::observed;
+use testyard_capture::SnapLength;
 use testyard_fabric::Forward;
 use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
@@ -164,6 +165,19 @@ pub enum LinkAction {
     Set(Vec<Setting>),
     /// It is as it was planned.
     Reset,
+}
+
+/// A call to capture at links while they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The slice.
+    pub slice: SliceUrn,
+    /// The link; all if nothing is said.
+    pub link: Option<ClientId>,
+    /// How many bytes of each packet are kept.
+    pub snap_length: SnapLength,
+    /// Which packets, in the language of pcap-filter(7); all if nothing is said.
+    pub filter: Option<String>,
 }
 
 /// A slice among others.

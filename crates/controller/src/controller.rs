@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use testyard_agent::Host;
+use testyard_fabric::capture::CaptureStream;
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_plan::Plan;
@@ -11,8 +12,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, ChangeLink, Effort, Offer, Outlook, Perform, Provision, Refusal, Renew, Selection,
-    SliceSummary, SliceView, Surroundings, Update,
+    Allocate, Caller, Capture, ChangeLink, Effort, Offer, Outlook, Perform, Provision, Refusal, Renew,
+    Selection, SliceSummary, SliceView, Surroundings, Update,
 };
 use crate::clock::Clock;
 use crate::core::Core;
@@ -173,6 +174,15 @@ impl Controller {
     /// `Internal`.
     pub async fn change_link(&self, caller: &Caller, request: ChangeLink) -> Result<SliceView> {
         self.core.change_link(caller, request).await
+    }
+
+    /// Captures at links while they run: events that are a file of pcapng one after the other, until the stream is dropped.
+    ///
+    /// # Errors
+    /// `NotFound` (slice, link), `BadRequest` (the filter), `Unsupported` (not there yet, no tcpdump for a filter), `Busy`
+    /// (too many), `Expired`, `ShutDown`, `Internal`.
+    pub async fn capture(&self, caller: &Caller, request: Capture) -> Result<CaptureStream> {
+        self.core.capture(caller, request).await
     }
 
     /// Has the schedule of a slice begin anew, now. Links are as they are planned and events come again; disks stay.

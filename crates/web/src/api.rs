@@ -13,6 +13,7 @@
 //! | `POST` | `/v1/slices/NAME/renew` | [`Renew`] | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/replay` | | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/links/LINK` | [`ChangeLink`] | [`Slice`] |
+//! | `GET` | `/v1/slices/NAME/capture` | `?link=…&bytes=…&filter=…` | pcapng, until the caller leaves |
 //! | `POST`, `DELETE` | `/v1/slices/NAME/shutdown` | | `true` or `false` |
 //! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
 //!

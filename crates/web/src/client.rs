@@ -185,6 +185,25 @@ impl Client {
         Ok(Lines { body: response.into_body(), buffer: Vec::new() })
     }
 
+    /// Captures at a link of a slice, or at all: pcapng, until the answer is dropped.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn capture(
+        &self,
+        slice: &str,
+        link: Option<&str>,
+        bytes: Option<u32>,
+        filter: Option<&str>,
+    ) -> Result<Blocks, ClientError> {
+        let mut query: Vec<String> = Vec::new();
+        query.extend(link.map(|link| format!("link={}", encoded(link))));
+        query.extend(bytes.map(|bytes| format!("bytes={bytes}")));
+        query.extend(filter.map(|filter| format!("filter={}", encoded(filter))));
+        let path = at(slice, &format!("/capture?{}", query.join("&")));
+        Ok(Blocks { body: self.answer(Method::GET, &path, Bytes::new()).await?.into_body() })
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, Bytes::new()).await
     }
@@ -238,6 +257,31 @@ impl Client {
         }
         let text = whole(response).await?;
         Err(serde_json::from_slice(&text).map_or_else(|_| unexpected(status, &text), ClientError::Refused))
+    }
+}
+
+/// Bytes as they come.
+#[derive(Debug)]
+pub struct Blocks {
+    body: Incoming,
+}
+
+impl Blocks {
+    /// The next bytes; none when the testbed has ended it.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a verb. Each works out what a slice becomes and changes nothing itself.
 
 mod allocate;
+mod capture;
 mod delete;
 mod link;
 mod offer;

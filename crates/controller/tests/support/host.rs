@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use testyard_agent::desired::{self, Power};
 use testyard_agent::observed::{self, ImageSeen, Phase};
 use testyard_agent::{Host, HostError, HostFacts};
+use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::Port;
 use tokio::sync::mpsc;
@@ -257,6 +258,10 @@ impl Host for ScriptedHost {
 
     async fn observe(&self, _slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
         Ok(None)
+    }
+
+    async fn capture(&self, slice: SliceId, _request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
+        Err(CaptureError::NotJoined { slice })
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

@@ -8,6 +8,7 @@
 //! ```
 
 mod act;
+mod capture;
 mod copy;
 mod down;
 mod events;
@@ -67,6 +68,8 @@ pub enum Command {
     /// Change a link while it runs
     #[command(subcommand)]
     Link(link::Command),
+    /// Capture packets of a link, for Wireshark
+    Capture(capture::Arguments),
     /// Wait until a slice is as it should be
     Wait(wait::Arguments),
     /// What happens, as it happens
@@ -104,6 +107,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Renew(arguments) => slice::renew(arguments).await,
             Command::Replay(arguments) => slice::replay(arguments).await,
             Command::Link(command) => link::run(command).await,
+            Command::Capture(arguments) => capture::run(arguments).await,
             Command::Wait(arguments) => wait::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,
             Command::SshConfig(arguments) => login::ssh_config(arguments).await,

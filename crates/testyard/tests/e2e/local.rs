@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -147,4 +148,86 @@ fn e2e_other_users_of_the_machine() {
     let listed = bed.ok("ls");
     assert!(listed.contains("mine") && listed.contains("1 ready"), "nothing has happened to it: {listed}");
     bed.ok("down mine");
+}
+
+const SCHEDULED: &str = "testyard: 1
+environment: {WHO: me}
+nodes:
+  a: {programs: {hello: {command: 'echo ran for $WHO; exit 3', expected-exit: 3}}}
+  b:
+links:
+- {name: line, between: [a, b], delay: 20ms}
+schedule:
+- {at: 500ms, start: hello}
+- {at: 1s, set: line, delay: 1ms}
+";
+
+/// Waits until so many events of a run have been carried out.
+fn carried_out(bed: &mut Bed, run: u64, done: u64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let schedule = json(bed, "status --json")["schedule"].clone();
+        if schedule["run"] == run && schedule["done"] == done {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{schedule}\n{}", bed.testbed().log());
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn e2e_schedules_programs_and_captures() {
+    let mut bed = Bed::new();
+    let file = bed.file("lab.yaml", SCHEDULED);
+    bed.ok(&format!("up {file}"));
+    carried_out(&mut bed, 1, 2);
+    let slice = json(&mut bed, "status --json");
+    let program = &slice["nodes"][0]["programs"][0];
+    assert_eq!(
+        (&program["state"], &program["exit_code"]),
+        (&Value::from("exited"), &Value::from(3)),
+        "{program}"
+    );
+    assert!(program.get("unexpected").is_none(), "{program}");
+    assert_eq!(bed.ok("exec a -- cat /tmp/program-hello.out"), "ran for me\n");
+    assert!(bed.ok("logs a --program hello").contains("ran for me"));
+    let round_trip = |bed: &mut Bed| -> f64 {
+        let said = bed.ok("exec a -- ping -q -c 5 -i 0.05 -W 3 b");
+        said.lines().last().unwrap().split(['=', '/']).nth(4).unwrap().trim().parse().unwrap()
+    };
+    assert!((2.0..10.0).contains(&round_trip(&mut bed)));
+    let said = bed.ok("status");
+    assert!(said.contains("2 of 2 events in run 1") && said.contains("program hello"), "{said}");
+
+    // The server dies; what the run has done stays done, and nothing comes twice.
+    bed.testbed().kill();
+    bed.testbed().serve();
+    bed.ok("wait");
+    assert!((2.0..10.0).contains(&round_trip(&mut bed)));
+    assert_eq!(bed.ok("exec a -- cat /tmp/program-hello.out"), "ran for me\n");
+    bed.ok("replay");
+    carried_out(&mut bed, 2, 2);
+    assert_eq!(json(&mut bed, "status --json")["nodes"][0]["programs"][0]["start"], 1);
+
+    // A capture sees what passes, at both ends, with the nodes' names.
+    let path = bed.testbed().folder().join("line.pcapng");
+    let mut capture = bed.testbed().command();
+    let capture = capture.args(["capture", "line", "--filter", "icmp", "--for", "3s", "-w"]).arg(&path);
+    let mut capture = capture.stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+        assert!(Instant::now() < deadline, "it does not begin\n{}", bed.testbed().log());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    bed.ok("exec a -- ping -q -c 5 -i 0.05 -W 3 b");
+    assert!(capture.wait().unwrap().success());
+    let fields = ["-n", "-T", "fields", "-e", "frame.interface_name", "-r"];
+    let read = Command::new("tshark").args(fields).arg(&path).output().unwrap();
+    let seen = String::from_utf8_lossy(&read.stdout).into_owned();
+    for interface in ["a:eth1", "b:eth1"] {
+        assert_eq!(seen.lines().filter(|line| *line == interface).count(), 10, "{seen}");
+    }
+    let (_, error) = bed.fails("capture line -w /dev/null --filter nonsense!");
+    assert!(error.contains("filter"), "{error}");
+    bed.ok("down lab");
 }

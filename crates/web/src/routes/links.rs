@@ -1,10 +1,17 @@
 //! Links, while they run.
 
+use std::io;
+
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use testyard_controller::api::{ChangeLink, LinkAction};
+use testyard_controller::api::{Capture, ChangeLink, LinkAction};
+use testyard_fabric::capture::{CaptureEnd, CaptureEvent, EndReason};
 use testyard_model::name::ClientId;
 
 use super::Touched;
@@ -45,4 +52,36 @@ pub(super) async fn change(
     let request = ChangeLink { slice, link, from, what, until };
     let view = server.controller.change_link(&person.caller(), request).await?;
     Ok(Json(from::slice(view)))
+}
+
+/// What is captured.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaptureQuery {
+    /// All links if none is named.
+    link: Option<ClientId>,
+    /// Of each packet.
+    bytes: Option<u32>,
+    filter: Option<String>,
+}
+
+pub(super) async fn capture(
+    State(server): State<Server>,
+    Touched { person, slice }: Touched,
+    query: Result<Query<CaptureQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Query(CaptureQuery { link, bytes, filter }) =
+        query.map_err(|wrong| Refused::bad_request(wrong.body_text()))?;
+    let request = Capture { slice, link, snap_length: bytes.unwrap_or(0).into(), filter };
+    let events = server.controller.capture(&person.caller(), request).await?;
+    let ended = server.shutdown.clone().cancelled_owned();
+    let blocks = events.map(|event| match event {
+        CaptureEvent::Blocks(bytes) => Ok(Bytes::from(bytes)),
+        CaptureEvent::Ended(CaptureEnd { reason: EndReason::Failed(text), .. }) => {
+            Err(io::Error::other(text))
+        }
+        CaptureEvent::Ended(_) => Ok(Bytes::new()),
+    });
+    let body = Body::from_stream(blocks.take_until(ended));
+    Ok(([(CONTENT_TYPE, "application/x-pcapng")], body).into_response())
 }

@@ -28,6 +28,7 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/slices/{slice}/replay", post(slices::replay))
         .route("/v1/slices/{slice}/shutdown", post(slices::shut_down).delete(slices::lift_shutdown))
         .route("/v1/slices/{slice}/links/{link}", post(links::change))
+        .route("/v1/slices/{slice}/capture", get(links::capture))
         .route("/v1/slices/{slice}/events", get(events::of_slice))
         .route("/v1/events", get(events::all))
         .fallback(nothing)

@@ -1,0 +1,65 @@
+//! Captures: the host that a link is on is asked, and what it sees is handed on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
+use testyard_model::id::{HostName, SliceId, SliverId};
+
+use crate::api::{Caller, Capture, Refusal};
+use crate::core::Core;
+use crate::network::ChangeError;
+use crate::select::nothing;
+
+impl Core {
+    pub(crate) async fn capture(&self, caller: &Caller, request: Capture) -> Result<CaptureStream, Refusal> {
+        self.admit(caller, &request.slice)?;
+        let (slice, host, asked) = self.find(&request)?;
+        let driver = self.drivers.get(&host).ok_or_else(|| nothing(&request.slice))?;
+        driver.host.capture(slice, asked).await.map_err(|error| match error {
+            CaptureError::NotJoined { .. } | CaptureError::NoLink { .. } => Refusal::Unsupported(
+                "the links are not there yet, or not any more: wait until the slice is ready".to_owned(),
+            ),
+            CaptureError::TooMany { .. } => Refusal::Busy(error.to_string()),
+            CaptureError::Filter { .. } => Refusal::BadRequest(error.to_string()),
+            CaptureError::Fabric(testyard_fabric::FabricError::Lacking(text)) => Refusal::Unsupported(text),
+            CaptureError::Fabric(error) => self.internal("capture", &error),
+        })
+    }
+
+    /// The slice, the host that the links are on, and what that host is asked.
+    fn find(&self, request: &Capture) -> Result<(SliceId, HostName, CaptureRequest), Refusal> {
+        let now = self.clock.now();
+        let state = self.shared.read();
+        let slice = state.slice(&request.slice).ok_or_else(|| nothing(&request.slice))?;
+        let networks = || slice.networks.values();
+        let links = match &request.link {
+            None => CapturedLinks::All,
+            Some(name) => {
+                let mut links = networks().flat_map(|network| network.links());
+                let found = links.find(|(known, _)| *known == name).map(|(_, sliver)| sliver);
+                let sliver =
+                    found.ok_or_else(|| match networks().next().map(|network| network.now().link(name)) {
+                        Some(Err(error)) => Refusal::from(ChangeError::Live(error)),
+                        _ => Refusal::NotFound(format!("slice {} has no links", request.slice)),
+                    })?;
+                CapturedLinks::One(sliver)
+            }
+        };
+        let concerned = |sliver: &crate::slice::Sliver| {
+            let Some(name) = &request.link else { return true };
+            let planned = slice.networks.get(&sliver.document).map(|network| network.now().link(name));
+            matches!(planned, Some(Ok(link)) if link.members.iter().any(|member| member.node == sliver.client_id))
+        };
+        let hosts: BTreeSet<&HostName> =
+            slice.living(now).filter(|sliver| concerned(sliver)).map(|sliver| &sliver.host).collect();
+        let mut hosts = hosts.into_iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(Refusal::Unsupported("name a link whose nodes are on one host".to_owned()));
+        };
+        let names: BTreeMap<SliverId, String> =
+            slice.living(now).map(|sliver| (sliver.id, sliver.client_id.to_string())).collect();
+        let asked =
+            CaptureRequest { links, snap_length: request.snap_length, filter: request.filter.clone(), names };
+        Ok((slice.id, host.clone(), asked))
+    }
+}

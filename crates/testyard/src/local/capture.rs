@@ -1,0 +1,87 @@
+//! `testyard capture`: packets of a link, for Wireshark.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::session::{Connection, Session};
+use crate::exit::{Failure, Outcome};
+
+/// `capture`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples: testyard capture uplink -w uplink.pcapng\n          \
+                        testyard capture --all --slice lab --for 10s | wireshark -k -i -\n          \
+                        testyard capture uplink --filter 'tcp port 80' --bytes 96 -w web.pcapng\n\
+                        Each interface is called NODE:eth1; directions are as the node sees them. Filters need tcpdump.")]
+pub struct Arguments {
+    /// The link
+    #[arg(required_unless_present = "all")]
+    link: Option<String>,
+    /// All links of the slice
+    #[arg(long, conflicts_with = "link")]
+    all: bool,
+    /// The slice [default: the only one]
+    #[arg(long)]
+    slice: Option<String>,
+    /// Where to write; the standard output if nothing is said
+    #[arg(short = 'w', long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Which packets, in the language of tcpdump
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+    /// How many bytes of each packet are kept [default: all]
+    #[arg(long, value_name = "N")]
+    bytes: Option<u32>,
+    /// End after this time: 30s, 5m [default: Ctrl-C]
+    #[arg(long = "for", value_name = "TIME")]
+    span: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Outcome {
+    let session = Session::open(&arguments.connection);
+    let slice = session.slice(arguments.slice.as_deref()).await?;
+    let span =
+        arguments.span.as_deref().map(crate::config::parse_duration).transpose().map_err(Failure::usage)?;
+    let mut out: Box<dyn Write> = match &arguments.write {
+        Some(path) => {
+            let file = File::create(path);
+            Box::new(file.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)
+        }
+        None if std::io::stdout().is_terminal() => {
+            return Err(Failure::usage(
+                "packets are not for a terminal: give -w FILE, or pipe them to Wireshark",
+            ));
+        }
+        None => Box::new(std::io::stdout()),
+    };
+    let (link, filter) = (arguments.link.as_deref(), arguments.filter.as_deref());
+    let mut blocks = session.client.capture(&slice.urn, link, arguments.bytes, filter).await?;
+    let over = async {
+        match span {
+            Some(span) => tokio::time::sleep(span).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut written = 0_u64;
+    loop {
+        let bytes = tokio::select! {
+            bytes = blocks.next() => bytes?,
+            () = &mut over => None,
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(bytes) = bytes else { break };
+        match out.write_all(&bytes).and_then(|()| out.flush()) {
+            Ok(()) => written += bytes.len() as u64,
+            // Wireshark was closed.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(Failure::failed(format!("the capture cannot be written: {error}"))),
+        }
+    }
+    remark!("{written} bytes captured");
+    Ok(())
+}
