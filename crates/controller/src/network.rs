@@ -8,6 +8,7 @@ use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_plan::NetworkPlan;
+use testyard_plan::network::seed_of;
 
 use crate::api::InterfaceView;
 use crate::slice::Sliver;
@@ -65,6 +66,7 @@ impl Network {
                 up: !link.down,
                 mtu: link.mtu,
                 seed: link.seed,
+                is_seed_chosen: link.seed != seed_of(&link.client_id),
                 ends,
             });
         }

@@ -2,6 +2,9 @@
 //! ends: they have no names, only open files.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod links;
+pub(crate) mod netem;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -15,7 +18,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{Shutdown, shutdown};
-use testyard_fabric::{Attachment, ControlAddress, FabricConfig, Forward, LinuxFabric};
+use testyard_fabric::{Attachment, ControlAddress, Emulator, FabricConfig, Forward, LinuxFabric};
 use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Port, Protocol};
 use uuid::Uuid;
@@ -36,6 +39,11 @@ impl Netns {
             File::open("/proc/thread-self/ns/net").expect("its file")
         };
         Self(Arc::new(std::thread::spawn(make).join().expect("no panic")))
+    }
+
+    /// One that a file is.
+    pub(crate) fn open(path: &std::path::Path) -> Self {
+        Self(Arc::new(File::open(path).expect("a namespace")))
     }
 
     /// Opens it, for as long as this value lives.
@@ -208,12 +216,18 @@ impl World {
             ipv6_proxy: false,
             run: self.run.path().to_owned(),
             wire: vec![wire_program().into()],
+            emulator: Emulator::Auto,
             denied: vec!["203.0.113.0/24".parse().expect("a network")],
         }
     }
 
     pub(crate) fn fabric(&self, instance: &str) -> LinuxFabric {
         LinuxFabric::in_netns(self.config(instance), self.host.path())
+    }
+
+    /// One whose links are impaired so.
+    pub(crate) fn fabric_by(&self, instance: &str, emulator: Emulator) -> LinuxFabric {
+        LinuxFabric::in_netns(FabricConfig { emulator, ..self.config(instance) }, self.host.path())
     }
 
     /// Everything that a fabric could leave on the host.

@@ -7,15 +7,19 @@
 //!  └──────┘      └──────────────────────────────────────────┘      └──────┘
 //! ```
 //!
-//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
-//! [`wire`] keeps the process that impairs. A node's end takes its own halves away and nothing else.
+//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces.
+//! [`choice`] says what impairs: [`netem`] in the kernel, or [`wire`], which keeps the process that does. A node's end takes
+//! its own halves away and nothing else.
 
+mod choice;
 mod ends;
 mod layout;
 mod names;
+mod netem;
 mod plug;
 mod shared;
 mod space;
+mod traffic;
 mod wire;
 
 use std::collections::HashMap;
@@ -27,12 +31,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use testyard_model::id::{Revision, SliceId};
 use testyard_wire::Desired;
 
+use super::interface::kernel;
 use super::namespace;
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
-use crate::netlink::Rtnetlink;
+use crate::netlink::{Routing as _, Rtnetlink};
 use crate::{FabricConfig, FabricError, Repair};
+use choice::Chooser;
 pub(crate) use ends::Ends;
 use layout::Layout;
+use netem::{Counted, Found};
 use space::{Space, Spaces};
 use wire::Wire;
 
@@ -42,6 +49,7 @@ pub(crate) struct Rooms {
     spaces: Spaces,
     /// The program that a wire is, with its first arguments.
     wire: Vec<OsString>,
+    chooser: Chooser,
     rooms: Mutex<HashMap<SliceId, Arc<Mutex<Room>>>>,
 }
 
@@ -54,13 +62,19 @@ struct Room {
     layout: Layout,
     /// By the index of a half: where what comes in at it goes, as far as this process knows.
     redirects: HashMap<u32, Option<u32>>,
+    /// By the index of a gate: what netem does there, as far as this process knows; none if it has not looked yet.
+    netems: Option<HashMap<u32, Found>>,
     wire: Wire,
 }
 
 impl Rooms {
     pub(crate) fn new(config: &FabricConfig) -> Self {
-        let wire = config.wire.clone();
-        Self { spaces: Spaces::new(&config.run, &config.instance), wire, rooms: Mutex::default() }
+        Self {
+            spaces: Spaces::new(&config.run, &config.instance),
+            wire: config.wire.clone(),
+            chooser: Chooser::new(config.emulator),
+            rooms: Mutex::default(),
+        }
     }
 
     /// Gives the socket of the slice's wire, if there is one: its end is to be noticed.
@@ -70,11 +84,11 @@ impl Rooms {
         if wanted.revision < room.revision {
             return Ok(None);
         }
-        room.revision = wanted.revision;
         if room.links != wanted.links {
+            room.layout = self.chooser.layout(&wanted.links)?;
             room.links.clone_from(&wanted.links);
-            room.layout = Layout::of(&wanted.links);
         }
+        room.revision = wanted.revision;
         room.converge(&self.wire)
     }
 
@@ -98,6 +112,7 @@ impl Rooms {
             space.remove()?;
             (room.links, room.layout) = Default::default();
             room.redirects.clear();
+            room.netems = None;
         }
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).remove(&slice);
         Ok(())
@@ -127,12 +142,13 @@ impl Rooms {
     pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
         let room = self.room(slice);
         let mut room = lock(&room);
-        if room.layout.pipes.is_empty() {
-            return Ok(Vec::new());
+        let mut all = room.queued()?;
+        if !room.layout.pipes.is_empty() {
+            let space = room.space.clone();
+            let observed = room.wire.observe(&space)?;
+            all.extend(room.layout.piped(&observed));
         }
-        let space = room.space.clone();
-        let observed = room.wire.observe(&space)?;
-        Ok(room.layout.traffic(&observed))
+        Ok(all)
     }
 
     /// Ends the links of all slices.
@@ -149,6 +165,7 @@ impl Rooms {
                 links: Vec::new(),
                 layout: Layout::default(),
                 redirects: HashMap::new(),
+                netems: None,
                 wire: Wire::default(),
             }))
         };
@@ -160,15 +177,7 @@ impl Room {
     /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
     fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
         let space = self.space.ensure()?;
-        let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
-        namespace::enter(&space).map_err(|error| entering("the slice's namespace", &error))?;
-        let made = Rtnetlink::open()
-            .map_err(|refusal| {
-                super::interface::kernel("opening a socket in the slice's namespace", &refusal)
-            })
-            .and_then(|mut links| shared::make(self, &mut links));
-        namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
-        made?;
+        inside(&space, |links| shared::make(self, links))?;
         let space = self.space.clone();
         if self.layout.pipes.is_empty() {
             return self.wire.stop(&space).map(|()| None);
@@ -176,6 +185,33 @@ impl Room {
         let desired = Desired { revision: self.revision.0, pipes: self.layout.pipes.clone() };
         self.wire.apply(&space, wire, &desired).map(|()| Some(space.socket()))
     }
+
+    /// What netem has let pass.
+    fn queued(&self) -> Result<Vec<LinkTraffic>, FabricError> {
+        let space = self.space.open()?.filter(|_| self.layout.has_netem());
+        let Some(space) = space else { return Ok(Vec::new()) };
+        let (there, seen) = inside(&space, |links| {
+            let there = links.links().map_err(|r| kernel("listing the slice's interfaces", &r))?;
+            let seen = links.disciplines().map_err(|r| kernel("listing the slice's disciplines", &r))?;
+            Ok((there, seen))
+        })?;
+        let indices: HashMap<&str, u32> = there.iter().map(|link| (link.name.as_str(), link.index)).collect();
+        Ok(self.layout.queued(|gate| Counted::at(*indices.get(gate)?, &seen)))
+    }
+}
+
+/// Work in a slice's namespace; the calling thread is at home before and after.
+fn inside<T>(
+    space: &File,
+    work: impl FnOnce(&mut Rtnetlink) -> Result<T, FabricError>,
+) -> Result<T, FabricError> {
+    let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
+    namespace::enter(space).map_err(|error| entering("the slice's namespace", &error))?;
+    let done = Rtnetlink::open()
+        .map_err(|refusal| kernel("opening a socket in the slice's namespace", &refusal))
+        .and_then(|mut links| work(&mut links));
+    namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
+    done
 }
 
 /// A panic elsewhere leaves at worst a mirror that differs from the kernel, which the next convergence mends.
