@@ -5,7 +5,7 @@
 mod support;
 
 use support::links::{cable, slice, two, wanted};
-use support::netem::{ends, has_wire, settle, world};
+use support::netem::{ends, has_wire, is_emulated, settle, world};
 use support::{Netns, World};
 use testyard_fabric::{Emulator, Links as _, LinuxFabric};
 use testyard_model::impairment::{Impairment, Loss};
@@ -48,7 +48,7 @@ impl Backend for Cable<'_> {
     }
 
     fn keeps_time(&self) -> bool {
-        std::env::var_os("TESTYARD_EMULATED").is_none()
+        !is_emulated()
     }
 }
 

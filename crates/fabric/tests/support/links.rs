@@ -1,5 +1,7 @@
 //! A slice with links between nodes that are namespaces.
 
+use std::time::{Duration, Instant};
+
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, PortId, SliceLinks};
 use testyard_fabric::{Links as _, LinuxFabric};
 use testyard_model::id::{Revision, SliceId, SliverId};
@@ -81,10 +83,18 @@ pub(crate) async fn plug(fabric: &LinuxFabric, number: u8, address: &str, netns:
     fabric.plug(slice(), &ports(number, &[("eth1", address)]), &netns.path()).await.unwrap();
 }
 
-/// Index, Ethernet address and addresses: what a peer's restart must not touch.
+/// Index, Ethernet address and addresses: what a peer's restart must not touch. A kernel notes a carrier, and makes the address
+/// that it makes by itself, in its own time.
 pub(crate) fn identity(node: &Netns) -> String {
-    let addresses = node.command("ip -o address show dev eth1").replace(" tentative", "");
-    addresses + &node.command("ip -o link show dev eth1")
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let addresses = node.command("ip -o address show dev eth1").replace(" tentative", "");
+        let identity = addresses + &node.command("ip -o link show dev eth1");
+        if identity.contains("fe80:") && identity.contains("state UP") {
+            return identity;
+        }
+        assert!(Instant::now() < deadline, "it has no carrier: {identity}");
+    }
 }
 
 /// The shortest of five echoes, in milliseconds.
@@ -95,5 +105,6 @@ pub(crate) fn round_trip(from: &Netns, to: &str) -> f64 {
 }
 
 pub(crate) fn carrier(node: &Netns) -> bool {
-    !node.command("ip -o link show eth1").contains("NO-CARRIER")
+    // Older kernels take up to a second until they say NO-CARRIER.
+    node.command("ip -o link show eth1").contains("LOWER_UP")
 }

@@ -58,3 +58,8 @@ pub(crate) fn ends(nodes: &[Netns; 2]) -> [End; 2] {
     settle(nodes);
     nodes.each_ref().map(|node| node.run(|| End::open("eth1")))
 }
+
+/// Whether the processor is emulated, which makes everything late.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("TESTYARD_EMULATED").is_some()
+}
