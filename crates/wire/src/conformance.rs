@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
+use nix::sys::time::TimeSpec;
 use testyard_model::impairment::Impairment;
 use testyard_model::setting::Setting;
 
@@ -119,9 +121,7 @@ impl End {
     pub fn pace(&self, count: u32, length: usize, pace: Nanos) {
         let begin = now();
         for number in 0..count {
-            while now() < begin + u64::from(number) * pace {
-                std::hint::spin_loop();
-            }
+            wait(begin + u64::from(number) * pace);
             self.send(&[frame(number, length)]);
         }
     }
@@ -138,6 +138,19 @@ pub fn latency(from: &End, to: &End, count: u32, pace: Nanos) -> Nanos {
         from.pace(count, 100, pace);
         median(collector.join().expect("no panic").iter().map(took).collect())
     })
+}
+
+/// Until this time of the clock. A processor that turns on the spot delays what an emulated one has to do besides.
+fn wait(until: Nanos) {
+    loop {
+        match until.saturating_sub(now()) {
+            0 => return,
+            short if short < MS / 5 => std::hint::spin_loop(),
+            long => {
+                let _ = ppoll(&mut [], Some(TimeSpec::from_duration(Duration::from_nanos(long))), None);
+            }
+        }
+    }
 }
 
 /// How late a timer of a millisecond is, the median.
@@ -217,11 +230,21 @@ impl<'a> Bench<'a> {
         latency(self.ends[0], self.ends[1], 100, 2 * MS)
     }
 
-    /// By how much a delay may be more than asked because of the machine. One that keeps time has no excuse. On an emulated
-    /// one everything takes its time, which is measured: the way itself, and how late a timer is that waits for nothing else.
-    /// A delay is a timer and a softirq more; a second stage is the same once more.
+    /// By how much a delay may be more than asked because of the machine; less it never is. One that keeps time has no excuse.
+    /// An emulated one is judged by what is measured of it: the way itself, and how late a timer is that waits for nothing
+    /// else. A delay is that and a softirq or two more, on processors that change their speed as their host is busy.
     fn lateness(&mut self) -> Nanos {
-        if self.backend.keeps_time() { 0 } else { 3 * self.own() + 2 * timers() }
+        if self.backend.keeps_time() { 0 } else { 4 * (self.own() + timers()) }
+    }
+
+    /// The delay that these had. What an emulated machine does besides only adds to it, so there it is that of the soonest.
+    fn delay_of(&self, arrivals: &[Arrival]) -> Nanos {
+        let mut times: Vec<Nanos> = arrivals.iter().map(took).collect();
+        if self.backend.keeps_time() {
+            return median(times);
+        }
+        times.sort_unstable();
+        times[times.len() / 10]
     }
 
     /// Times are so many times as long where the machine is so late that it would hide them.
@@ -326,17 +349,17 @@ impl<'a> Bench<'a> {
         for asked in [1, 5, 20, 100] {
             let arrivals = self.through(&format!("delay={asked}ms"), 100, 100, 2 * MS);
             assert_eq!(arrivals.len(), 100);
-            let all = median(arrivals.iter().map(took).collect());
-            let tolerance = (asked * MS / 100).max(MS / 10) + late;
+            let all = self.delay_of(&arrivals);
+            let middle = median(arrivals.iter().map(took).collect());
+            let tolerance = (asked * MS / 100).max(MS / 10);
             let _ = write!(
                 report,
-                ", {asked} ms: {:+} µs",
-                (all / 1_000).cast_signed() - (asked * 1_000).cast_signed()
+                ", {asked} ms: {:+} µs (median {:+})",
+                (all / 1_000).cast_signed() - (asked * 1_000).cast_signed(),
+                (middle / 1_000).cast_signed() - (asked * 1_000).cast_signed()
             );
-            assert!(
-                all.abs_diff(asked * MS) <= tolerance,
-                "{asked} ms: {all} ns, tolerance {tolerance}; {report}"
-            );
+            let good = asked * MS - tolerance..=asked * MS + tolerance + late;
+            assert!(good.contains(&all), "{asked} ms: {all} ns, at most {late} ns late; {report}");
         }
         self.ends[1].send(&[frame(0, 100)]);
         let back = self.ends[0].numbered(QUIET_MS);
@@ -347,7 +370,7 @@ impl<'a> Bench<'a> {
     /// A link's and a member's add up.
     pub fn two_stages(&mut self) -> String {
         let arrivals = self.through_stages(&["delay=20ms", "delay=10ms"], 100, 100, 2 * MS);
-        let all = median(arrivals.iter().map(took).collect());
+        let all = self.delay_of(&arrivals);
         assert!(all.abs_diff(30 * MS) <= 30 * MS / 100 + self.lateness(), "20 ms and 10 ms: {all} ns");
         format!("20 ms and 10 ms: {} µs", all / 1_000)
     }
@@ -422,7 +445,8 @@ impl<'a> Bench<'a> {
         assert_eq!(arrivals.len(), count as usize, "{rate}");
         // Between each packet and the one half of all later, the median: one stall of the machine is not the rate.
         let half = arrivals.len() / 2;
-        let spans = (0..half).map(|first| arrivals[first + half].at - arrivals[first].at).collect();
+        let spans =
+            (0..half).map(|first| arrivals[first + half].at.saturating_sub(arrivals[first].at)).collect();
         let asked = half as u64 * 8_000 * 1_000_000_000 / bits;
         median(spans) as f64 / asked as f64
     }
