@@ -154,8 +154,8 @@ pub struct Passed {
     pub delivered: u64,
     /// Bytes of those.
     pub bytes: u64,
-    /// Lost as asked. netem does not tell these from packets that found the rate's queue full: where it does both, all are
-    /// counted here.
+    /// Lost as asked. netem does not tell these from packets that were too many for the queue of a delay: where it does
+    /// both, all are counted here.
     pub lost: u64,
     /// Dropped because a queue was full, or RED said so.
     pub dropped: u64,

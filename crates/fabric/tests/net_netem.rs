@@ -42,8 +42,10 @@ impl Backend for Cable<'_> {
     }
 
     fn can(&self, stages: &[Impairment]) -> bool {
-        let can =
-            |stage: &Impairment| stage.duplicate.is_never() && !matches!(stage.loss, Some(Loss::Every(_)));
+        let can = |stage: &Impairment| {
+            let is_late = stage.rate.is_some() && (stage.jitter.is_some() || !stage.reorder.is_never());
+            stage.duplicate.is_never() && !matches!(stage.loss, Some(Loss::Every(_))) && !is_late
+        };
         stages.iter().all(can)
     }
 

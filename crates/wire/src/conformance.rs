@@ -423,10 +423,12 @@ impl<'a> Bench<'a> {
         report
     }
 
-    /// Within 2 %.
+    /// Within 2 %. An emulated machine does not carry the 12,500 frames of a second of the last.
     pub fn rate(&mut self) -> String {
         let mut report = String::new();
-        for (rate, bits) in [("1Mbit", 1_000_000), ("10Mbit", 10_000_000), ("100Mbit", 100_000_000_u64)] {
+        let rates = [("1Mbit", 1_000_000), ("10Mbit", 10_000_000), ("100Mbit", 100_000_000_u64)];
+        let count = if self.backend.keeps_time() { 3 } else { 2 };
+        for (rate, bits) in rates.into_iter().take(count) {
             let count = u32::try_from(bits / 8_000 / 3).unwrap_or(u32::MAX).clamp(100, 5_000);
             // A machine that stalls in the middle spoils a measurement, but not three; a wrong rate spoils all.
             let shares: Vec<f64> = (0..3).map(|_| self.share_of_time(rate, bits, count)).collect();
@@ -453,10 +455,20 @@ impl<'a> Bench<'a> {
 
     /// What comes on top of the limit is dropped.
     pub fn queue(&mut self) -> String {
-        let count = self.burst("rate=1Mbit;queue=10", 100, 1_000).len();
+        self.forth(&["rate=1Mbit;queue=10"]);
+        let frames: Vec<Vec<u8>> = (0..100).map(|number| frame(number, 1_000)).collect();
+        let (from, to) = (self.ends[0], self.ends[1]);
+        let (count, sending) = std::thread::scope(|scope| {
+            let collector = scope.spawn(|| to.numbered(1_000).len() as u64);
+            let begin = now();
+            from.send(&frames);
+            let sending = now() - begin;
+            (collector.join().expect("no panic"), sending)
+        });
         let most = if self.backend.exact() { 10 } else { 14 };
-        // One may be out before the last has come.
-        assert!((10..=most + 1).contains(&count), "{count}");
+        // Each takes 8 ms: so many are out before the last has come.
+        let out = 1 + sending / (8 * MS);
+        assert!((10..=most + out).contains(&count), "{count}, and {out} went meanwhile");
         format!("{count} of 100")
     }
 
@@ -511,8 +523,12 @@ impl<'a> Bench<'a> {
             "the others' order"
         );
         let early = early.len();
+        let settings = "rate=1Mbit;delay=100ms;reorder=20%";
+        if !self.backend.can(&[impairment(settings)]) {
+            return format!("{early} of 1000; at a rate: cannot");
+        }
         // A frame of 1000 bytes takes 8 ms, whatever it overtakes.
-        let arrivals = self.through("rate=1Mbit;delay=100ms;reorder=20%", 100, 1_000, 10 * MS);
+        let arrivals = self.through(settings, 100, 1_000, 10 * MS);
         assert_eq!(arrivals.len(), 100);
         let least = arrivals.iter().map(took).min().unwrap_or_default();
         assert!((8 * MS..50 * MS).contains(&least), "the rate is skipped, too: {least} ns");

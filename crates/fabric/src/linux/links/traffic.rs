@@ -16,7 +16,7 @@ pub(super) struct Way {
     pub(super) link: SliverId,
     pub(super) from: Option<PortId>,
     pub(super) to: Option<PortId>,
-    /// What the first netem does not let through is lost as asked, rather than dropped by a full queue.
+    /// What the first netem does not let through is lost as asked, rather than too much that is delayed.
     pub(super) loses: bool,
 }
 
@@ -43,17 +43,17 @@ impl Layout {
         all
     }
 
-    /// What netem says, by links. It counts losses and what found the first queue full as one.
+    /// What netem says, by links. It counts losses, and what was too much to be delayed, as one.
     pub(super) fn queued(&self, counted: impl Fn(&str) -> Option<Counted>) -> Vec<LinkTraffic> {
         let traffic = |(gate, way): (&String, &Way)| {
             let counted = counted(gate)?;
-            let (lost, dropped) = if way.loses { (counted.front, 0) } else { (0, counted.front) };
+            let (lost, dropped) = if way.loses { (counted.lost, 0) } else { (0, counted.lost) };
             let passed = Passed {
-                offered: counted.delivered + counted.front + counted.back + counted.waiting,
+                offered: counted.delivered + counted.lost + counted.full + counted.waiting,
                 delivered: counted.delivered,
                 bytes: counted.bytes,
                 lost,
-                dropped: dropped + counted.back,
+                dropped: dropped + counted.full,
             };
             Some(LinkTraffic { link: way.link, from: way.from.clone(), to: way.to.clone(), passed })
         };

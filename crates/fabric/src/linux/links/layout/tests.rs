@@ -111,7 +111,7 @@ fn netem_counts_by_links() {
     let (a, b) = (end(1, &["loss=1%"]), end(2, &["rate=1Mbit"]));
     let cable = link(LinkKind::PointToPoint, vec![a.clone(), b.clone()]);
     let layout = Layout::of(&[cable], AUTO).unwrap();
-    let counted = Counted { delivered: 90, bytes: 9_000, front: 10, back: 2, waiting: 3 };
+    let counted = Counted { delivered: 90, bytes: 9_000, lost: 10, full: 2, waiting: 3 };
     let all = layout.queued(|_| Some(counted));
     let from = |port: &PortId| all.iter().find(|way| way.from.as_ref() == Some(port)).unwrap().passed;
     let passed = Passed { offered: 105, delivered: 90, bytes: 9_000, lost: 10, dropped: 2 };

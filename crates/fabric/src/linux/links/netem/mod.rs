@@ -1,14 +1,17 @@
 //! What netem can say of impairments, and how. Pure.
 //!
 //! ```text
-//!  frames to an interface ─► tbf 7401: ─► netem 7402: ─────────────────► netem 7403: ──────────► the interface
-//!                            cuts what    loss, corrupt, queue, rate     delay, jitter, reorder
-//!                            is uncut     (parts 2 to 5 of a stage)      (part 6)
+//!  frames to an interface ─► tbf 7401: ─► netem 7402: ─────────────────────► netem 7403: ──► the interface
+//!                            cuts what    loss, corrupt, delay, jitter,      queue, rate
+//!                            is uncut     reorder
 //! ```
 //!
-//! Two netems, because in one the limit counts what is delayed too, jitter comes before the rate, and what is reordered
-//! skips the rate. The tree is always this one, so that every change is one of numbers, in place. Both netems have a rate,
-//! if need be one that takes no time: with one they keep the order of delayed packets.
+//! Two netems, because in one the limit counts what is delayed, too. The rate is the inner one's: kernels of 2026 have an outer
+//! netem count what is inside of it, those before have not. So a delay comes before the rate, which is the same as behind it as
+//! long as it is the same for all packets; a jitter is not.
+//!
+//! The tree is always this one, so that every change is one of numbers, in place. Both netems have a rate, if need be one that
+//! takes no time: with one they keep the order of delayed packets.
 
 mod distribution;
 
@@ -23,8 +26,8 @@ use crate::netlink::{Change, Discipline, Netem, NetemLoss, Queueing, Seen, Token
 use distribution::Table;
 
 const CUTTER: u16 = 0x7401;
-const FRONT: u16 = 0x7402;
-const BACK: u16 = 0x7403;
+const LINE_PART: u16 = 0x7402;
+const RATE_PART: u16 = 0x7403;
 
 /// Bytes a second that take no time: a frame of 64 KiB is less than a nanosecond.
 const AT_ONCE: u64 = 1 << 50;
@@ -47,6 +50,7 @@ pub(super) enum Unsaid {
     Bytes,
     Red,
     Jitter,
+    Order,
     Stages,
     Seed,
 }
@@ -64,8 +68,8 @@ pub(super) struct Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tree {
     cutter: TokenBucket,
-    front: Netem,
-    back: Netem,
+    line: Netem,
+    rate: Netem,
 }
 
 impl Tree {
@@ -94,22 +98,25 @@ impl Tree {
             }
             Some(Loss::Every(_)) => return Err(Unsaid::Every),
         };
+        if all.rate.is_some() && (all.jitter.is_some() || !all.reorder.is_never()) {
+            return Err(Unsaid::Order);
+        }
         let is_whole = Grain::of(&[all]) == Grain::Whole;
-        let line = if is_whole { WHOLE_LINE } else { LINE };
-        let front = Netem {
-            loss,
-            corrupt: share(all.corrupt),
-            limit: all.rate.map_or(line, |_| limit.unwrap_or(DEFAULT_LIMIT)),
-            rate: all.rate.map_or(AT_ONCE, bytes_a_second),
-            seed: terms.seed,
-            ..Netem::default()
+        let longest = if is_whole { WHOLE_LINE } else { LINE };
+        let limits = match all.rate {
+            Some(_) => [longest, limit.unwrap_or(DEFAULT_LIMIT)],
+            // Without a delay nothing waits, but what comes at once is here for a moment.
+            None if all.delay.is_zero() && all.jitter.is_none() => [longest, longest],
+            None => [limit.unwrap_or(longest), longest],
         };
-        let back = back(&all, limit.filter(|_| all.rate.is_none()).unwrap_or(line), line, terms.seed)?;
+        let line = Netem { loss, corrupt: share(all.corrupt), ..line(&all, limits[0], terms.seed)? };
+        let rate =
+            Netem { limit: limits[1], rate: all.rate.map_or(AT_ONCE, bytes_a_second), ..Netem::default() };
         let burst = if is_whole { WHOLE } else { terms.mtu + HEADERS };
         let cutter = TokenBucket { rate: AT_ONCE, burst };
-        let mut tree = Self { cutter, front, back };
+        let mut tree = Self { cutter, line, rate };
         let mark = tree.mark();
-        (tree.front.mark, tree.back.mark) = (mark, mark);
+        (tree.line.mark, tree.rate.mark) = (mark, mark);
         Ok(tree)
     }
 
@@ -120,19 +127,19 @@ impl Tree {
             Change::Discipline { index, discipline }
         };
         let cutter = change(CUTTER, None, Queueing::TokenBucket(self.cutter));
-        let front = change(FRONT, Some(CUTTER), Queueing::Netem(self.front.clone()));
-        let back = change(BACK, Some(FRONT), Queueing::Netem(self.back.clone()));
+        let line = change(LINE_PART, Some(CUTTER), Queueing::Netem(self.line.clone()));
+        let rate = change(RATE_PART, Some(LINE_PART), Queueing::Netem(self.rate.clone()));
         match found {
-            Found::Tree(mark) if mark == self.front.mark => Vec::new(),
+            Found::Tree(mark) if mark == self.line.mark => Vec::new(),
             // A mark first and one last: if a change between them is refused they differ, and all is told again.
-            Found::Tree(_) => vec![front, cutter, back],
-            Found::Nothing | Found::Part => vec![cutter, front, back],
+            Found::Tree(_) => vec![line, cutter, rate],
+            Found::Nothing | Found::Part => vec![cutter, line, rate],
         }
     }
 
     /// What the kernel says of itself once it is so.
     pub(super) fn found(&self) -> Found {
-        Found::Tree(self.front.mark)
+        Found::Tree(self.line.mark)
     }
 
     /// A number that differs where anything else does. The kernel keeps it, but not the tables, nor all in our units.
@@ -159,42 +166,45 @@ impl Found {
     /// What an interface has, with what the kernel says of all.
     pub(super) fn at(index: u32, all: &[Seen]) -> Self {
         let of = |handle: u16| all.iter().find(|seen| seen.index == index && seen.handle == handle);
-        match (of(CUTTER), of(FRONT), of(BACK)) {
+        match (of(CUTTER), of(LINE_PART), of(RATE_PART)) {
             (None, None, None) => Self::Nothing,
-            (Some(_), Some(front), Some(back)) if front.mark == back.mark && front.mark != 0 => {
-                Self::Tree(front.mark)
+            (Some(_), Some(line), Some(rate)) if line.mark == rate.mark && line.mark != 0 => {
+                Self::Tree(line.mark)
             }
             _ => Self::Part,
         }
     }
 }
 
-/// What has passed an interface's disciplines: packets that came out, their bytes, those that the first and the second netem
-/// did not let through, and those that wait.
+/// What has passed an interface's disciplines, in packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) delivered: u64,
+    /// Of those that came out.
     pub(super) bytes: u64,
-    pub(super) front: u64,
-    pub(super) back: u64,
+    /// What the first netem has not let through: lost as asked, or too many that are delayed.
+    pub(super) lost: u64,
+    /// What the second has not: too many that wait for the rate.
+    pub(super) full: u64,
     pub(super) waiting: u64,
 }
 
 impl Counted {
     pub(super) fn at(index: u32, all: &[Seen]) -> Option<Self> {
         let of = |handle: u16| all.iter().find(|seen| seen.index == index && seen.handle == handle);
-        let (cutter, front, back) = (of(CUTTER)?, of(FRONT)?, of(BACK)?);
+        let (cutter, line, rate) = (of(CUTTER)?, of(LINE_PART)?, of(RATE_PART)?);
         Some(Self {
             delivered: cutter.packets,
             bytes: cutter.bytes,
-            front: front.dropped,
-            back: back.dropped,
+            // What the inner one drops the outer one counts once more.
+            lost: line.dropped.saturating_sub(rate.dropped),
+            full: rate.dropped,
             waiting: cutter.waiting,
         })
     }
 }
 
-fn back(all: &Impairment, limit: u32, line: u32, seed: u64) -> Result<Netem, Unsaid> {
+fn line(all: &Impairment, limit: u32, seed: u64) -> Result<Netem, Unsaid> {
     let (jitter, distribution): (i64, &'static [i16]) = match all.jitter {
         None => (0, &[]),
         Some(jitter) => {
@@ -205,17 +215,14 @@ fn back(all: &Impairment, limit: u32, line: u32, seed: u64) -> Result<Netem, Uns
             (one.into(), table.values)
         }
     };
-    let delays = !all.delay.is_zero() || jitter > 0;
     Ok(Netem {
         delay: all.delay.as_nanos().try_into().unwrap_or(i64::MAX),
         jitter,
         distribution,
         reorder: if all.delay.is_zero() { 0 } else { share(all.reorder) },
-        // Without a delay nothing waits, but what comes at once is here for a moment.
-        limit: if delays { limit } else { line },
+        limit,
         rate: AT_ONCE,
-        // Not the numbers that decide on losses.
-        seed: !seed,
+        seed,
         ..Netem::default()
     })
 }
@@ -263,6 +270,7 @@ impl fmt::Display for Unsaid {
             Self::Bytes => "netem's queues count packets, not bytes",
             Self::Red => "the kernel's RED counts bytes, and has weights of powers of two only",
             Self::Jitter => "netem's jitter ends at 2.1 s, and for exponential jitter at 0.7 s",
+            Self::Order => "netem's jitter and reordering come before its rate, not behind it",
             Self::Stages => "of two stages one after the other netem can only add a delay",
             Self::Seed => "a seed was given, and netem's chances are not the seed's",
         })

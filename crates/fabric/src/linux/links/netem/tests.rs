@@ -33,9 +33,9 @@ fn the_table_of_what_netem_can_say() {
         "delay=5ms",
         "delay=5ms;queue=50",
         "delay=5ms;jitter=1ms",
-        "delay=5ms;jitter=1ms normal;rate=1Mbit",
+        "delay=5ms;jitter=1ms normal",
         "delay=5ms;jitter=700ms exponential",
-        "delay=5ms;reorder=1%;rate=1Mbit",
+        "delay=5ms;reorder=1%",
         "loss=1%",
         "loss=burst 1% 10%;rate=1Mbit;delay=5ms",
         "corrupt=1%",
@@ -47,6 +47,8 @@ fn the_table_of_what_netem_can_say() {
         ("duplicate=1%", Unsaid::Duplicate),
         ("rate=1Mbit;queue=10kB", Unsaid::Bytes),
         ("rate=1Mbit;queue=50 red", Unsaid::Red),
+        ("rate=1Mbit;jitter=1ms", Unsaid::Order),
+        ("rate=1Mbit;delay=5ms;reorder=1%", Unsaid::Order),
         ("delay=5s;jitter=3s", Unsaid::Jitter),
         ("delay=5s;jitter=800ms exponential", Unsaid::Jitter),
     ] {
@@ -86,18 +88,18 @@ fn stages_are_one_where_that_is_the_same() {
 
 #[test]
 fn each_part_has_its_place() {
-    let tree = said("rate=8Mbit;delay=5ms;jitter=1ms;loss=50%;reorder=10%;queue=50");
-    assert_eq!((tree.front.rate, tree.front.limit), (1_000_000, 50));
-    assert_eq!(tree.front.loss, Some(NetemLoss::Random(1 << 31)));
-    assert_eq!((tree.front.delay, tree.front.jitter, tree.front.reorder), (0, 0, 0));
-    assert_eq!((tree.back.delay, tree.back.jitter), (5_000_000, 1_000_000));
-    assert_eq!((tree.back.limit, tree.back.rate, tree.back.loss), (LINE, AT_ONCE, None));
-    assert!(tree.back.reorder > 0 && !tree.back.distribution.is_empty());
+    let tree = said("rate=8Mbit;delay=5ms;loss=50%;queue=50");
+    assert_eq!((tree.rate.rate, tree.rate.limit), (1_000_000, 50));
+    assert_eq!((tree.rate.delay, tree.rate.loss), (0, None));
+    assert_eq!((tree.line.delay, tree.line.loss), (5_000_000, Some(NetemLoss::Random(1 << 31))));
+    assert_eq!((tree.line.limit, tree.line.rate), (LINE, AT_ONCE));
+    let tree = said("delay=5ms;jitter=1ms;reorder=10%");
+    assert!(tree.line.reorder > 0 && tree.line.jitter == 1_000_000 && !tree.line.distribution.is_empty());
     // Without a rate the limit is of what is delayed; without a delay nothing waits.
-    assert_eq!(said("delay=5ms;queue=50").back.limit, 50);
-    assert_eq!(said("queue=50").back.limit, LINE);
-    assert_eq!(said("rate=8Mbit").front.limit, DEFAULT_LIMIT);
-    assert_eq!(said("reorder=10%").back.reorder, 0);
+    assert_eq!(said("delay=5ms;queue=50").line.limit, 50);
+    assert_eq!(said("queue=50").line.limit, LINE);
+    assert_eq!(said("rate=8Mbit").rate.limit, DEFAULT_LIMIT);
+    assert_eq!(said("reorder=10%").line.reorder, 0);
 }
 
 #[test]
@@ -115,10 +117,10 @@ fn marks_tell_trees_apart() {
     let all =
         ["", "delay=5ms", "delay=6ms", "delay=5ms;jitter=1ms", "delay=5ms;jitter=1ms normal", "rate=1Mbit"];
     let marks: std::collections::BTreeSet<u32> =
-        all.iter().map(|settings| said(settings).front.mark).collect();
+        all.iter().map(|settings| said(settings).line.mark).collect();
     assert_eq!(marks.len(), all.len());
     assert!(!marks.contains(&0));
-    assert_eq!(said("delay=5ms").front.mark, said("delay=5ms").back.mark);
+    assert_eq!(said("delay=5ms").line.mark, said("delay=5ms").rate.mark);
 }
 
 /// What the kernel would say after these changes.
@@ -144,7 +146,10 @@ fn what_is_right_stays_and_what_is_half_done_is_done_again() {
     assert_eq!(Found::at(4, &there), Found::Nothing);
     assert_eq!(old.changes(3, old.found()), []);
     let changes = new.changes(3, old.found());
-    assert_eq!(seen(&changes).iter().map(|seen| seen.handle).collect::<Vec<_>>(), [FRONT, CUTTER, BACK]);
+    assert_eq!(
+        seen(&changes).iter().map(|seen| seen.handle).collect::<Vec<_>>(),
+        [LINE_PART, CUTTER, RATE_PART]
+    );
     // Refused after the first or the second.
     for done in 1..=2 {
         let mut half = seen(&changes[..done]);
