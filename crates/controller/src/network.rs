@@ -16,6 +16,7 @@ use testyard_model::topology::Variable;
 use testyard_plan::NetworkPlan;
 use testyard_plan::network::live::LiveError;
 use testyard_plan::network::parts::NetworkLink;
+use testyard_plan::network::seed_of;
 
 use crate::api::{InterfaceView, LinkAction};
 use crate::run::RunBegun;
@@ -244,6 +245,7 @@ impl Network {
                 up: !link.down,
                 mtu: link.mtu,
                 seed: link.seed,
+                is_seed_chosen: link.seed != seed_of(&link.client_id),
                 ends,
                 capture: link.capture.as_ref().map(|capture| KeptCapture {
                     snap_length: capture.snap_length.into(),

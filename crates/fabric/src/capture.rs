@@ -192,6 +192,7 @@ mod tests {
             up: true,
             mtu: 1500,
             seed: 0,
+            is_seed_chosen: false,
             ends: nodes.iter().map(end).collect(),
             capture: None,
         }

@@ -28,10 +28,25 @@ pub struct FabricConfig {
     pub run: std::path::PathBuf,
     /// The program that a wire is, with its first arguments; none where impaired links are not wanted.
     pub wire: Vec<std::ffi::OsString>,
+    /// What impairs packets.
+    pub emulator: Emulator,
     /// The folder for captures that topologies ask for; none where they are not wanted.
     pub captures: Option<std::path::PathBuf>,
     /// Addresses that no node may reach, beside other slices; the host's own services are closed to nodes anyway.
     pub denied: Vec<ipnet::IpNet>,
+}
+
+/// What impairs packets on links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emulator {
+    /// netem where the kernel has it and it can say the impairment, else the wire.
+    #[default]
+    Auto,
+    /// The wire always: repeatable on every machine.
+    Wire,
+    /// netem only: what it cannot say is refused, with the reason.
+    Netem,
 }
 
 /// A node's control interface as it should be.
@@ -132,6 +147,9 @@ pub enum FabricError {
         /// Whose.
         sliver: SliverId,
     },
+    /// An impairment is to be made by netem, which cannot say it; the text names the link and the reason.
+    #[error("{0}")]
+    Inexpressible(String),
     /// A node is to be plugged in where the links of its slice are not joined.
     #[error("the links of {slice} are not joined on this host")]
     NotJoined {

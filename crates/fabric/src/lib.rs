@@ -6,7 +6,7 @@
 //! lives in the kernel, outlives the agent and carries the testbed's instance mark.
 //!
 //! Then the links of slices ([`links`]): their halves meet in a network namespace a slice, joined in the kernel where nothing
-//! is to be done to their packets, and by a wire where something is.
+//! is to be done to their packets; where something is, the kernel's netem does it, or a wire.
 //!
 //! What passes the interfaces of links can be captured ([`capture`]).
 //!
@@ -20,7 +20,7 @@ mod linux;
 mod netlink;
 
 pub use contract::{
-    Attached, Attachment, ControlAddress, Fabric, FabricConfig, FabricError, Forward, Repair,
+    Attached, Attachment, ControlAddress, Emulator, Fabric, FabricConfig, FabricError, Forward, Repair,
 };
 pub use links::Links;
 pub use linux::LinuxFabric;

@@ -45,6 +45,9 @@ pub struct HostLink {
     pub mtu: u16,
     /// Where chances begin.
     pub seed: u64,
+    /// Whether the user has chosen the seed: then every verdict is to be the seed's, which only the wire does.
+    #[serde(default)]
+    pub is_seed_chosen: bool,
     /// Its interfaces on this host.
     pub ends: Vec<LinkEnd>,
     /// What of it is captured into files of the host, for as long as it is there.
@@ -162,7 +165,7 @@ pub trait Links: Send + Sync + 'static {
     async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError>;
 }
 
-/// What has passed one direction of a link since its wire was started.
+/// What has passed one direction of a link since what impairs it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkTraffic {
     /// The link.
@@ -184,7 +187,8 @@ pub struct Passed {
     pub delivered: u64,
     /// Bytes of those.
     pub bytes: u64,
-    /// Lost as asked.
+    /// Lost as asked. netem does not tell these from packets that were too many for the queue of a delay: where it does
+    /// both, all are counted here.
     pub lost: u64,
     /// Dropped because a queue was full, or RED said so.
     pub dropped: u64,

@@ -74,6 +74,7 @@ async fn links_conform(fabric: &dyn Fabric) {
         up: true,
         mtu: 1500,
         seed: 0,
+        is_seed_chosen: false,
         ends: vec![end(one.sliver), end(two.sliver)],
         capture: None,
     };

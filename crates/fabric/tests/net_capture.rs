@@ -51,6 +51,7 @@ fn cable(settings: &[&str]) -> HostLink {
         up: true,
         mtu: 1500,
         seed: 1,
+        is_seed_chosen: false,
         ends: vec![end(1), end(2)],
         capture: None,
     }

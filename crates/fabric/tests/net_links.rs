@@ -6,102 +6,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use support::{Netns, World, ip, node};
-use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodePorts, NodeRoute, PortId, SliceLinks};
-use testyard_fabric::{Fabric as _, Links as _, LinuxFabric, Repair};
-use testyard_model::id::{Revision, SliceId, SliverId};
+use support::links::{cable, carrier, identity, impaired, link, plug, ports, round_trip, slice, two, wanted};
+use support::{World, ip, node};
+use testyard_fabric::links::NodeRoute;
+use testyard_fabric::{Emulator, Fabric as _, Links as _, Repair};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
-use testyard_model::setting::Setting;
-use uuid::Uuid;
-
-fn slice() -> SliceId {
-    SliceId::from_uuid(Uuid::from_u128(7))
-}
-
-fn sliver(number: u8) -> SliverId {
-    SliverId::from_uuid(Uuid::from_u128(1 << 90 | u128::from(number)))
-}
-
-fn impaired(settings: &[&str]) -> Impairment {
-    let mut impairment = Impairment::default();
-    for setting in settings {
-        setting.parse::<Setting>().unwrap().apply(&mut impairment);
-    }
-    impairment
-}
-
-/// A link between these (node, device), all of whose ends do this to what they send.
-fn link(number: u8, kind: LinkKind, ends: &[(u8, &str)], settings: &[&str]) -> HostLink {
-    let end = |(node, device): &(u8, &str)| LinkEnd {
-        port: PortId { node: sliver(*node), device: (*device).to_owned() },
-        to_link: impaired(settings),
-        from_link: Impairment::default(),
-    };
-    HostLink {
-        sliver: sliver(100 + number),
-        name: format!("link{number}"),
-        kind,
-        up: true,
-        mtu: 1500,
-        seed: 1,
-        ends: ends.iter().map(end).collect(),
-        capture: None,
-    }
-}
-
-fn cable(settings: &[&str]) -> HostLink {
-    link(1, LinkKind::PointToPoint, &[(1, "eth1"), (2, "eth1")], settings)
-}
-
-fn wanted(revision: u64, links: Vec<HostLink>) -> SliceLinks {
-    SliceLinks { slice: slice(), revision: Revision(revision), links }
-}
-
-/// A node with these (device, address).
-fn ports(number: u8, interfaces: &[(&str, &str)]) -> NodePorts {
-    let port = |(index, (device, address)): (usize, &(&str, &str))| NodePort {
-        device: (*device).to_owned(),
-        mac: format!("02:00:00:00:{number:02x}:{index:02x}").parse().unwrap(),
-        mtu: 1500,
-        addresses: vec![address.parse().unwrap()],
-    };
-    NodePorts {
-        node: sliver(number),
-        ports: interfaces.iter().enumerate().map(port).collect(),
-        routes: Vec::new(),
-        forwarding: false,
-    }
-}
-
-/// Two nodes at the ends of the cable: 10.1.1.2 and 10.1.1.3.
-async fn two(fabric: &LinuxFabric) -> [Netns; 2] {
-    let nodes = [node(), node()];
-    plug(fabric, 1, "10.1.1.2/24", &nodes[0]).await;
-    plug(fabric, 2, "10.1.1.3/24", &nodes[1]).await;
-    nodes
-}
-
-async fn plug(fabric: &LinuxFabric, number: u8, address: &str, netns: &Netns) {
-    fabric.plug(slice(), &ports(number, &[("eth1", address)]), &netns.path()).await.unwrap();
-}
-
-/// Index, Ethernet address and addresses: what a peer's restart must not touch.
-fn identity(node: &Netns) -> String {
-    let addresses = node.command("ip -o address show dev eth1").replace(" tentative", "");
-    addresses + &node.command("ip -o link show dev eth1")
-}
-
-/// The shortest of five echoes, in milliseconds.
-fn round_trip(from: &Netns, to: &str) -> f64 {
-    let said = from.command(&format!("ping -q -c 5 -i 0.01 -W 2 {to}"));
-    let times = said.lines().find(|line| line.starts_with("rtt")).unwrap_or_else(|| panic!("{said}"));
-    times.split(['=', '/']).nth(4).unwrap().trim().parse().unwrap()
-}
-
-fn carrier(node: &Netns) -> bool {
-    !node.command("ip -o link show eth1").contains("NO-CARRIER")
-}
 
 #[tokio::test]
 async fn a_cable() {
@@ -255,7 +165,7 @@ async fn routes_lead_over_a_node_that_forwards() {
 #[tokio::test]
 async fn a_wire_that_is_killed_is_replaced_and_nobody_notices() {
     let world = World::new();
-    let fabric = world.fabric("links");
+    let fabric = world.fabric_by("links", Emulator::Wire);
     fabric.prepare().await.unwrap();
     let mut disturbances = fabric.disturbances();
     fabric.join(&wanted(1, vec![cable(&["delay=1ms"])])).await.unwrap();

@@ -81,6 +81,7 @@ impl Running {
             up: !link.down,
             mtu: link.mtu,
             seed: link.seed + self.revision,
+            is_seed_chosen: false,
             capture: None,
             ends: link
                 .members

@@ -62,7 +62,7 @@ pub enum Distribution {
     Uniform,
     /// A bell around the delay.
     Normal,
-    /// Never less than the delay, with a long tail (DETER's LANs have it; netem has not: there it is approximated).
+    /// Never less than the delay, with a long tail (DETER's LANs have it; netem has none of its own, and gets a table).
     Exponential,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use testyard_fabric::{Fabric as _, FabricConfig, LinuxFabric};
+use testyard_fabric::{Emulator, Fabric as _, FabricConfig, LinuxFabric};
 use testyard_model::id::Instance;
 use testyard_runtime_docker::{DockerConfig, DockerRuntime};
 
@@ -85,6 +85,7 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             ipv6_proxy: false,
             run: "/run/testyard".into(),
             wire: Vec::new(),
+            emulator: Emulator::default(),
             captures: arguments.state.then(|| "/var/lib/testyard/captures".into()),
             denied: Vec::new(),
         };
@@ -128,6 +129,7 @@ pub fn fabric_config(settings: &Settings) -> FabricConfig {
         ipv6_proxy: settings.network.ipv6_proxy,
         run: settings.paths.run.clone(),
         wire: wire_program(),
+        emulator: Emulator::default(),
         captures: Some(settings.paths.state.join("captures")),
         denied: settings.network.denied.clone(),
     }

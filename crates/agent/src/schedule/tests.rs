@@ -33,6 +33,7 @@ fn link(from_link: &str) -> HostLink {
         up: true,
         mtu: 1500,
         seed: 0,
+        is_seed_chosen: false,
         capture: None,
         ends: vec![end(1), end(2)],
     }

@@ -30,6 +30,7 @@ pub(crate) fn cabled() -> World {
         up: true,
         mtu: 1500,
         seed: 0,
+        is_seed_chosen: false,
         ends: world.slice.nodes.iter().map(end).collect(),
         capture: None,
     };

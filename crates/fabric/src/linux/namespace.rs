@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::FabricError;
@@ -65,6 +65,15 @@ impl Namespace {
             FabricError::Kernel { action: "starting a thread".into(), detail: error.to_string() }
         })
     }
+}
+
+/// Work in a new namespace, which ends with it. The calling thread is at home before and after.
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let home = current()?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let done = work();
+    enter(&home)?;
+    Ok(done)
 }
 
 /// The calling thread's namespace, to come back to.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::discipline::{Discipline, Queueing};
+
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mac(pub(crate) [u8; 6]);
@@ -59,6 +61,15 @@ pub(crate) enum Change {
     },
     /// Takes that away, and everything like it.
     NoRedirect {
+        index: u32,
+    },
+    /// What is done to frames that leave a link, or a part of it; one that is there is changed in place.
+    Discipline {
+        index: u32,
+        discipline: Discipline,
+    },
+    /// Nothing is done to them any more.
+    NoDisciplines {
         index: u32,
     },
     /// The text that marks a link as ours.
@@ -201,6 +212,14 @@ impl fmt::Display for Change {
             Self::Classify { index } => write!(f, "preparing link {index} to be joined"),
             Self::Redirect { index, to, .. } => write!(f, "joining link {index} to link {to}"),
             Self::NoRedirect { index } => write!(f, "loosening link {index}"),
+            Self::Discipline { index, discipline } => {
+                let kind = match discipline.does {
+                    Queueing::TokenBucket(_) => "tbf",
+                    Queueing::Netem(_) => "netem",
+                };
+                write!(f, "having {kind} (handle {:x}:) at link {index}", discipline.handle)
+            }
+            Self::NoDisciplines { index } => write!(f, "taking netem from link {index}"),
             Self::Alias { link, .. } => write!(f, "marking {link}"),
             Self::NoAutoAddress { link } => write!(f, "switching automatic addresses of {link} off"),
             Self::Ipv4Settings { link, .. } => write!(f, "changing IPv4 settings of {link}"),

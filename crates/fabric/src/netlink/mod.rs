@@ -7,6 +7,7 @@
 pub(crate) mod bpf;
 pub(crate) mod change;
 pub(crate) mod conntrack;
+pub(crate) mod discipline;
 pub(crate) mod elements;
 pub(crate) mod ethtool;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) mod socket;
 pub(crate) mod wire;
 
 pub(crate) use change::{Address, Change, Ipv4Setting, Link, LinkRef, Mac, Peer, Route};
+pub(crate) use discipline::{Discipline, Netem, NetemLoss, Queueing, Seen, TokenBucket};
 pub(crate) use rtnetlink::Rtnetlink;
 pub(crate) use socket::Refusal;
 
@@ -42,6 +44,8 @@ pub(crate) trait Routing {
     fn addresses(&mut self) -> Result<Vec<Address>, Refusal>;
     /// Addresses that are answered for by neighbour discovery, with the link.
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal>;
+    /// All queueing disciplines of all links.
+    fn disciplines(&mut self) -> Result<Vec<Seen>, Refusal>;
     /// Makes changes, in order.
     fn apply(&mut self, changes: &[Change]) -> Result<(), ChangeError>;
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::{Address, Change, ChangeError, Link, Refusal, Route, Routing};
+use super::{Address, Change, ChangeError, Link, Refusal, Route, Routing, Seen};
 
 /// Remembers changes and answers from lists; refuses what it was told to.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub(crate) struct Recorder {
     pub(crate) links: Vec<Link>,
     pub(crate) routes: Vec<Route>,
     pub(crate) addresses: Vec<Address>,
+    pub(crate) disciplines: Vec<Seen>,
     pub(crate) changes: Vec<Change>,
     /// Refuses the next change that creates a link, this often, as the kernel does while an old half is dying.
     pub(crate) refuse_creation: u32,
@@ -36,6 +37,10 @@ impl Routing for Recorder {
 
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal> {
         Ok(Vec::new())
+    }
+
+    fn disciplines(&mut self) -> Result<Vec<Seen>, Refusal> {
+        Ok(self.disciplines.clone())
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), ChangeError> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use nix::sys::socket::SockProtocol;
 
+use super::discipline::{self, Seen, TRAFFIC_HEADER, traffic_header};
 use super::socket::{Refusal, Refused, Socket};
 use super::wire::{Message, Reply, attribute, attributes, text, u32_at};
 use super::{Address, Change, ChangeError, Link, LinkRef, Mac, Route, Routing};
@@ -40,7 +41,6 @@ const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 /// All link-local groups but those three that the kernel keeps in any case (pause frames among them).
 const ALL_GROUPS: u16 = 0xfff8;
 /// linux/pkt_sched.h and linux/pkt_cls.h.
-const TRAFFIC_HEADER: usize = 20;
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
@@ -102,6 +102,11 @@ impl Routing for Rtnetlink {
             proxy.then_some((u32_at(&reply.body, 4), ip))
         };
         Ok(self.socket.dump(&ask)?.iter().filter_map(read).collect())
+    }
+
+    fn disciplines(&mut self) -> Result<Vec<Seen>, Refusal> {
+        let ask = Message::new(libc::RTM_GETQDISC, 0, &[0; TRAFFIC_HEADER]);
+        Ok(self.socket.dump(&ask)?.iter().filter_map(discipline::read).collect())
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
@@ -174,6 +179,8 @@ pub(crate) fn encode(change: &Change) -> Message {
             Message::new(libc::RTM_DELQDISC, 0, &traffic_header(*index, CLSACT_HANDLE, CLSACT, 0))
                 .text(libc::TCA_KIND, "clsact")
         }
+        Change::Discipline { index, discipline } => discipline::encode(*index, discipline),
+        Change::NoDisciplines { index } => discipline::removal(*index),
         Change::Alias { link, text } => set_link(link, None).attr(libc::IFLA_IFALIAS, text.as_bytes()),
         Change::NoAutoAddress { link } => set_link(link, None).nest(libc::IFLA_AF_SPEC, |m| {
             m.nest(libc::AF_INET6 as u16, |m| m.attr(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]))
@@ -216,15 +223,6 @@ pub(crate) fn encode(change: &Change) -> Message {
             Message::new(kind, flags, &header).attr(libc::NDA_DST, &octets(*ip))
         }
     }
-}
-
-/// Of a queueing discipline or a filter (`struct tcmsg`).
-fn traffic_header(index: u32, handle: u32, parent: u32, info: u32) -> [u8; TRAFFIC_HEADER] {
-    let mut header = [0; TRAFFIC_HEADER];
-    for (at, value) in [(4, index), (8, handle), (12, parent), (16, info)] {
-        header[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-    }
-    header
 }
 
 fn set_link(link: &LinkRef, up: Option<bool>) -> Message {

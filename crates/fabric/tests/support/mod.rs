@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod capture;
+pub(crate) mod links;
+pub(crate) mod netem;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{Shutdown, shutdown};
-use testyard_fabric::{Attachment, ControlAddress, FabricConfig, Forward, LinuxFabric};
+use testyard_fabric::{Attachment, ControlAddress, Emulator, FabricConfig, Forward, LinuxFabric};
 use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Port, Protocol};
 use uuid::Uuid;
@@ -38,6 +40,11 @@ impl Netns {
             File::open("/proc/thread-self/ns/net").expect("its file")
         };
         Self(Arc::new(std::thread::spawn(make).join().expect("no panic")))
+    }
+
+    /// One that a file is.
+    pub(crate) fn open(path: &std::path::Path) -> Self {
+        Self(Arc::new(File::open(path).expect("a namespace")))
     }
 
     /// Opens it, for as long as this value lives.
@@ -210,6 +217,7 @@ impl World {
             ipv6_proxy: false,
             run: self.run.path().to_owned(),
             wire: vec![wire_program().into()],
+            emulator: Emulator::Auto,
             captures: Some(self.run.path().join("captures")),
             denied: vec!["203.0.113.0/24".parse().expect("a network")],
         }
@@ -217,6 +225,11 @@ impl World {
 
     pub(crate) fn fabric(&self, instance: &str) -> LinuxFabric {
         LinuxFabric::in_netns(self.config(instance), self.host.path())
+    }
+
+    /// One whose links are impaired so.
+    pub(crate) fn fabric_by(&self, instance: &str, emulator: Emulator) -> LinuxFabric {
+        LinuxFabric::in_netns(FabricConfig { emulator, ..self.config(instance) }, self.host.path())
     }
 
     /// Everything that a fabric could leave on the host.

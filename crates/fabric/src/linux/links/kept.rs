@@ -191,6 +191,7 @@ mod tests {
             up: true,
             mtu: 1500,
             seed: 0,
+            is_seed_chosen: false,
             ends: Vec::new(),
             capture: None,
         };

@@ -7,18 +7,22 @@
 //!  └──────┘      └──────────────────────────────────────────┘      └──────┘
 //! ```
 //!
-//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
-//! [`wire`] keeps the process that impairs, [`capture`] listens at halves, [`kept`] writes what it hears to files. A node's end takes its own halves away and nothing else.
+//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces.
+//! [`choice`] says what impairs: [`netem`] in the kernel, or [`wire`], which keeps the process that does. [`capture`] listens at
+//! halves, [`kept`] writes what it hears to files. A node's end takes its own halves away and nothing else.
 
 mod capture;
+mod choice;
 mod contract;
 mod ends;
 mod kept;
 mod layout;
 mod names;
+mod netem;
 mod plug;
 mod shared;
 mod space;
+mod traffic;
 mod wire;
 
 use std::collections::HashMap;
@@ -31,15 +35,18 @@ use testyard_capture::filter::Program;
 use testyard_model::id::{Revision, SliceId};
 use testyard_wire::Desired;
 
+use super::interface::kernel;
 use super::namespace;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
-use crate::netlink::Rtnetlink;
+use crate::netlink::{Routing as _, Rtnetlink};
 use crate::{FabricConfig, FabricError, Repair};
 use capture::Captures;
+use choice::Chooser;
 pub(crate) use ends::Ends;
 pub(crate) use kept::Kept;
 use layout::Layout;
+use netem::{Counted, Found};
 use space::{Space, Spaces};
 use wire::Wire;
 
@@ -49,6 +56,7 @@ pub(crate) struct Rooms {
     spaces: Spaces,
     /// The program that a wire is, with its first arguments.
     wire: Vec<OsString>,
+    chooser: Chooser,
     rooms: Mutex<HashMap<SliceId, Arc<Mutex<Room>>>>,
 }
 
@@ -61,14 +69,20 @@ struct Room {
     layout: Layout,
     /// By the index of a half: where what comes in at it goes, as far as this process knows.
     redirects: HashMap<u32, Option<u32>>,
+    /// By the index of a gate: what netem does there, as far as this process knows; none if it has not looked yet.
+    netems: Option<HashMap<u32, Found>>,
     wire: Wire,
     captures: Captures,
 }
 
 impl Rooms {
     pub(crate) fn new(config: &FabricConfig) -> Self {
-        let wire = config.wire.clone();
-        Self { spaces: Spaces::new(&config.run, &config.instance), wire, rooms: Mutex::default() }
+        Self {
+            spaces: Spaces::new(&config.run, &config.instance),
+            wire: config.wire.clone(),
+            chooser: Chooser::new(config.emulator),
+            rooms: Mutex::default(),
+        }
     }
 
     /// Gives the socket of the slice's wire, if there is one: its end is to be noticed.
@@ -78,11 +92,11 @@ impl Rooms {
         if wanted.revision < room.revision {
             return Ok(None);
         }
-        room.revision = wanted.revision;
         if room.links != wanted.links {
+            room.layout = self.chooser.layout(&wanted.links)?;
             room.links.clone_from(&wanted.links);
-            room.layout = Layout::of(&wanted.links);
         }
+        room.revision = wanted.revision;
         room.converge(&self.wire)
     }
 
@@ -108,6 +122,7 @@ impl Rooms {
             space.remove()?;
             (room.links, room.layout) = Default::default();
             room.redirects.clear();
+            room.netems = None;
         }
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).remove(&slice);
         Ok(())
@@ -142,12 +157,13 @@ impl Rooms {
     pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
         let room = self.room(slice);
         let mut room = lock(&room);
-        if room.layout.pipes.is_empty() {
-            return Ok(Vec::new());
+        let mut all = room.queued()?;
+        if !room.layout.pipes.is_empty() {
+            let space = room.space.clone();
+            let observed = room.wire.observe(&space)?;
+            all.extend(room.layout.piped(&observed));
         }
-        let space = room.space.clone();
-        let observed = room.wire.observe(&space)?;
-        Ok(room.layout.traffic(&observed))
+        Ok(all)
     }
 
     pub(crate) fn capture(
@@ -165,7 +181,7 @@ impl Rooms {
             return Err(CaptureError::NoLink { slice, link });
         }
         let Room { captures, links, .. } = &mut *room;
-        let beginning = in_space(&space, |host| Ok(captures.prepare(slice, request, program, links, host)))??;
+        let beginning = inside(&space, |host| Ok(captures.prepare(slice, request, program, links, host)))??;
         Ok(captures.begin(beginning)?)
     }
 
@@ -187,6 +203,7 @@ impl Rooms {
                 links: Vec::new(),
                 layout: Layout::default(),
                 redirects: HashMap::new(),
+                netems: None,
                 wire: Wire::default(),
                 captures: Captures::default(),
             }))
@@ -199,7 +216,7 @@ impl Room {
     /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
     fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
         let space = self.space.ensure()?;
-        in_space(&space, |host| {
+        inside(&space, |host| {
             shared::make(self, host)?;
             self.captures.follow(&self.links, host);
             Ok(())
@@ -211,18 +228,31 @@ impl Room {
         let desired = Desired { revision: self.revision.0, pipes: self.layout.pipes.clone() };
         self.wire.apply(&space, wire, &desired).map(|()| Some(space.socket()))
     }
+
+    /// What netem has let pass.
+    fn queued(&self) -> Result<Vec<LinkTraffic>, FabricError> {
+        let space = self.space.open()?.filter(|_| self.layout.has_netem());
+        let Some(space) = space else { return Ok(Vec::new()) };
+        let (there, seen) = inside(&space, |links| {
+            let there = links.links().map_err(|r| kernel("listing the slice's interfaces", &r))?;
+            let seen = links.disciplines().map_err(|r| kernel("listing the slice's disciplines", &r))?;
+            Ok((there, seen))
+        })?;
+        let indices: HashMap<&str, u32> = there.iter().map(|link| (link.name.as_str(), link.index)).collect();
+        Ok(self.layout.queued(|gate| Counted::at(*indices.get(gate)?, &seen)))
+    }
 }
 
-/// Does something in a slice's namespace; the calling thread comes back.
-fn in_space<T>(
+/// Work in a slice's namespace; the calling thread is at home before and after.
+fn inside<T>(
     space: &File,
     work: impl FnOnce(&mut Rtnetlink) -> Result<T, FabricError>,
 ) -> Result<T, FabricError> {
     let home = namespace::current().map_err(|error| entering("the host's namespace", &error))?;
     namespace::enter(space).map_err(|error| entering("the slice's namespace", &error))?;
     let done = Rtnetlink::open()
-        .map_err(|refusal| super::interface::kernel("opening a socket in the slice's namespace", &refusal))
-        .and_then(|mut host| work(&mut host));
+        .map_err(|refusal| kernel("opening a socket in the slice's namespace", &refusal))
+        .and_then(|mut links| work(&mut links));
     namespace::enter(&home).map_err(|error| entering("the host's namespace", &error))?;
     done
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::layout::{Half, Joint};
+use super::layout::{Gate, Joint};
 use super::{Room, entering, names, shared};
 use crate::FabricError;
 use crate::links::{NodePort, NodePorts, PortId};
@@ -56,7 +56,7 @@ pub(super) fn plug(
         host.link(&names::half(&id)).ok().flatten()
     });
     settle(halves.map(|link| link.index));
-    let has_wire = |(_, half): (&String, &Half)| half.joint == Joint::Wire;
+    let has_wire = |(_, gate): (&String, &Gate)| gate.joint == Joint::Wire;
     if room.layout.joints_of(ports.node).any(has_wire) {
         let space = room.space.clone();
         room.wire.look(&space)?;
@@ -105,7 +105,7 @@ fn pair(
     {
         return Ok(());
     }
-    let alias = room.layout.halves.get(&name).map_or(port.device.as_str(), |half| half.alias.as_str());
+    let alias = room.layout.gates.get(&name).map_or(port.device.as_str(), |gate| gate.alias.as_str());
     if outer.is_some() {
         shared::remove(host, &name)?;
     }

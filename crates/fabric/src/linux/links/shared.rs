@@ -1,4 +1,4 @@
-//! What the nodes of a slice share: bridges, ways to the wire, and how halves that are there are joined.
+//! What the nodes of a slice share: bridges, ways to them, and how gates that are there are joined.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsRawFd as _;
@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use testyard_model::id::SliverId;
 
 use super::Room;
-use super::layout::{Half, Joint, Layout};
+use super::layout::{Gate, Joint, Layout};
 use super::names::LETTERS;
+use super::netem::Found;
 use crate::FabricError;
 use crate::linux::interface::{kernel, refused};
 use crate::netlink::{Change, Link, LinkRef, Peer, Routing, bpf};
@@ -29,19 +30,25 @@ pub(super) fn make(room: &mut Room, host: &mut impl Routing) -> Result<(), Fabri
     }
     let indices: BTreeSet<u32> = there.values().map(|link| link.index).collect();
     room.redirects.retain(|index, _| indices.contains(index));
-    let halves: Vec<(String, Half)> =
-        room.layout.halves.iter().map(|(name, half)| (name.clone(), half.clone())).collect();
-    join(room, host, &there, &halves)
+    // Once we know that there are none, nobody but us makes any.
+    if room.layout.has_netem() || room.netems.as_ref().is_none_or(|found| !found.is_empty()) {
+        let seen = host.disciplines().map_err(|r| kernel("listing the slice's disciplines", &r))?;
+        let found = indices.iter().map(|index| (*index, Found::at(*index, &seen)));
+        room.netems = Some(found.filter(|(_, found)| *found != Found::Nothing).collect());
+    }
+    let gates: Vec<(String, Gate)> =
+        room.layout.gates.iter().map(|(name, gate)| (name.clone(), gate.clone())).collect();
+    join(room, host, &there, &gates)
 }
 
 /// Joins the links that a node is on; `there` are the interfaces that have to do with them.
 pub(super) fn join_node(room: &mut Room, host: &mut impl Routing, node: SliverId) -> Result<(), FabricError> {
-    let halves: Vec<(String, Half)> =
-        room.layout.joints_of(node).map(|(name, half)| (name.clone(), half.clone())).collect();
+    let gates: Vec<(String, Gate)> =
+        room.layout.joints_of(node).map(|(name, gate)| (name.clone(), gate.clone())).collect();
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    for (name, half) in &halves {
+    for (name, gate) in &gates {
         names.insert(name);
-        match &half.joint {
+        match &gate.joint {
             Joint::Redirect(other) | Joint::Bridge(other) => {
                 names.insert(other);
             }
@@ -54,7 +61,7 @@ pub(super) fn join_node(room: &mut Room, host: &mut impl Routing, node: SliverId
             there.insert(name.to_owned(), link);
         }
     }
-    join(room, host, &there, &halves)
+    join(room, host, &there, &gates)
 }
 
 fn list(host: &mut impl Routing) -> Result<HashMap<String, Link>, FabricError> {
@@ -66,10 +73,7 @@ fn list(host: &mut impl Routing) -> Result<HashMap<String, Link>, FabricError> {
 fn stale(layout: &Layout, there: &HashMap<String, Link>) -> Vec<String> {
     let peers: BTreeSet<&str> = layout.stubs.values().map(|stub| stub.peer.as_str()).collect();
     let wanted = |name: &str| {
-        layout.halves.contains_key(name)
-            || layout.bridges.contains_key(name)
-            || layout.stubs.contains_key(name)
-            || peers.contains(name)
+        layout.gates.contains_key(name) || layout.bridges.contains_key(name) || peers.contains(name)
     };
     there.keys().filter(|name| name.starts_with(LETTERS) && !wanted(name)).cloned().collect()
 }
@@ -95,7 +99,7 @@ fn missing(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
     changes
 }
 
-/// The bridges' ports on the way to the wire.
+/// The bridges' ports on the way to what impairs.
 fn ways(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
     let master = |stub: &super::layout::Stub| {
         let (peer, bridge) = (there.get(&stub.peer)?, there.get(&stub.bridge)?);
@@ -109,17 +113,17 @@ fn join(
     room: &mut Room,
     host: &mut impl Routing,
     there: &HashMap<String, Link>,
-    halves: &[(String, Half)],
+    gates: &[(String, Gate)],
 ) -> Result<(), FabricError> {
     let mut changes = Vec::new();
     let mut redirects = Vec::new();
-    for (name, half) in halves {
+    for (name, gate) in gates {
         let Some(link) = there.get(name) else { continue };
-        let to = match &half.joint {
+        let to = match &gate.joint {
             Joint::Redirect(other) => there.get(other).map(|other| other.index),
             Joint::Loose | Joint::Bridge(_) | Joint::Wire => None,
         };
-        let bridge = match &half.joint {
+        let bridge = match &gate.joint {
             Joint::Bridge(bridge) => there.get(bridge).map(|bridge| bridge.index),
             Joint::Loose | Joint::Redirect(_) | Joint::Wire => None,
         };
@@ -128,25 +132,53 @@ fn join(
         if link.master != bridge.unwrap_or(0) {
             changes.push(Change::Master { link: reference(), bridge });
         }
-        if link.mtu != half.mtu {
-            changes.push(Change::Mtu { link: reference(), mtu: half.mtu });
+        if link.mtu != gate.mtu {
+            changes.push(Change::Mtu { link: reference(), mtu: gate.mtu });
         }
         if room.redirects.get(&link.index) != Some(&to) {
             redirects.push((link.index, to));
         }
-        if link.up != half.up {
-            changes.push(if half.up {
+        if link.up != gate.up {
+            changes.push(if gate.up {
                 Change::Up { link: reference() }
             } else {
                 Change::Down { link: reference() }
             });
         }
+        // Before frames are led there.
+        impair(room, host, link.index, gate)?;
     }
     for (index, to) in redirects {
         redirect(host, index, to)?;
         room.redirects.insert(index, to);
     }
     host.apply(&changes).map_err(refused)
+}
+
+/// Has netem do this at a gate, or nothing.
+fn impair(room: &mut Room, host: &mut impl Routing, index: u32, gate: &Gate) -> Result<(), FabricError> {
+    let netems = room.netems.get_or_insert_default();
+    let found = netems.get(&index).copied().unwrap_or_default();
+    match &gate.netem {
+        Some(tree) => {
+            // Alone: tables of jitter are long, and a datagram is not.
+            let changes = tree.changes(index, found);
+            if !changes.is_empty() {
+                netems.insert(index, Found::Part);
+                host.apply(&changes).map_err(refused)?;
+                netems.insert(index, tree.found());
+            }
+        }
+        None if found != Found::Nothing => {
+            match host.apply(&[Change::NoDisciplines { index }]) {
+                Err(error) if error.refusal.errno != Errno::ENOENT => return Err(refused(error)),
+                _ => {}
+            }
+            netems.remove(&index);
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 fn redirect(host: &mut impl Routing, index: u32, to: Option<u32>) -> Result<(), FabricError> {

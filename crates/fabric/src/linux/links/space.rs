@@ -13,7 +13,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 use testyard_model::id::{Instance, SliceId};
 
@@ -92,15 +91,12 @@ impl Space {
         let mistake = |error: io::Error| failed("making the network namespace", &path, &error);
         fs::create_dir_all(&self.folder).map_err(mistake)?;
         OpenOptions::new().create(true).append(true).open(&path).map_err(mistake)?;
-        let home = namespace::current().map_err(mistake)?;
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| mistake(errno.into()))?;
-        let made = quiet().and_then(|()| {
+        let made = namespace::apart(|| {
+            quiet()?;
             let own = Path::new("/proc/thread-self/ns/net");
             Ok(mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
         });
-        // Before anything is said: whoever works on this thread next expects to be at home.
-        namespace::enter(&home).map_err(mistake)?;
-        made.map_err(mistake)?;
+        made.flatten().map_err(mistake)?;
         self.open()?.ok_or_else(|| mistake(io::Error::other("it is not there after it was mounted")))
     }
 
