@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::id::SliceId;
+use testyard_model::probe::Probed;
 use tokio::sync::mpsc;
 
 use crate::desired;
 use crate::observed;
+use crate::probe::Probe;
 
 /// A machine that nodes run on, as the controller sees it.
 #[async_trait]
@@ -29,6 +31,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Captures at links of a slice, as [`testyard_fabric::Links::capture`] does.
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
+
+    /// Sends frames over links of a slice, all at a time, and tells what became of them: an answer for each probe, in order.
+    /// They are real traffic of the links. Others that are asked for meanwhile wait.
+    async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError>;
 
     /// What the host is and has.
     async fn facts(&self) -> Result<HostFacts, HostError>;

@@ -22,6 +22,7 @@ mod local;
 mod node;
 pub mod observed;
 mod pool;
+pub mod probe;
 mod ration;
 mod schedule;
 

@@ -8,14 +8,17 @@ mod sweep;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use testyard_fabric::links::probe::TRAINS;
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_fabric::links::SliceLinks;
 use testyard_fabric::{Fabric, FabricError};
+use testyard_model::probe::Probed;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::Runtime;
@@ -34,6 +37,7 @@ use crate::node::inside::InstallLimits;
 use crate::node::task::{Context, Found, Report, Task, Wanted};
 use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
+use crate::probe::{Places, Probe, together};
 use crate::schedule::Plays;
 use crate::{desired, observed};
 
@@ -77,6 +81,8 @@ pub struct LocalHost {
     context: Arc<Context>,
     state: Arc<Mutex<State>>,
     background: Mutex<Vec<JoinHandle<()>>>,
+    /// Numbers of what is measured, so that nobody takes frames of others for their own.
+    probes: AtomicU32,
 }
 
 /// How soon a sweep that failed is tried again.
@@ -111,6 +117,7 @@ impl LocalHost {
             install_limits: InstallLimits { download, unpacked },
             facts: config.facts.map(Desk::new),
             pool: Pool::new(config.pool, &config.state),
+            places: Places::default(),
             reports,
         });
         let state = Shared::default();
@@ -119,7 +126,7 @@ impl LocalHost {
             tokio::spawn(watch_runtimes(Arc::clone(&context), Arc::clone(&state))),
             tokio::spawn(watch_fabric(Arc::clone(&context))),
         ];
-        Ok(Arc::new(Self { context, state, background: Mutex::new(background) }))
+        Ok(Arc::new(Self { context, state, background: Mutex::new(background), probes: AtomicU32::new(0) }))
     }
 
     /// What to keep in the pool from now on.
@@ -345,6 +352,14 @@ impl Host for LocalHost {
 
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         self.context.fabric.capture(slice, request).await
+    }
+
+    async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
+        // Each train adds its place to the number.
+        let run = self.probes.fetch_add(TRAINS as u32, Ordering::Relaxed);
+        let (request, known) = self.context.places.request(run, &probes);
+        let answered = self.context.fabric.probe(slice, &request).await;
+        Ok(together(known, answered.map_err(|error| HostError(error.to_string()))?))
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

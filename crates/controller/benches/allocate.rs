@@ -14,6 +14,8 @@ use testyard_agent::{Host, HostError, HostFacts, desired, observed};
 use testyard_controller::api::{Allocate, Caller, Effort, Selection};
 use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Settings, Store, SystemClock};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
+use testyard_agent::probe::Probe;
+use testyard_model::probe::Probed;
 use testyard_model::id::SliceId;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{Node, Topology};
@@ -165,6 +167,10 @@ impl Host for Nothing {
 
     async fn capture(&self, slice: SliceId, _request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         Err(CaptureError::NotJoined { slice })
+    }
+
+    async fn probe(&self, _slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
+        Ok(probes.iter().map(|_| Probed::Failed("it only pretends".to_owned())).collect())
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

@@ -180,6 +180,24 @@ pub struct Capture {
     pub filter: Option<String>,
 }
 
+/// A call to measure what links really do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verify {
+    /// The slice.
+    pub slice: SliceUrn,
+    /// What is measured, and for how long.
+    pub options: testyard_verify::Options,
+}
+
+/// A report that is kept with its slice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptReport {
+    /// When it was made.
+    pub at: Timestamp,
+    /// What it says.
+    pub report: testyard_verify::Report,
+}
+
 /// A slice among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceSummary {

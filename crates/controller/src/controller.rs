@@ -7,13 +7,14 @@ use testyard_fabric::capture::CaptureStream;
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_plan::Plan;
+use testyard_verify::Report;
 use testyard_store::{AuditRow, ReadError, Store};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, Capture, ChangeLink, Effort, Offer, Outlook, Perform, Provision, Refusal, Renew,
-    Selection, SliceSummary, SliceView, Surroundings, Update,
+    Allocate, Caller, Capture, ChangeLink, Effort, KeptReport, Offer, Outlook, Perform, Provision, Refusal, Renew,
+    Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
 };
 use crate::clock::Clock;
 use crate::core::Core;
@@ -183,6 +184,28 @@ impl Controller {
     /// (too many), `Expired`, `ShutDown`, `Internal`.
     pub async fn capture(&self, caller: &Caller, request: Capture) -> Result<CaptureStream> {
         self.core.capture(caller, request).await
+    }
+
+    /// Measures what the links of a slice really do, and keeps the report with the slice. `progress` hears how many of all
+    /// steps are done. The frames that are sent are real traffic of the links.
+    ///
+    /// # Errors
+    /// `Unsupported` (no links, nodes that are not ready), `NotFound`, `Expired`, `ShutDown`, `Internal`.
+    pub async fn verify(
+        &self,
+        caller: &Caller,
+        request: Verify,
+        progress: impl FnMut(usize, usize) + Send,
+    ) -> Result<Report> {
+        self.core.verify(caller, request, progress).await
+    }
+
+    /// The newest report of a slice.
+    ///
+    /// # Errors
+    /// `NotFound` (no slice, no report), `Expired`, `ShutDown`, `Internal`.
+    pub async fn report(&self, caller: &Caller, slice: &SliceUrn) -> Result<KeptReport> {
+        self.core.report(caller, slice).await
     }
 
     /// Has the schedule of a slice begin anew, now. Links are as they are planned and events come again; disks stay.

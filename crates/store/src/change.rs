@@ -228,6 +228,16 @@ impl<'a> Change<'a> {
         self.run("DELETE FROM shutdowns WHERE slice = ?1", [slice.to_string()]).map(drop)
     }
 
+    /// What the links of a slice were measured to do, in place of an older report.
+    ///
+    /// # Errors
+    /// [`ChangeError`], also if there is no such slice any more.
+    pub fn put_report(&self, slice: SliceId, at: Timestamp, report: &str) -> Result<()> {
+        let sql = "INSERT INTO reports (slice, at, report) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (slice) DO UPDATE SET at = ?2, report = ?3";
+        self.run(sql, params![slice.to_string(), at.to_string(), report]).map(drop)
+    }
+
     /// A line of the audit trail.
     ///
     /// # Errors

@@ -81,6 +81,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What the links of a slice were last measured to do, and when.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn report(&self, slice: SliceId) -> Result<Option<(Timestamp, String)>, ReadError> {
+        let slice = slice.to_string();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT at, report FROM reports WHERE slice = ?1")?;
+            let mut rows = statement.query([&slice])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let at = At { table: "reports", key: slice.clone(), row };
+            Ok(Some((at.parse(0)?, row.get(1)?)))
+        })
+        .await
+    }
+}
+
 /// A row being read: knows how to name itself in an error.
 struct At<'a> {
     table: &'static str,

@@ -129,7 +129,7 @@ pub fn fabric_config(settings: &Settings) -> FabricConfig {
         ipv6_proxy: settings.network.ipv6_proxy,
         run: settings.paths.run.clone(),
         wire: wire_program(),
-        emulator: Emulator::default(),
+        emulator: settings.network.emulator,
         captures: Some(settings.paths.state.join("captures")),
         denied: settings.network.denied.clone(),
     }

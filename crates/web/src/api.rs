@@ -13,6 +13,8 @@
 //! | `POST` | `/v1/slices/NAME/renew` | [`Renew`] | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/replay` | | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/links/LINK` | [`ChangeLink`] | [`Slice`] |
+//! | `POST` | `/v1/slices/NAME/verify` | [`Verify`] | a line of JSON each: [`Verified`] |
+//! | `GET` | `/v1/slices/NAME/report` | | [`KeptReport`] |
 //! | `GET` | `/v1/slices/NAME/capture` | `?link=…&bytes=…&filter=…` | pcapng, until the caller leaves |
 //! | `POST`, `DELETE` | `/v1/slices/NAME/shutdown` | | `true` or `false` |
 //! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
@@ -50,6 +52,9 @@ pub struct Testbed {
     pub sliver_types: Vec<SliverType>,
     /// Hosts.
     pub hosts: Vec<Host>,
+    /// What stands for images of other systems.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
 }
 
 /// A kind of node.
@@ -414,6 +419,47 @@ pub struct ChangeLink {
     /// Milliseconds after which it is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
+}
+
+/// What is to be measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// These links; all if none is named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub links: BTreeSet<ClientId>,
+    /// At most so many ways, chosen by chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
+    /// Milliseconds that the whole may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_ms: Option<u64>,
+}
+
+/// A line of what is said while links are measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verified {
+    /// How many steps of all are done.
+    Step {
+        /// Done.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// The last line.
+    Report(Box<testyard_verify::Report>),
+    /// The last line, if it cannot be done.
+    Refused(Problem),
+}
+
+/// The newest report of a slice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// When it was made.
+    pub at: Timestamp,
+    /// What it says.
+    pub report: testyard_verify::Report,
 }
 
 /// A node is another than before.

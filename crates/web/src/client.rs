@@ -185,6 +185,24 @@ impl Client {
         Ok(Lines { body: response.into_body(), buffer: Vec::new() })
     }
 
+    /// Measures what the links of a slice really do: lines of [`api::Verified`].
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn verify(&self, name: &str, verify: &api::Verify) -> Result<Lines, ClientError> {
+        let body = Bytes::from(serde_json::to_vec(verify).map_err(broken)?);
+        let response = self.answer(Method::POST, &at(name, "/verify"), body).await?;
+        Ok(Lines { body: response.into_body(), buffer: Vec::new() })
+    }
+
+    /// The newest report of a slice.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn report(&self, name: &str) -> Result<api::KeptReport, ClientError> {
+        self.get(&at(name, "/report")).await
+    }
+
     /// Captures at a link of a slice, or at all: pcapng, until the answer is dropped.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
     }
 
+    /// For who has been told that the call is carried out.
+    pub(crate) fn problem(self) -> Problem {
+        self.problem
+    }
+
     fn new(status: StatusCode, kind: &str, error: String) -> Self {
         Self { status, problem: Problem { kind: kind.to_owned(), error } }
     }

@@ -3,15 +3,18 @@
 //! The socket belongs to root and, if there is one, to the group `testyard`: who is in it may use the testbed. Others
 //! cannot even connect.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use nix::unistd::{Group, chown};
 use testyard_controller::Controller;
+use testyard_model::image::ImageName;
 use testyard_model::urn::Urn;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,8 @@ pub struct Server {
     pub(crate) authority: Authority,
     /// The URN of the testbed.
     pub(crate) urn: Urn,
+    /// What stands for images of other systems, for who reads topologies.
+    pub(crate) images: Arc<ArcSwap<BTreeMap<String, ImageName>>>,
     /// Ends streams that would go on for ever.
     pub(crate) shutdown: CancellationToken,
 }
@@ -51,9 +56,10 @@ impl Server {
         controller: Arc<Controller>,
         authority: Authority,
         urn: Urn,
+        images: Arc<ArcSwap<BTreeMap<String, ImageName>>>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { controller, authority, urn, shutdown }
+        Self { controller, authority, urn, images, shutdown }
     }
 
     /// Answers until the token is cancelled; calls that run then are finished.

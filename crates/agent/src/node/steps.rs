@@ -228,6 +228,7 @@ impl Task {
         match self.connect(&connection, &running.netns).await {
             Ok(()) => {
                 self.facts.attached = Some(running.since);
+                self.context.places.put(self.sliver, running.netns.clone());
                 self.connection = Some(connection);
                 self.reached(Stage::Attached);
                 Ok(())

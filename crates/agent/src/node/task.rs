@@ -30,6 +30,7 @@ use crate::node::report::{Doing, program, stand};
 use crate::node::steps::Setback;
 use crate::node::wake::Wake;
 use crate::observed::{self, Milestone, Phase, Stage};
+use crate::probe::Places;
 use crate::pool::Pool;
 use crate::pool::rush::Hurry;
 use crate::schedule::Plays;
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) install_limits: InstallLimits,
     pub(crate) facts: Option<Arc<facts::Desk>>,
     pub(crate) pool: Pool,
+    pub(crate) places: Places,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -408,6 +410,7 @@ impl Task {
         if let Err(error) = self.context.fabric.detach(self.sliver).await {
             failed = Some(error.to_string());
         }
+        self.context.places.forget(self.sliver);
         match failed {
             None => {
                 self.context.ledger.forget(self.sliver);

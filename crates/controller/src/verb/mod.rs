@@ -13,6 +13,7 @@ mod replay;
 mod shutdown;
 mod update;
 mod users;
+mod verify;
 
 use std::sync::Arc;
 

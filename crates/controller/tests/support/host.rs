@@ -8,6 +8,8 @@ use testyard_agent::desired::{self, Power};
 use testyard_agent::observed::{self, ImageSeen, Phase};
 use testyard_agent::{Host, HostError, HostFacts};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
+use testyard_agent::probe::Probe;
+use testyard_model::probe::Probed;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::sliver_type::Port;
 use tokio::sync::mpsc;
@@ -262,6 +264,10 @@ impl Host for ScriptedHost {
 
     async fn capture(&self, slice: SliceId, _request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         Err(CaptureError::NotJoined { slice })
+    }
+
+    async fn probe(&self, _slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
+        Ok(probes.iter().map(|_| Probed::Failed("it only pretends".to_owned())).collect())
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

@@ -1,9 +1,11 @@
 //! The rules of each section: what a key may say, and what holds where it says nothing.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use testyard_fabric::Emulator;
 use testyard_model::image::ImageName;
 use testyard_model::name::SliverTypeName;
 use testyard_model::sliver_type::SliverType;
@@ -27,7 +29,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let limits = limits(&root.section("limits"));
     let network = network(&root.section("network"));
     let host = host(&root.section("host"), testbed.as_ref());
-    let default_image = images(&root.section("images"));
+    let (default_image, image_names) = images(&root.section("images"));
     let registries = registries(root, folder);
     let sliver_types = sliver_types(root, &default_image);
     let pool = pool(&root.section("pool"), &sliver_types, host.capacity);
@@ -41,6 +43,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
         limits,
         network,
         host,
+        image_names,
         registries,
         sliver_types,
         pool: pool?,
@@ -222,6 +225,7 @@ fn network(section: &Section<'_>) -> Network {
         ipv4: section.parsed("ipv4").unwrap_or_else(|| "10.77.0.0/16".parse().expect("a network")),
         ipv6: section.parsed("ipv6"),
         ipv6_proxy: section.get("ipv6_proxy").unwrap_or(false),
+        emulator: emulator(section),
         name_servers: section.list("name_servers").unwrap_or_default(),
         denied: section.list("denied").unwrap_or_else(|| {
             // Where clouds give a machine its credentials.
@@ -246,6 +250,18 @@ fn network(section: &Section<'_>) -> Network {
     network
 }
 
+fn emulator(section: &Section<'_>) -> Emulator {
+    match section.get::<String>("emulator").as_deref() {
+        None | Some("auto") => Emulator::Auto,
+        Some("wire") => Emulator::Wire,
+        Some("netem") => Emulator::Netem,
+        Some(other) => {
+            section.refuse("emulator", format!("{other:?} is none: it can be auto, wire or netem"));
+            Emulator::Auto
+        }
+    }
+}
+
 fn host(section: &Section<'_>, testbed: Option<&Testbed>) -> Host {
     let host = Host {
         capacity: section.get("capacity").unwrap_or(100),
@@ -264,10 +280,18 @@ fn host(section: &Section<'_>, testbed: Option<&Testbed>) -> Host {
     host
 }
 
-fn images(section: &Section<'_>) -> ImageName {
+/// The default, and what stands for other systems' images.
+fn images(section: &Section<'_>) -> (ImageName, BTreeMap<String, ImageName>) {
     let default = section.parsed("default").unwrap_or_else(|| DEFAULT_IMAGE.parse().expect("an image name"));
+    let mut names = BTreeMap::new();
+    for (name, image) in section.texts("names", "") {
+        match image.parse::<ImageName>() {
+            Ok(image) => drop(names.insert(name, image)),
+            Err(error) => section.refuse("names", format!("{name}: {error}")),
+        }
+    }
     section.finish();
-    default
+    (default, names)
 }
 
 fn registries(root: &Section<'_>, folder: &Path) -> Vec<RegistryLogin> {

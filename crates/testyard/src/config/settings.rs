@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use testyard_fabric::Emulator;
 use testyard_model::id::Instance;
 use testyard_model::image::ImageName;
 use testyard_model::sliver_type::SliverType;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub network: Network,
     /// `[host]`
     pub host: Host,
+    /// `[images.names]`: names of other systems' images, and what stands for each
+    pub image_names: BTreeMap<String, ImageName>,
     /// `[[registry]]`
     pub registries: Vec<RegistryLogin>,
     /// `[[sliver_type]]`, or the three that docker-am offers
@@ -141,6 +144,8 @@ pub struct Network {
     pub ipv6: Option<Ipv6Net>,
     /// Whether the host answers neighbour discovery for nodes on its uplink.
     pub ipv6_proxy: bool,
+    /// What impairs packets on links.
+    pub emulator: Emulator,
     /// What nodes ask for names; none means: what this host asks.
     pub name_servers: Vec<IpAddr>,
     /// Networks that no node may reach.
@@ -204,6 +209,7 @@ impl Settings {
         self.limits.users_per_node = other.limits.users_per_node;
         self.host = Host { docker: std::mem::take(&mut self.host.docker), ..other.host };
         self.sliver_types = other.sliver_types;
+        self.image_names = other.image_names;
         self.pool = other.pool;
     }
 }

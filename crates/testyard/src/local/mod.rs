@@ -24,6 +24,7 @@ mod show;
 mod slice;
 mod status;
 mod up;
+mod verify;
 mod wait;
 
 use anyhow::Context as _;
@@ -70,6 +71,8 @@ pub enum Command {
     Link(link::Command),
     /// Capture packets of a link, for Wireshark
     Capture(capture::Arguments),
+    /// Measure what links really do, against what was asked
+    Verify(verify::Arguments),
     /// Wait until a slice is as it should be
     Wait(wait::Arguments),
     /// What happens, as it happens
@@ -108,6 +111,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Replay(arguments) => slice::replay(arguments).await,
             Command::Link(command) => link::run(command).await,
             Command::Capture(arguments) => capture::run(arguments).await,
+            Command::Verify(arguments) => verify::run(arguments).await,
             Command::Wait(arguments) => wait::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,
             Command::SshConfig(arguments) => login::ssh_config(arguments).await,

@@ -16,6 +16,7 @@ mod log;
 mod notify;
 mod translate;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig};
 use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
 use testyard_fabric::{Fabric, LinuxFabric, fake::FakeFabric};
+use testyard_model::image::ImageName;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_model::urn::Urn;
 use testyard_runtime::Runtime;
@@ -107,10 +109,12 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     }
     let local = testyard_web::server::listen(&settings.paths.run)?;
     let urn = Urn::new(&settings.testbed.authority, "authority", "am").context("the testbed's URN")?;
+    let images = Arc::new(ArcSwap::from_pointee(settings.image_names.clone()));
     let web = testyard_web::Server::new(
         Arc::clone(&controller),
         settings.testbed.authority.clone(),
         urn,
+        Arc::clone(&images),
         shutdown.clone(),
     );
     let local = tokio::spawn(web.serve(local));
@@ -124,6 +128,7 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         host: &host,
         controller: &controller,
         am: &am_settings,
+        images: &images,
         trust: &trust,
         tls: &tls,
     };
@@ -213,6 +218,7 @@ struct Reload<'a> {
     host: &'a LocalHost,
     controller: &'a Controller,
     am: &'a ArcSwap<AmSettings>,
+    images: &'a ArcSwap<BTreeMap<String, ImageName>>,
     trust: &'a Trust,
     tls: &'a TlsFiles,
 }
@@ -238,6 +244,7 @@ impl Reload<'_> {
         self.controller.reconfigure(translate::controller(&settings)?).await?;
         self.host.set_pool(translate::pool(&settings));
         self.am.store(Arc::new(am));
+        self.images.store(Arc::new(settings.image_names.clone()));
         self.tls.reload_logged();
         self.trust.refresh()?;
         // What needs a restart is compared with what runs, not with what was last read.

@@ -30,11 +30,14 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Of a testbed that runs.
     pub(crate) fn of(testbed: &testyard_web::api::Testbed) -> Result<Self, Failure> {
+        let images = testbed.images.iter().map(|(name, image)| {
+            Ok((name.clone(), image.parse().map_err(Failure::failed)?))
+        });
         let kinds = testbed.sliver_types.iter().map(|kind| kind.name.parse().map_err(Failure::failed));
         Ok(Self {
             site: import::Site {
                 sliver_types: kinds.collect::<Result<_, _>>()?,
-                images: std::collections::BTreeMap::new(),
+                images: images.collect::<Result<_, Failure>>()?,
                 hosts: testbed.hosts.iter().map(|host| host.name.clone()).collect(),
             },
             urn: testbed.urn.parse().map_err(Failure::failed)?,
@@ -114,7 +117,7 @@ impl Testbed {
         Surroundings {
             site: import::Site {
                 sliver_types: self.settings.sliver_types.iter().map(|kind| kind.name.clone()).collect(),
-                images: std::collections::BTreeMap::new(),
+                images: self.settings.image_names.clone(),
                 hosts: self.hosts.iter().map(|host| host.name().to_string()).collect(),
             },
             urn: Urn::new(&self.settings.testbed.authority, "authority", "am").expect("the words of a URN"),

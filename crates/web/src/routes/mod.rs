@@ -4,6 +4,7 @@ mod events;
 mod links;
 mod slices;
 mod testbed;
+mod verify;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
@@ -28,6 +29,8 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/slices/{slice}/replay", post(slices::replay))
         .route("/v1/slices/{slice}/shutdown", post(slices::shut_down).delete(slices::lift_shutdown))
         .route("/v1/slices/{slice}/links/{link}", post(links::change))
+        .route("/v1/slices/{slice}/verify", post(verify::verify))
+        .route("/v1/slices/{slice}/report", get(verify::report))
         .route("/v1/slices/{slice}/capture", get(links::capture))
         .route("/v1/slices/{slice}/events", get(events::of_slice))
         .route("/v1/events", get(events::all))

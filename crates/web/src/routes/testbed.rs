@@ -18,5 +18,6 @@ pub(super) async fn show(State(server): State<Server>, person: Person) -> Json<T
         operator: person.operator,
         sliver_types,
         hosts,
+        images: server.images.load().iter().map(|(name, image)| (name.clone(), image.to_string())).collect(),
     })
 }
