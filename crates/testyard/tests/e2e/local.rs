@@ -231,3 +231,52 @@ fn e2e_schedules_programs_and_captures() {
     assert!(error.contains("filter"), "{error}");
     bed.ok("down lab");
 }
+
+/// Each example in its language becomes nodes that can be logged in to; those of one topology do the same.
+#[test]
+fn e2e_every_example_runs() {
+    let mut bed = Bed::new();
+    let mut names: Vec<String> = std::fs::read_dir(example(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".md"))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        bed.ok(&format!("up {} --slice example", example(&name).display()));
+        bed.ok("exec --all -- true");
+        if name.starts_with("four-nodes.") {
+            bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 bob");
+        }
+        bed.ok("down example");
+    }
+}
+
+#[test]
+fn e2e_links_are_measured_and_the_report_is_kept() {
+    let mut bed = Bed::new();
+    bed.ok(&format!("up {} --slice lab", example("four-nodes.ns").display()));
+    // A machine that stalls delays frames like a bad link; a bad link is bad again.
+    let mut said = bed.testbed().run(["verify"]);
+    if !said.status.success() {
+        said = bed.testbed().run(["verify"]);
+    }
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    for word in ["office", "uplink", "delay", "loss", "rate"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    // After a restart of the server, which takes up what runs.
+    bed.testbed().kill();
+    bed.testbed().serve();
+    bed.ok("wait");
+    let kept = json(&mut bed, "verify --last --json");
+    assert_eq!(kept["outcome"], "holds", "{kept}");
+    let one = json(&mut bed, "verify --link uplink --json");
+    assert!(one["ways"].as_array().is_some_and(|ways| ways.len() == 2), "{one}");
+    let (_, error) = bed.fails("verify --link nope");
+    assert!(error.contains("there is no link"), "{error}");
+    bed.ok("down lab");
+}
