@@ -197,7 +197,7 @@ impl Core {
         now: Timestamp,
     ) -> Option<Arc<Slice>> {
         let (hosts, left) = difference(old, &new);
-        let (id, urn) = (new.id, new.urn.clone());
+        let (id, urn, creator) = (new.id, new.urn.clone(), new.creator.clone());
         let mut state = self.shared.write();
         state.shutdowns.extend(shut);
         let slice = state.replace(new);
@@ -210,6 +210,7 @@ impl Core {
             // Nobody may be listening.
             let _ = self.events.send(Event {
                 slice: urn.clone(),
+                creator: creator.clone(),
                 sliver: settings.sliver_urn(sliver.id),
                 client_id: sliver.client_id.clone(),
                 allocation: testyard_model::state::Allocation::Unallocated,

@@ -21,6 +21,7 @@ use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
 use crate::state::{State, Turned};
 use crate::turn::Turns;
+use crate::verb::Verifying;
 
 /// The state, for those who need nothing else.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) expiry: Notify,
     pub(crate) keeper: Keeper,
     pub(crate) chores: Chores,
+    pub(crate) verifying: Verifying,
 }
 
 // === impl Shared ===
@@ -63,7 +65,17 @@ impl Core {
     /// Whether the caller may do anything with the slice now.
     pub(crate) fn admit(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
         self.admit_shut_down(caller)?;
-        if self.shared.read().shutdowns.contains(slice) {
+        let state = self.shared.read();
+        if let Some(creator) = state.slice(slice).map(|slice| &slice.creator).filter(|_| caller.only_own)
+            && *creator != caller.user
+        {
+            return Err(Refusal::Refused(format!(
+                "slice {} is {creator}'s, and you are {}",
+                slice.name(),
+                caller.user
+            )));
+        }
+        if state.shutdowns.contains(slice) {
             return Err(Refusal::ShutDown(slice.clone()));
         }
         Ok(())
@@ -95,6 +107,7 @@ impl Core {
             // Nobody may be listening.
             let _ = self.events.send(Event {
                 slice: slice.urn.clone(),
+                creator: slice.creator.clone(),
                 sliver: settings.sliver_urn(sliver.id),
                 client_id: sliver.client_id.clone(),
                 allocation: sliver.allocation(),

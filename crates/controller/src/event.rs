@@ -3,13 +3,15 @@
 use jiff::Timestamp;
 use testyard_model::name::ClientId;
 use testyard_model::state::{Allocation, Operational};
-use testyard_model::urn::{SliceUrn, SliverUrn};
+use testyard_model::urn::{SliceUrn, SliverUrn, UserUrn};
 
 /// A sliver is another than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its slice.
     pub slice: SliceUrn,
+    /// Who made that, for front doors that tell each user only of the own slices.
+    pub creator: UserUrn,
     /// Which.
     pub sliver: SliverUrn,
     /// The user's name of it.

@@ -30,7 +30,7 @@ const MOST_CHANGES: usize = 1_000;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(from = "Written", into = "Written")]
 pub(crate) struct Network {
     plan: NetworkPlan,
     /// One for each link of the plan, in its order.
@@ -43,6 +43,8 @@ pub(crate) struct Network {
     schedule: Vec<Event>,
     /// Since when; not yet if none.
     run: Option<RunBegun>,
+    /// The number of the newest run of this slice: nodes tell runs apart by it, also those of another schedule.
+    last_run: u32,
 }
 
 /// A change of a link while it runs.
@@ -69,19 +71,19 @@ struct Written {
     schedule: Vec<Event>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<RunBegun>,
+    #[serde(default)]
+    last_run: u32,
 }
 
-impl TryFrom<Written> for Network {
-    type Error = LiveError;
-
-    fn try_from(Written { plan, slivers, changes, schedule, run }: Written) -> Result<Self, LiveError> {
-        Self { plan, slivers, changes, changed: None, schedule, run }.settled()
+impl From<Written> for Network {
+    fn from(Written { plan, slivers, changes, schedule, run, last_run }: Written) -> Self {
+        Self { plan, slivers, changes, changed: None, schedule, run, last_run }.settled_as_can_be()
     }
 }
 
 impl From<Network> for Written {
-    fn from(Network { plan, slivers, changes, schedule, run, .. }: Network) -> Self {
-        Self { plan, slivers, changes, schedule, run }
+    fn from(Network { plan, slivers, changes, schedule, run, last_run, .. }: Network) -> Self {
+        Self { plan, slivers, changes, schedule, run, last_run }
     }
 }
 
@@ -104,7 +106,8 @@ impl Network {
         let slivers =
             links.map(|link| known.get(&link.client_id).copied().unwrap_or_else(&mut sliver)).collect();
         let run = before.filter(|before| before.schedule == schedule).and_then(|before| before.run);
-        Some(Self { plan, slivers, changes: Vec::new(), changed: None, schedule, run })
+        let last_run = before.map_or(0, |before| before.last_run);
+        Some(Self { plan, slivers, changes: Vec::new(), changed: None, schedule, run, last_run })
     }
 
     /// Whether it is what another plan and schedule would come to, untouched by changes while it runs.
@@ -119,7 +122,8 @@ impl Network {
 
     /// The same with its schedule begun, or begun anew.
     pub(crate) fn begun(&self, zero: Timestamp) -> Self {
-        Self { run: Some(RunBegun::after(self.run, zero)), ..self.clone() }
+        let number = self.last_run.saturating_add(1);
+        Self { run: Some(RunBegun { number, zero }), last_run: number, ..self.clone() }
     }
 
     /// Its schedule, and the run that it is in.
@@ -165,7 +169,7 @@ impl Network {
         } else {
             changes.push(change);
         }
-        if changes.len() > MOST_CHANGES {
+        if changes.iter().filter(|change| change.until.is_some()).count() > MOST_CHANGES {
             return Err(ChangeError::TooMany);
         }
         Ok(Self { changes, changed: None, ..self.clone() }.settled()?)
@@ -183,13 +187,21 @@ impl Network {
         if changes.len() == self.changes.len() {
             return None;
         }
-        // Each of them could be when it was made, and what is left of them is less.
-        Self { changes, changed: None, ..self.clone() }.settled().ok()
+        Some(Self { changes, changed: None, ..self.clone() }.settled_as_can_be())
     }
 
     /// Changes of a link that are not part of its plan, for people.
     pub(crate) fn changes_of(&self, link: &ClientId) -> impl Iterator<Item = &Live> {
         self.changes.iter().filter(move |change| change.link == *link)
+    }
+
+    /// The same for changes that were good when they were made, on top of others that are gone by now: what cannot be any
+    /// more is left out.
+    fn settled_as_can_be(mut self) -> Self {
+        let mut plan = self.plan.clone();
+        self.changes.retain(|change| change.apply(&mut plan).is_ok());
+        self.changed = (!self.changes.is_empty()).then_some(plan);
+        self
     }
 
     /// Works the changes into the plan.
@@ -198,14 +210,7 @@ impl Network {
             return Ok(self);
         }
         let mut plan = self.plan.clone();
-        for change in &self.changes {
-            match &change.what {
-                LinkAction::Up => plan.set_down(&change.link, false)?,
-                LinkAction::Down => plan.set_down(&change.link, true)?,
-                LinkAction::Set(settings) => plan.set(&change.link, change.from.as_ref(), settings)?,
-                LinkAction::Reset => {}
-            }
-        }
+        self.changes.iter().try_for_each(|change| change.apply(&mut plan))?;
         self.changed = Some(plan);
         Ok(self)
     }
@@ -303,6 +308,16 @@ pub(crate) enum ChangeError {
 }
 
 impl Live {
+    /// Makes the change, or nothing of it.
+    fn apply(&self, plan: &mut NetworkPlan) -> Result<(), LiveError> {
+        match &self.what {
+            LinkAction::Up => plan.set_down(&self.link, false),
+            LinkAction::Down => plan.set_down(&self.link, true),
+            LinkAction::Set(settings) => plan.set(&self.link, self.from.as_ref(), settings),
+            LinkAction::Reset => Ok(()),
+        }
+    }
+
     /// Takes out what another change, of later, says anew; whether nothing is left.
     fn is_replaced_by(&mut self, other: &Self) -> bool {
         if self.until.is_some() || self.link != other.link {

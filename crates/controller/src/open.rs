@@ -19,6 +19,7 @@ use crate::settings::Settings;
 use crate::slice::Slice;
 use crate::state::{Seen, State};
 use crate::turn::Turns;
+use crate::verb::Verifying;
 
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS: usize = 4096;
@@ -90,6 +91,7 @@ impl Core {
             expiry: Notify::new(),
             keeper: Keeper::default(),
             chores: Chores::default(),
+            verifying: Verifying::default(),
         };
         load(&mut core.shared.write(), &contents).map_err(OpenError::State)?;
         let core = Arc::new(core);

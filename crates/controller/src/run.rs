@@ -33,11 +33,6 @@ pub(crate) struct RunBegun {
 }
 
 impl RunBegun {
-    /// The run after another, if there was one.
-    pub(crate) fn after(before: Option<Self>, zero: Timestamp) -> Self {
-        Self { number: before.map_or(1, |run| run.number.saturating_add(1)), zero }
-    }
-
     /// What of it is on the host that has these nodes. `link` gives a link's sliver.
     pub(crate) fn on_host(
         self,
@@ -109,17 +104,19 @@ impl<L: Fn(&ClientId) -> Option<SliverId>> Here<'_, L> {
     }
 }
 
+/// Whether all nodes of a request are ready.
+pub(crate) fn is_ready(state: &State, slice: &Slice, document: i64, now: Timestamp) -> bool {
+    let mut nodes = slice.living(now).filter(|sliver| sliver.document == document).peekable();
+    nodes.peek().is_some()
+        && nodes.all(|sliver| {
+            sliver.state == SliverState::Provisioned && state.operational(sliver).0 == Operational::Ready
+        })
+}
+
 /// Requests of a slice whose schedule waits for its nodes, which are all ready now.
 pub(crate) fn due(state: &State, slice: &Slice, now: Timestamp) -> Vec<i64> {
     let waiting = slice.networks.iter().filter(|(_, network)| network.waits_to_run());
-    let is_ready = |document: i64| {
-        let mut nodes = slice.living(now).filter(|sliver| sliver.document == document).peekable();
-        nodes.peek().is_some()
-            && nodes.all(|sliver| {
-                sliver.state == SliverState::Provisioned && state.operational(sliver).0 == Operational::Ready
-            })
-    };
-    waiting.map(|(document, _)| *document).filter(|document| is_ready(*document)).collect()
+    waiting.map(|(document, _)| *document).filter(|document| is_ready(state, slice, *document, now)).collect()
 }
 
 /// Begins the schedules of these requests, or begins them anew.

@@ -8,7 +8,7 @@ use axum::serve::IncomingStream;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{Uid, User};
 use testyard_controller::api::Caller;
-use testyard_model::urn::{SliceUrn, Urn, UserUrn};
+use testyard_model::urn::{Urn, UserUrn};
 use tokio::net::UnixListener;
 
 use crate::problem::Refused;
@@ -75,27 +75,16 @@ fn name_of(uid: u32) -> String {
 }
 
 impl Person {
-    /// As the controller knows callers.
+    /// As the controller knows callers: who is no operator touches only what is the own.
     pub(crate) fn caller(&self) -> Caller {
         let now = Timestamp::now();
-        Caller { user: self.urn.clone(), tool: None, until: now.checked_add(UNTIL).unwrap_or(Timestamp::MAX) }
+        let until = now.checked_add(UNTIL).unwrap_or(Timestamp::MAX);
+        Caller { user: self.urn.clone(), tool: None, until, only_own: !self.operator }
     }
 
     /// Whether the person may touch a slice that this user made.
     pub(crate) fn may_touch(&self, creator: &UserUrn) -> bool {
         self.operator || *creator == self.urn
-    }
-
-    /// Lets the person touch a slice; one that nobody made may be made by anybody.
-    pub(crate) fn admit(&self, slice: &SliceUrn, creator: Option<&UserUrn>) -> Result<(), Refused> {
-        match creator {
-            Some(creator) if !self.may_touch(creator) => Err(Refused::forbidden(format!(
-                "slice {} is {creator}'s, and you are {}",
-                slice.name(),
-                self.urn
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 

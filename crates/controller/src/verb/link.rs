@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use testyard_model::setting::SETTING_KEYS;
 use testyard_model::time::format;
 use testyard_plan::network::live::LiveError;
 
@@ -52,6 +53,11 @@ fn propose(context: Context<'_>, request: &ChangeLink) -> Result<Proposal<Told>,
         what: request.what.clone(),
         until: request.until,
     };
+    if let LinkAction::Set(settings) = &request.what
+        && settings.len() > SETTING_KEYS.len()
+    {
+        return Err(Refusal::BadRequest("there are more settings than keys: one of each will do".to_owned()));
+    }
     let mut new = old.next();
     let has = |network: &crate::network::Network| network.now().link(&request.link).is_ok();
     // Several requests of a slice may have a link of this name; the first is as good as any.

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use testyard_model::urn::SliceUrn;
 
+pub(crate) use verify::Verifying;
+
 use crate::api::{Caller, Refusal, SliceView};
 use crate::commit::{Context, Proposal};
 use crate::core::Core;

@@ -24,12 +24,17 @@ impl Core {
 
 /// The schedule begins anew, now.
 fn again(context: Context<'_>, urn: &SliceUrn) -> Result<Proposal<Told>, Refusal> {
-    let Context { slice, now, .. } = context;
+    let Context { state, slice, now, .. } = context;
     let old = slice.ok_or_else(|| nothing(urn))?;
     let scheduled = old.networks.iter().filter(|(_, network)| !network.run().0.is_empty());
     let documents: Vec<i64> = scheduled.map(|(document, _)| *document).collect();
     if documents.is_empty() {
         return Err(Refusal::Unsupported(format!("slice {urn} has no schedule")));
+    }
+    if !documents.iter().all(|document| run::is_ready(state, &old, *document, now)) {
+        return Err(Refusal::Unsupported(format!(
+            "not all nodes of slice {urn} are ready: a schedule begins when they are"
+        )));
     }
     let mut new = old.next();
     run::begin(&mut new, &documents, now);

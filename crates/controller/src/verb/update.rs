@@ -184,8 +184,8 @@ fn choose(
         let runs = before.nodes.iter().map(|node| &node.client_id).filter(|name| in_topology.contains(name));
         only.iter().chain(runs).cloned().collect::<BTreeSet<ClientId>>()
     });
-    let (most, asked) =
-        (settings.quotas.nodes_per_slice as usize, only.as_ref().map_or(in_topology.len(), BTreeSet::len));
+    // Also of those that are not to run yet: their network is planned and kept.
+    let (most, asked) = (settings.quotas.nodes_per_slice as usize, in_topology.len());
     if asked > most {
         return Err(Refusal::Refused(format!("a slice may have {most} nodes here: {asked} were asked for")));
     }
@@ -281,7 +281,9 @@ fn propose(
                 taken.map_err(|error| core.internal("update", &error))?;
             }
             let failed = state.operational(sliver).0 == Operational::Failed;
-            let after = changed(sliver, node, &people, ends, failed, now);
+            // What nobody has asked for stays stopped.
+            let starts = request.only.as_ref().is_none_or(|only| only.contains(&sliver.client_id));
+            let after = changed(sliver, node, &people, ends, starts.then_some(failed), now);
             shown.push(sliver.id);
             if after != **sliver
                 && let Some(place) = new.slivers.iter_mut().find(|place| place.id == after.id)
@@ -391,7 +393,8 @@ fn changed(
     node: PlannedNode,
     people: &People,
     ends: Ends,
-    failed: bool,
+    // Whether it has failed, if it is to be started.
+    starts: Option<bool>,
     now: Timestamp,
 ) -> Sliver {
     let mut after = sliver.clone();
@@ -415,11 +418,13 @@ fn changed(
     let replaced = (&is.image, is.runtime, is.limits, &is.privileges)
         != (&was.image, was.runtime, was.limits, &was.privileges);
     if sliver.state == SliverState::Provisioned {
-        let restarts = replaced || is.services != was.services || failed;
+        let restarts = replaced || is.services != was.services || starts == Some(true);
         is.disk += u32::from(replaced);
         is.boot += u32::from(restarts);
     }
-    is.power = Power::On;
+    if starts.is_some() {
+        is.power = Power::On;
+    }
     people.join(is, kind.sudo);
     if after != *sliver {
         after.note("update asked for", now);

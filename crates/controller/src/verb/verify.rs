@@ -1,7 +1,7 @@
 //! Verify: what the links of a slice really do is measured by its host, judged, and kept with the slice.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use testyard_agent::probe::{Path, Probe};
 use testyard_fabric::links::PortId;
@@ -16,12 +16,38 @@ use testyard_verify::{Report, Schedule, Step, Subject, report, schedule};
 
 use crate::api::{Caller, KeptReport, Refusal, Verify};
 use crate::core::Core;
-use crate::network::ChangeError as NoLink;
+use crate::network::{ChangeError as NoLink, Network};
 use crate::select::nothing;
+use crate::state::State;
+
+/// Slices whose links are being measured: two at a time would measure each other.
+#[derive(Debug, Default)]
+pub(crate) struct Verifying(Mutex<HashSet<SliceId>>);
+
+/// A slice's links are being measured as long as this is there.
+pub(crate) struct Measuring<'a> {
+    all: &'a Verifying,
+    slice: SliceId,
+}
+
+impl Verifying {
+    fn begin(&self, slice: SliceId) -> Option<Measuring<'_>> {
+        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slice);
+        new.then_some(Measuring { all: self, slice })
+    }
+}
+
+impl Drop for Measuring<'_> {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slice);
+    }
+}
 
 /// What is to be measured, and by whom.
 struct Task {
     slice: SliceId,
+    document: i64,
+    network: Arc<Network>,
     host: HostName,
     schedule: Schedule,
     slivers: HashMap<ClientId, SliverId>,
@@ -37,14 +63,27 @@ impl Core {
     ) -> Result<Report, Refusal> {
         self.admit(caller, &request.slice)?;
         let task = self.task(&request)?;
+        let _only_one = self.verifying.begin(task.slice).ok_or_else(|| {
+            Refusal::Busy(format!("the links of slice {} are being measured already", request.slice))
+        })?;
         let driver = self.drivers.get(&task.host).ok_or_else(|| nothing(&request.slice))?;
         let (mut taken, all) = (Vec::with_capacity(task.schedule.steps.len()), task.schedule.steps.len());
         for step in &task.schedule.steps {
             progress(taken.len(), all);
+            if !task.stands(&self.shared.read()) {
+                return Err(Refusal::Busy(
+                    "links were changed, or ended, while they were measured: measure them again".to_owned(),
+                ));
+            }
             let answers = driver.host.probe(task.slice, task.probes(step)).await;
             taken.push(answers.unwrap_or_else(|error| {
                 step.trials.iter().map(|_| Probed::Failed(error.to_string())).collect()
             }));
+        }
+        if !task.stands(&self.shared.read()) {
+            return Err(Refusal::Busy(
+                "links were changed while they were measured: measure them again".to_owned(),
+            ));
         }
         progress(all, all);
         let report = report(&task.schedule, &taken);
@@ -95,6 +134,8 @@ impl Core {
         };
         Ok(Task {
             slice: slice.id,
+            document: *document,
+            network: Arc::clone(network),
             host: host.clone(),
             schedule: schedule(network.now(), &request.options),
             slivers: nodes.iter().map(|sliver| (sliver.client_id.clone(), sliver.id)).collect(),
@@ -103,6 +144,12 @@ impl Core {
 }
 
 impl Task {
+    /// Whether the links are still those that are measured.
+    fn stands(&self, state: &State) -> bool {
+        let network = state.life(self.slice).and_then(|slice| slice.networks.get(&self.document));
+        network.is_some_and(|network| Arc::ptr_eq(network, &self.network))
+    }
+
     fn probes(&self, step: &Step) -> Vec<Probe> {
         let probe = |trial: &testyard_verify::Trial| Probe {
             path: match trial.subject {

@@ -46,6 +46,12 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let slice = session.slice(arguments.slice.as_deref()).await?;
     let span =
         arguments.span.as_deref().map(crate::config::parse_duration).transpose().map_err(Failure::usage)?;
+    if arguments.write.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::usage("packets are not for a terminal: give -w FILE, or pipe them to Wireshark"));
+    }
+    let (link, filter) = (arguments.link.as_deref(), arguments.filter.as_deref());
+    let mut blocks = session.client.capture(&slice.urn, link, arguments.bytes, filter).await?;
+    // What is there already is not written over by a capture that cannot begin.
     let mut out: Box<dyn Write> = match &arguments.write {
         Some(path) => {
             let file = File::create(path);
@@ -58,8 +64,6 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         }
         None => Box::new(std::io::stdout()),
     };
-    let (link, filter) = (arguments.link.as_deref(), arguments.filter.as_deref());
-    let mut blocks = session.client.capture(&slice.urn, link, arguments.bytes, filter).await?;
     let over = async {
         match span {
             Some(span) => tokio::time::sleep(span).await,

@@ -98,13 +98,20 @@ impl Session {
         if let Some(slice) = slice {
             return place(self.client.slice(slice).await?, text);
         }
-        let names: Vec<String> = self.client.slices().await?.into_iter().map(|slice| slice.name).collect();
+        let briefs = self.client.slices().await?;
+        let names: Vec<String> = briefs.iter().map(|slice| slice.name.clone()).collect();
         if let Some((node, slice)) = split(text, &names) {
-            return place(self.client.slice(slice).await?, node);
+            let urn = briefs.iter().find(|brief| brief.name == slice).map_or(slice, |brief| &brief.urn);
+            return place(self.client.slice(urn).await?, node);
         }
-        let mut slices = Vec::with_capacity(names.len());
-        for name in &names {
-            slices.push(self.client.slice(name).await?);
+        let mut slices = Vec::with_capacity(briefs.len());
+        for brief in &briefs {
+            match self.client.slice(&brief.urn).await {
+                Ok(slice) => slices.push(slice),
+                // It has ended meanwhile, or is shut down: it is not the one that is meant.
+                Err(ClientError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let has = |slice: &&mut Slice| slice.nodes.iter().any(|node| node.name == text);
         let mut with: Vec<Slice> = slices.iter_mut().filter(has).map(|slice| slice.clone()).collect();

@@ -60,6 +60,9 @@ enum Progress {
     Underway,
 }
 
+/// How soon a testbed that has ended is looked for again.
+const AWAY: Duration = Duration::from_millis(500);
+
 /// How often what is shown is looked at when nothing is told.
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -129,25 +132,31 @@ async fn follow(
 ) -> Result<Slice, Failure> {
     loop {
         // First the ear, then the eye: what happens in between is not missed.
-        let mut events = session.client.events(Some(name)).await?;
+        let mut events = match session.client.events(Some(name)).await {
+            Ok(events) => events,
+            Err(ClientError::Refused(problem)) if goal == Goal::Gone && problem.kind == "not_found" => {
+                return Ok(nothing(name));
+            }
+            Err(error) if last.is_some() && is_away(&error) => {
+                tokio::time::sleep(AWAY).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         loop {
             let slice = match session.client.slice(name).await {
                 Ok(slice) => slice,
                 Err(ClientError::Refused(problem)) if goal == Goal::Gone && problem.kind == "not_found" => {
-                    return Ok(Slice {
-                        name: name.to_owned(),
-                        urn: String::new(),
-                        state: "empty".to_owned(),
-                        nodes: vec![],
-                        links: vec![],
-                        schedule: None,
-                        remarks: vec![],
-                    });
+                    return Ok(nothing(name));
                 }
+                Err(error) if last.is_some() && is_away(&error) => break,
                 Err(error) => return Err(error.into()),
             };
             let waited: Vec<&Node> =
                 slice.nodes.iter().filter(|node| nodes.is_empty() || nodes.contains(&node.name)).collect();
+            if let Some(strange) = nodes.iter().find(|name| slice.nodes.iter().all(|node| node.name != **name)) {
+                return Err(Failure::usage(format!("slice {} has no node {strange:?}", slice.name)));
+            }
             let screen = screen.get_or_insert_with(|| Screen::new(waited.len()));
             for node in &waited {
                 let doing = node.progress.as_deref().unwrap_or_default();
@@ -170,15 +179,32 @@ async fn follow(
             *last = Some(slice);
             // How far a pull has come is no event.
             match tokio::time::timeout(REFRESH, events.next::<Event>()).await {
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(None) | Err(_)) => break,
                 Ok(Ok(Some(_))) | Err(_) => {}
             }
             // Many things happen at a time; one look is enough for them.
             while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::ZERO, events.next::<Event>()).await {}
         }
         // The testbed ended; it may be back in a moment.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(AWAY).await;
+    }
+}
+
+/// Whether the testbed is away, and may be back in a moment.
+fn is_away(error: &ClientError) -> bool {
+    matches!(error, ClientError::Connect { .. } | ClientError::Broken(_))
+}
+
+/// A slice of which nothing is left.
+fn nothing(name: &str) -> Slice {
+    Slice {
+        name: name.to_owned(),
+        urn: String::new(),
+        state: "empty".to_owned(),
+        nodes: vec![],
+        links: vec![],
+        schedule: None,
+        remarks: vec![],
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Arguments {
 
 /// How often files of certificates and roots are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// What calls over the local socket get to end by themselves.
+const LOCAL_GRACE: Duration = Duration::from_secs(5);
 /// What a node gets to end by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -143,8 +145,11 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     notify::stopping();
     shutdown.cancel();
     while servers.join_next().await.is_some() {}
-    // It does not fail; a panic in it has been logged.
-    let _ = local.await;
+    // Somebody may hold a connection open for ever; what was asked is done or durable by then.
+    let abort = local.abort_handle();
+    if tokio::time::timeout(LOCAL_GRACE, local).await.is_err() {
+        abort.abort();
+    }
     for watcher in watchers {
         watcher.abort();
     }

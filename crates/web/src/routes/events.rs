@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
 use testyard_controller::Event;
-use testyard_model::urn::{SliceUrn, UserUrn};
+use testyard_model::urn::SliceUrn;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::Touched;
 use crate::api;
 use crate::from;
 use crate::peer::Person;
+use crate::problem::Refused;
 use crate::server::Server;
 
 /// What a listener hears.
@@ -31,8 +32,17 @@ pub(super) async fn all(State(server): State<Server>, person: Person) -> Respons
     listen(server, person, None)
 }
 
-pub(super) async fn of_slice(State(server): State<Server>, Touched { person, slice }: Touched) -> Response {
-    listen(server, person, Some(slice))
+pub(super) async fn of_slice(
+    State(server): State<Server>,
+    Touched { person, slice }: Touched,
+) -> Result<Response, Refused> {
+    match server.controller.creator(&slice) {
+        Some(creator) if person.may_touch(&creator) => Ok(listen(server, person, Some(slice))),
+        Some(creator) => {
+            Err(Refused::forbidden(format!("slice {} is {creator}'s, and you are {}", slice.name(), person.urn)))
+        }
+        None => Err(Refused::not_found(format!("slice {} has no nodes here", slice.name()))),
+    }
 }
 
 fn listen(server: Server, person: Person, slice: Option<SliceUrn>) -> Response {
@@ -55,7 +65,7 @@ impl Listening {
                 () = self.ended.cancelled() => return None,
             };
             match event {
-                Ok(event) if self.hears(&event.slice) => return Some(from::event(event)),
+                Ok(event) if self.hears(&event) => return Some(from::event(event)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => {
                     return Some(from::missed(Timestamp::now(), self.slice.as_ref()));
@@ -65,12 +75,7 @@ impl Listening {
         }
     }
 
-    fn hears(&self, slice: &SliceUrn) -> bool {
-        let own = |creator: UserUrn| self.person.may_touch(&creator);
-        match &self.slice {
-            // Who may touch it was found out at the beginning; it may be gone by now.
-            Some(only) => only == slice,
-            None => self.person.operator || self.server.controller.creator(slice).is_some_and(own),
-        }
+    fn hears(&self, event: &Event) -> bool {
+        self.person.may_touch(&event.creator) && self.slice.as_ref().is_none_or(|only| *only == event.slice)
     }
 }

@@ -27,6 +27,11 @@ pub(super) async fn change(
     body: Result<Json<api::ChangeLink>, JsonRejection>,
 ) -> Result<Json<api::Slice>, Refused> {
     let Json(api::ChangeLink { action, settings, from, for_ms }) = body?;
+    if action != "set" && (!settings.is_empty() || from.is_some()) || action == "reset" && for_ms.is_some() {
+        return Err(Refused::bad_request(
+            "settings and from go with the action set, for_ms with all but reset".to_owned(),
+        ));
+    }
     let link: ClientId = link.parse().map_err(Refused::bad_request)?;
     let what = match action.as_str() {
         "up" => LinkAction::Up,

@@ -57,7 +57,7 @@ impl FromRequestParts<Server> for Person {
     }
 }
 
-/// A slice that the caller may touch, and who calls.
+/// The slice of the path, and who calls. Whether that person may touch it the controller says, in the slice's turn.
 pub(crate) struct Touched {
     pub(crate) person: Person,
     pub(crate) slice: SliceUrn,
@@ -75,7 +75,10 @@ impl FromRequestParts<Server> for Touched {
         let named = Path::<Named>::from_request_parts(parts, server).await;
         let Path(Named { slice }) = named.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
         let slice = slice_urn(server, &slice)?;
-        person.admit(&slice, server.controller.creator(&slice).as_ref())?;
+        // Names of other authorities are theirs: nobody else makes slices of them here.
+        if !person.operator && slice.authority() != &server.authority {
+            return Err(Refused::forbidden(format!("slices of {} are not yours", slice.authority())));
+        }
         Ok(Self { person, slice })
     }
 }

@@ -21,6 +21,9 @@ use crate::peer::Person;
 use crate::problem::Refused;
 use crate::server::Server;
 
+/// SSH keys of one user.
+const MOST_KEYS: usize = 100;
+
 type Answer<T> = Result<Json<T>, Refused>;
 type Asked<T> = Result<Json<T>, JsonRejection>;
 
@@ -158,8 +161,11 @@ fn read(touched: &Touched, body: api::Update) -> Result<Update, Refused> {
     // Manifests are made of requests. What an RSpec cannot say is in the plan.
     let document = export(&import.topology, Language::Rspec).map_err(Refused::bad_request)?.text;
     let mut all = Vec::new();
-    for key in &keys {
+    for key in keys.iter().take(MOST_KEYS + 1) {
         all.extend(PublicKey::parse_all(key).map_err(Refused::bad_request)?);
+        if all.len() > MOST_KEYS {
+            return Err(Refused::bad_request(format!("more than {MOST_KEYS} SSH keys for one user")));
+        }
     }
     let users =
         if all.is_empty() { vec![] } else { vec![User { urn: touched.person.urn.clone(), keys: all }] };

@@ -17,6 +17,9 @@ use crate::api::{self, Verified};
 use crate::problem::Refused;
 use crate::server::Server;
 
+/// How long a whole measurement may take.
+const LONGEST_MS: u64 = 3_600_000;
+
 pub(super) async fn verify(
     State(server): State<Server>,
     Touched { person, slice }: Touched,
@@ -25,9 +28,13 @@ pub(super) async fn verify(
     let Json(api::Verify { links, sample, budget_ms }) = body?;
     let mut options = Options { links, sample, seed: rand_seed(), ..Options::default() };
     if let Some(budget) = budget_ms {
+        if budget > LONGEST_MS {
+            return Err(Refused::bad_request("at most an hour: take a sample of the links".to_owned()));
+        }
         options.budget = Span::from_millis(budget);
     }
     let (lines, heard) = mpsc::unbounded_channel::<Verified>();
+    let server_ended = server.shutdown.clone().cancelled_owned();
     let measure = async move {
         let request = Verify { slice, options };
         let told = lines.clone();
@@ -41,8 +48,14 @@ pub(super) async fn verify(
         };
         let _ = lines.send(last);
     };
-    // It goes on if the caller leaves: the report is kept with the slice.
-    tokio::spawn(measure);
+    // It goes on if the caller leaves, since the report is kept with the slice, but not when the testbed ends.
+    let ended = server_ended;
+    tokio::spawn(async move {
+        tokio::select! {
+            () = measure => {}
+            () = ended => {}
+        }
+    });
     let lines = futures_util::stream::unfold(heard, |mut heard| async move { Some((heard.recv().await?, heard)) });
     let lines = lines.map(|line| {
         let mut bytes = serde_json::to_vec(&line).map_err(std::io::Error::other)?;
