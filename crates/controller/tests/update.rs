@@ -350,13 +350,53 @@ async fn a_schedule_begins_when_all_are_ready_and_again_when_asked() {
     assert_eq!((again.number, again.zero), (2, now() + SignedDuration::from_secs(7)));
     let boots: Vec<u32> = yard.host().desired().iter().map(|node| node.boot).collect();
     assert_eq!(boots, [1, 0]);
-    // Another schedule begins anew, none is none.
+    // Another schedule begins anew, under a number of its own; none is none.
     topology.schedule.truncate(1);
     up(&yard, topology.clone()).await;
-    assert_eq!(runs(&yard).unwrap().events.len(), 1);
+    let other = runs(&yard).unwrap();
+    assert_eq!((other.events.len(), other.number), (1, 3));
     topology.schedule.clear();
     up(&yard, topology).await;
     assert_eq!(runs(&yard), None);
     let refused = yard.controller.replay(&ann(), &slice_urn("s")).await.unwrap_err();
     assert!(matches!(refused, Refusal::Unsupported(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_any_more_is_left_out() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    yard.controller.change_link(&ann(), set("a-b", "delay=60s")).await.unwrap();
+    let until = Some(now() + minutes(1));
+    yard.controller.change_link(&ann(), ChangeLink { until, ..set("a-b", "delay=1s") }).await.unwrap();
+    // Good with 1 s, and not with the 60 s that come back.
+    yard.controller.change_link(&ann(), set("a-b", "jitter=50s")).await.unwrap();
+    yard.clock.advance(minutes(1));
+    yard.settle().await;
+    let view = yard.status("s").await.unwrap();
+    assert_eq!(view.links[0].reverts, None, "nothing is due for ever");
+    assert_eq!(delays(&yard), [60_000, 60_000]);
+}
+
+#[tokio::test]
+async fn who_has_no_credential_touches_only_what_is_the_own() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    let bob = testyard_controller::api::Caller { only_own: true, ..caller("bob") };
+    let refused = |outcome: Result<SliceView, Refusal>| {
+        assert!(matches!(outcome.unwrap_err(), Refusal::Refused(text) if text.contains("you are")));
+    };
+    let controller = &yard.controller;
+    refused(controller.update(&bob, update("s", chain(&["x"]))).await);
+    refused(controller.change_link(&bob, change("a-b", LinkAction::Down)).await);
+    refused(controller.delete(&bob, whole("s"), testyard_controller::api::Effort::AllOrNothing).await);
+    refused(controller.status(&bob, whole("s"), testyard_controller::api::Effort::AllOrNothing).await);
+    refused(controller.replay(&bob, &slice_urn("s")).await);
+    assert!(controller.running(&bob, &slice_urn("s")).await.is_err());
+    assert!(controller.outlook(&bob, &update("s", chain(&["x"]))).await.is_err());
+    // What nobody has made yet may be made, and is the own then.
+    let own = testyard_controller::api::Caller { only_own: true, ..ann() };
+    controller.status(&own, whole("s"), testyard_controller::api::Effort::AllOrNothing).await.unwrap();
+    controller.update(&bob, update("t", chain(&["x"]))).await.unwrap();
+    refused(controller.update(&own, update("t", chain(&["x"]))).await);
 }

@@ -57,11 +57,6 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             let file = File::create(path);
             Box::new(file.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)
         }
-        None if std::io::stdout().is_terminal() => {
-            return Err(Failure::usage(
-                "packets are not for a terminal: give -w FILE, or pipe them to Wireshark",
-            ));
-        }
         None => Box::new(std::io::stdout()),
     };
     let over = async {

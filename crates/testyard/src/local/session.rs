@@ -83,12 +83,14 @@ impl Session {
     }
 
     async fn only_slice(&self) -> Result<String, Failure> {
-        let mut names: Vec<String> =
-            self.client.slices().await?.into_iter().map(|slice| slice.name).collect();
-        match names.len() {
-            1 => Ok(names.remove(0)),
+        let mut slices = self.client.slices().await?;
+        match slices.len() {
+            1 => Ok(slices.remove(0).urn),
             0 => Err(Failure::failed("you have no slice here; `testyard up FILE` makes one")),
-            _ => Err(Failure::usage(format!("which slice? You have {}", names.join(", ")))),
+            _ => {
+                let names: Vec<&str> = slices.iter().map(|slice| slice.name.as_str()).collect();
+                Err(Failure::usage(format!("which slice? You have {}", names.join(", "))))
+            }
         }
     }
 
