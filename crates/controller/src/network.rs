@@ -2,6 +2,7 @@
 //! they run. A change for a while is one that has an end: when that has come it is left out, and whatever was changed beside
 //! it stays.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
@@ -10,7 +11,8 @@ use testyard_agent::desired::{HostsLine, NodeNetwork, Run};
 use testyard_fabric::links::{HostLink, KeptCapture, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
-use testyard_model::schedule::Event;
+use testyard_model::quantity::Span;
+use testyard_model::schedule::{Action, Event};
 use testyard_model::service::Program;
 use testyard_model::topology::Variable;
 use testyard_plan::NetworkPlan;
@@ -19,7 +21,7 @@ use testyard_plan::network::parts::NetworkLink;
 use testyard_plan::network::seed_of;
 
 use crate::api::{InterfaceView, LinkAction};
-use crate::run::RunBegun;
+use crate::run::{RunBegun, is_over};
 use crate::slice::Sliver;
 
 /// The form of a document's `network` column.
@@ -55,6 +57,9 @@ pub(crate) struct Live {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<ClientId>,
     pub(crate) what: LinkAction,
+    /// When it was made: among what a schedule does, the last word counts. None: before everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<Timestamp>,
     /// When it is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<Timestamp>,
@@ -134,7 +139,9 @@ impl Network {
     /// What of its run is on the host that has these nodes.
     pub(crate) fn run_of(&self, nodes: &HashMap<&ClientId, SliverId>) -> Option<Run> {
         let link = |name: &ClientId| self.links().find(|(known, _)| *known == name).map(|(_, sliver)| sliver);
-        Some(self.run?.on_host(&self.schedule, self.now(), nodes, link))
+        let run = self.run?;
+        let live = self.changes.iter().filter_map(|change| Some((run.since(change)?, change)));
+        Some(run.on_host(&self.schedule, live, &self.plan, nodes, link))
     }
 
     /// Variables of the environment of its commands and programs.
@@ -225,10 +232,51 @@ impl Network {
         self.plan.links().iter().map(|link| &link.client_id).zip(self.slivers.iter().copied())
     }
 
+    /// The plan as it is at a time, with what was changed and what its schedule has done, each in its turn.
+    pub(crate) fn at(&self, now: Timestamp) -> Cow<'_, NetworkPlan> {
+        let Some(run) = self.run.filter(|_| !self.schedule.is_empty()) else {
+            return Cow::Borrowed(self.now());
+        };
+        let mut plan = self.before_the_run().into_owned();
+        let live = self.changes.iter().filter_map(|change| Some((run.since(change)?, Done::Live(change))));
+        let events = self.schedule.iter().map(|event| (event.at, Done::Event(&event.action)));
+        let elapsed = now.duration_since(run.zero);
+        let is_over = |(at, _): &(Span, Done<'_>)| is_over(*at, elapsed);
+        let mut done: Vec<(Span, Done<'_>)> = events.chain(live).filter(is_over).collect();
+        // Those of one time stay in this order, as on the host.
+        done.sort_by_key(|(at, _)| *at);
+        for (_, done) in done {
+            // What cannot be on top of the rest leaves the link as it is, as on the host.
+            let _ = match done {
+                Done::Live(change) => change.apply(&mut plan),
+                Done::Event(Action::LinkUp(link)) => plan.set_down(link, false),
+                Done::Event(Action::LinkDown(link)) => plan.set_down(link, true),
+                Done::Event(Action::LinkSet { link, from, settings }) => {
+                    plan.set(link, from.as_ref(), settings)
+                }
+                Done::Event(_) => Ok(()),
+            };
+        }
+        Cow::Owned(plan)
+    }
+
+    /// The plan with what was changed before its run began: what is changed after that is part of the run.
+    fn before_the_run(&self) -> Cow<'_, NetworkPlan> {
+        let Some(run) = self.run else { return Cow::Borrowed(self.now()) };
+        if self.changes.iter().all(|change| run.since(change).is_none()) {
+            return Cow::Borrowed(self.now());
+        }
+        let mut plan = self.plan.clone();
+        for change in self.changes.iter().filter(|change| run.since(change).is_none()) {
+            let _ = change.apply(&mut plan);
+        }
+        Cow::Owned(plan)
+    }
+
     /// Its links as far as they have an end at one of these nodes, which are on one host.
     pub(crate) fn links_of(&self, nodes: &HashMap<&ClientId, SliverId>) -> Vec<HostLink> {
         let mut links = Vec::new();
-        for (link, sliver) in self.now().links().iter().zip(&self.slivers) {
+        for (link, sliver) in self.before_the_run().links().iter().zip(&self.slivers) {
             let ends: Vec<LinkEnd> = link
                 .members
                 .iter()
@@ -294,6 +342,12 @@ impl Network {
         };
         self.now().interfaces_of(&sliver.client_id).map(view).collect()
     }
+}
+
+/// What a link has met since a run began.
+enum Done<'a> {
+    Live(&'a Live),
+    Event(&'a Action),
 }
 
 /// Why a link cannot be changed so.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use testyard_agent::desired::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run};
 use testyard_fabric::links::PortId;
@@ -17,11 +17,17 @@ use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_model::schedule::{Action, Event};
 use testyard_model::state::Operational;
+use testyard_model::quantity::Span;
 use testyard_plan::NetworkPlan;
 use testyard_store::SliverState;
 
+use crate::api::LinkAction;
+use crate::network::Live;
 use crate::slice::Slice;
 use crate::state::State;
+
+/// The number of events that are in no schedule.
+const LIVE: u32 = u32::MAX;
 
 /// Which run it is, and when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +39,25 @@ pub(crate) struct RunBegun {
 }
 
 impl RunBegun {
-    /// What of it is on the host that has these nodes. `link` gives a link's sliver.
-    pub(crate) fn on_host(
+    /// How long after its zero a change was made; nothing if that was before.
+    pub(crate) fn since(self, change: &Live) -> Option<Span> {
+        let elapsed = change.made?.duration_since(self.zero);
+        let elapsed = std::time::Duration::try_from(elapsed).ok()?;
+        Some(Span::from_nanos(u64::try_from(elapsed.as_nanos()).ok()?))
+    }
+
+    /// How many events of its schedule are due.
+    pub(crate) fn due(self, schedule: &[Event], now: Timestamp) -> usize {
+        let elapsed = now.duration_since(self.zero);
+        schedule.iter().filter(|event| is_over(event.at, elapsed)).count()
+    }
+
+    /// What of it is on the host that has these nodes, with what was changed since it began, and how long after that.
+    /// `link` gives a link's sliver.
+    pub(crate) fn on_host<'a>(
         self,
         schedule: &[Event],
+        live: impl Iterator<Item = (Span, &'a Live)>,
         plan: &NetworkPlan,
         nodes: &HashMap<&ClientId, SliverId>,
         link: impl Fn(&ClientId) -> Option<SliverId>,
@@ -45,7 +66,13 @@ impl RunBegun {
         let event = |(number, event): (u32, &Event)| {
             Some(HostEvent { event: number, at: event.at, action: here.action(&event.action)? })
         };
-        Run { number: self.number, zero: self.zero, events: (0..).zip(schedule).filter_map(event).collect() }
+        let mut events: Vec<HostEvent> = (0..).zip(schedule).filter_map(event).collect();
+        for (at, change) in live {
+            // They are nobody's in the schedule, and told by no number of it.
+            let event = |action| HostEvent { event: LIVE, at, action };
+            events.extend(here.live(change).into_iter().map(event));
+        }
+        Run { number: self.number, zero: self.zero, events }
     }
 }
 
@@ -81,6 +108,35 @@ impl<L: Fn(&ClientId) -> Option<SliverId>> Here<'_, L> {
             Action::NodeRestart(name) => node(name, NodeChange::Restart),
             Action::NodeReload(name) => node(name, NodeChange::Reload),
         }
+    }
+
+    /// What a change that was made while the run runs does here.
+    fn live(&self, change: &Live) -> Vec<HostAction> {
+        let link = |change_to| {
+            self.link_here(&change.link).map(|link| HostAction::Link { link, change: change_to })
+        };
+        match &change.what {
+            LinkAction::Up => link(LinkChange::Up).into_iter().collect(),
+            LinkAction::Down => link(LinkChange::Down).into_iter().collect(),
+            LinkAction::Reset => Vec::new(),
+            LinkAction::Set(settings) => {
+                let set = |from| link(LinkChange::Set { from, settings: settings.clone() });
+                match &change.from {
+                    None => set(None).into_iter().collect(),
+                    Some(from) => {
+                        self.ports(&change.link, from).filter_map(|port| set(Some(port))).collect()
+                    }
+                }
+            }
+        }
+    }
+
+    /// Members of a link that are here, by the name of interface or node.
+    fn ports(&self, link: &ClientId, from: &ClientId) -> impl Iterator<Item = PortId> {
+        let members = self.plan.link(link).ok().into_iter().flat_map(|link| &link.members);
+        members.filter(move |member| member.interface == *from || member.node == *from).filter_map(|member| {
+            Some(PortId { node: *self.nodes.get(&member.node)?, device: member.device.to_string() })
+        })
     }
 
     /// A link that has an end here.
@@ -129,6 +185,11 @@ pub(crate) fn begin(slice: &mut Slice, documents: &[i64], now: Timestamp) {
     }
 }
 
+/// Whether what is to be so long after a zero is due by now.
+pub(crate) fn is_over(at: Span, elapsed: SignedDuration) -> bool {
+    SignedDuration::try_from(at.duration()).is_ok_and(|at| at <= elapsed)
+}
+
 /// Ends a run: restarts and reloads that it has carried out are its nodes' own from now on. Otherwise their counters would
 /// fall, and later restarts be taken for those that have been.
 pub(crate) fn end(slice: &mut Slice, document: i64, now: Timestamp) {
@@ -138,7 +199,7 @@ pub(crate) fn end(slice: &mut Slice, document: i64, now: Timestamp) {
     let is_over =
         |event: &&Event| jiff::SignedDuration::try_from(event.at.duration()).is_ok_and(|at| at <= elapsed);
     let mut restarted: HashMap<ClientId, (u32, u32)> = HashMap::new();
-    for event in schedule.iter().filter(is_over) {
+    for event in schedule.iter().filter(|event| is_over(event.at, elapsed)) {
         match &event.action {
             Action::NodeRestart(node) => restarted.entry(node.clone()).or_default().0 += 1,
             Action::NodeReload(node) => restarted.entry(node.clone()).or_default().1 += 1,

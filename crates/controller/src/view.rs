@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::id::SliverId;
 use testyard_model::sliver_type::Protocol;
@@ -34,6 +35,7 @@ pub(crate) fn slice_view(
     urn: &SliceUrn,
     slice: Option<&Slice>,
     told: Told,
+    now: Timestamp,
 ) -> SliceView {
     let Told { slivers: shown, mut errors, missing, diagnostics } = told;
     let shown: std::collections::HashSet<SliverId> = shown.into_iter().collect();
@@ -61,22 +63,24 @@ pub(crate) fn slice_view(
     let problems: Vec<&str> = state.link_problems_of(slice.map(|slice| slice.id)).collect();
     let problem = (!problems.is_empty()).then(|| problems.join("; "));
     let links = shown.flat_map(|(document, network)| {
-        network.links().zip(network.now().links()).map(|((client_id, sliver), now)| LinkView {
+        let plan = network.at(now);
+        let links: Vec<_> = network.links().zip(plan.links().iter().cloned()).collect();
+        links.into_iter().map(|((client_id, sliver), now)| LinkView {
             urn: settings.sliver_urn(sliver),
             document: *document,
             client_id: client_id.clone(),
-            now: now.clone(),
+            now,
             reverts: network.changes_of(client_id).filter_map(|change| change.until).min(),
             changed: network.changes_of(client_id).next().is_some(),
             problem: problem.clone(),
         })
     });
     let links = links.collect();
-    let schedule = slice.and_then(|slice| schedule_view(state, slice));
+    let schedule = slice.and_then(|slice| schedule_view(state, slice, now));
     SliceView { urn: urn.clone(), documents, slivers, links, schedule, missing, diagnostics }
 }
 
-fn schedule_view(state: &State, slice: &Slice) -> Option<ScheduleView> {
+fn schedule_view(state: &State, slice: &Slice, now: Timestamp) -> Option<ScheduleView> {
     let (schedule, begun) =
         slice.networks.values().map(|network| network.run()).find(|(events, _)| !events.is_empty())?;
     let seen = state
@@ -84,10 +88,12 @@ fn schedule_view(state: &State, slice: &Slice) -> Option<ScheduleView> {
         .iter()
         .filter(|((id, _), seen)| *id == slice.id && begun.is_some_and(|begun| begun.number == seen.number));
     let seen: Vec<_> = seen.map(|(_, seen)| seen).collect();
+    // Hosts count changes of links that were made meanwhile, too.
+    let due = begun.map_or(0, |begun| begun.due(schedule, now));
     Some(ScheduleView {
         events: schedule.len(),
         run: begun.map(|begun| (begun.number, begun.zero)),
-        done: seen.iter().map(|seen| seen.done).max().unwrap_or(0),
+        done: seen.iter().map(|seen| seen.done).max().unwrap_or(0).min(due),
         late_ms_max: seen.iter().map(|seen| seen.late_ms_max).max().unwrap_or(0),
         notice: seen.iter().find_map(|seen| seen.notice.clone()),
     })

@@ -400,3 +400,33 @@ async fn who_has_no_credential_touches_only_what_is_the_own() {
     controller.update(&bob, update("t", chain(&["x"]))).await.unwrap();
     refused(controller.update(&own, update("t", chain(&["x"]))).await);
 }
+
+#[tokio::test]
+async fn the_last_word_counts_between_a_schedule_and_changes() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    let mut topology = chain(&["a", "b"]);
+    let link: ClientId = "a-b".parse().unwrap();
+    topology.schedule = vec![
+        Event { at: "10s".parse().unwrap(), action: Action::LinkDown(link.clone()) },
+        Event { at: "30s".parse().unwrap(), action: Action::LinkSet { link, from: None, settings: vec!["delay=3ms".parse().unwrap()] } },
+    ];
+    up(&yard, topology).await;
+    let is_down = async |yard: &Yard| yard.status("s").await.unwrap().links[0].now.down;
+    assert!(!is_down(&yard).await);
+    yard.clock.advance(SignedDuration::from_secs(20));
+    assert!(is_down(&yard).await, "the schedule took it down, and status says so");
+    let view = yard.controller.change_link(&ann(), change("a-b", LinkAction::Up)).await.unwrap();
+    assert!(!view.links[0].now.down);
+    yard.controller.change_link(&ann(), set("a-b", "delay=8ms")).await.unwrap();
+    yard.settle().await;
+    let run = yard.host().slices()[0].schedule.clone().unwrap();
+    let of: Vec<u64> = run.events.iter().map(|event| event.at.as_nanos() / 1_000_000_000).collect();
+    assert_eq!(of, [10, 30, 20, 20], "its host hears of them in the order of time");
+    assert_eq!(delays(&yard), [0, 0], "and of the links as they were before");
+    let view = yard.status("s").await.unwrap();
+    assert_eq!(view.links[0].now.members[0].to_link.delay.as_nanos(), 8_000_000);
+    assert_eq!(view.schedule.unwrap().events, 2);
+    yard.clock.advance(SignedDuration::from_secs(15));
+    let view = yard.status("s").await.unwrap();
+    assert_eq!(view.links[0].now.members[0].to_link.delay.as_nanos(), 3_000_000);
+}

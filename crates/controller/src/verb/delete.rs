@@ -40,12 +40,12 @@ fn propose(
             return Err(nothing(urn));
         }
         let told = only_missing(picked).told;
-        return Ok(Proposal { step: None, told: slice_view(state, settings, urn, None, told) });
+        return Ok(Proposal { step: None, told: slice_view(state, settings, urn, None, told, now) });
     };
     picked.not_empty(urn)?;
     let ids = picked.ids();
     let told = Told { slivers: ids.iter().copied().collect(), missing: picked.missing, ..Told::default() };
-    let mut view = slice_view(state, settings, urn, Some(&old), told);
+    let mut view = slice_view(state, settings, urn, Some(&old), told, now);
     for sliver in &mut view.slivers {
         sliver.allocation = Allocation::Unallocated;
         sliver.operational = Operational::PendingAllocation;

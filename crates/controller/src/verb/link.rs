@@ -51,6 +51,7 @@ fn propose(context: Context<'_>, request: &ChangeLink) -> Result<Proposal<Told>,
         link: request.link.clone(),
         from: request.from.clone(),
         what: request.what.clone(),
+        made: Some(now),
         until: request.until,
     };
     if let LinkAction::Set(settings) = &request.what

@@ -37,6 +37,6 @@ impl Core {
         self.admit(caller, slice)?;
         let (changed, told) = self.change(slice, caller, verb).await?;
         let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, slice, changed.as_deref(), told))
+        Ok(slice_view(&state, &settings, slice, changed.as_deref(), told, self.clock.now()))
     }
 }

@@ -33,7 +33,7 @@ impl Core {
             return None;
         }
         let told = Told { slivers, ..Told::default() };
-        let view = slice_view(&state, &settings, &slice.urn, Some(slice), told);
+        let view = slice_view(&state, &settings, &slice.urn, Some(slice), told, now);
         Some(Surroundings { creator: slice.creator.clone(), view })
     }
 
@@ -87,6 +87,6 @@ impl Core {
         }
         let told =
             Told { slivers: picked.ids().into_iter().collect(), missing: picked.missing, ..Told::default() };
-        Ok(slice_view(&state, &settings, urn, slice.as_deref(), told))
+        Ok(slice_view(&state, &settings, urn, slice.as_deref(), told, now))
     }
 }

@@ -124,7 +124,7 @@ fn running(slice: Option<&Slice>, settings: &Settings, now: Timestamp) -> Result
         )));
     }
     let nodes = slice.living(now).map(|sliver| planned(sliver, settings)).collect();
-    let network = slice.networks.values().next().map(|network| network.now().clone());
+    let network = slice.networks.values().next().map(|network| network.at(now).into_owned());
     Ok(Plan { nodes, network, diagnostics: vec![] })
 }
 

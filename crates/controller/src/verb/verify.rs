@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use testyard_agent::probe::{Path, Probe};
 use testyard_fabric::links::PortId;
 use testyard_model::id::{HostName, SliceId, SliverId};
@@ -11,12 +12,13 @@ use testyard_model::probe::Probed;
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
 use testyard_store::{Change, ChangeError, WriteError};
+use testyard_plan::NetworkPlan;
 use testyard_verify::schedule::End;
 use testyard_verify::{Report, Schedule, Step, Subject, report, schedule};
 
 use crate::api::{Caller, KeptReport, Refusal, Verify};
 use crate::core::Core;
-use crate::network::{ChangeError as NoLink, Network};
+use crate::network::ChangeError as NoLink;
 use crate::select::nothing;
 use crate::state::State;
 
@@ -47,7 +49,7 @@ impl Drop for Measuring<'_> {
 struct Task {
     slice: SliceId,
     document: i64,
-    network: Arc<Network>,
+    network: NetworkPlan,
     host: HostName,
     schedule: Schedule,
     slivers: HashMap<ClientId, SliverId>,
@@ -70,7 +72,7 @@ impl Core {
         let (mut taken, all) = (Vec::with_capacity(task.schedule.steps.len()), task.schedule.steps.len());
         for step in &task.schedule.steps {
             progress(taken.len(), all);
-            if !task.stands(&self.shared.read()) {
+            if !task.stands(&self.shared.read(), self.clock.now()) {
                 return Err(Refusal::Busy(
                     "links were changed, or ended, while they were measured: measure them again".to_owned(),
                 ));
@@ -80,7 +82,7 @@ impl Core {
                 step.trials.iter().map(|_| Probed::Failed(error.to_string())).collect()
             }));
         }
-        if !task.stands(&self.shared.read()) {
+        if !task.stands(&self.shared.read(), self.clock.now()) {
             return Err(Refusal::Busy(
                 "links were changed while they were measured: measure them again".to_owned(),
             ));
@@ -135,9 +137,9 @@ impl Core {
         Ok(Task {
             slice: slice.id,
             document: *document,
-            network: Arc::clone(network),
+            network: network.at(now).into_owned(),
             host: host.clone(),
-            schedule: schedule(network.now(), &request.options),
+            schedule: schedule(&network.at(now), &request.options),
             slivers: nodes.iter().map(|sliver| (sliver.client_id.clone(), sliver.id)).collect(),
         })
     }
@@ -145,9 +147,9 @@ impl Core {
 
 impl Task {
     /// Whether the links are still those that are measured.
-    fn stands(&self, state: &State) -> bool {
+    fn stands(&self, state: &State, now: Timestamp) -> bool {
         let network = state.life(self.slice).and_then(|slice| slice.networks.get(&self.document));
-        network.is_some_and(|network| Arc::ptr_eq(network, &self.network))
+        network.is_some_and(|network| *network.at(now) == self.network)
     }
 
     fn probes(&self, step: &Step) -> Vec<Probe> {
