@@ -309,6 +309,12 @@ impl Controller {
         self.core.wait_for(|state| state.slices().all(|life| life.urn != *slice)).await;
     }
 
+    /// Returns once hosts have removed everything of a slice that has been deleted or has expired. A slice of that name that
+    /// lives is not waited for.
+    pub async fn wait_until_removed(&self, slice: &SliceUrn) {
+        self.core.wait_for(|state| !state.slices().any(|life| life.urn == *slice && life.ended())).await;
+    }
+
     /// Returns once `done` is true of the counts; it is asked again at each change.
     pub async fn wait_for_counts(&self, mut done: impl FnMut(&Counts) -> bool) {
         let mut changes = self.core.changes.subscribe();

@@ -9,6 +9,7 @@
 //! | `POST` | `/v1/slices/NAME/outlook` | [`Update`] | [`Outlook`] |
 //! | `GET` | `/v1/slices/NAME/plan` | | `testyard_plan::Plan` |
 //! | `DELETE` | `/v1/slices/NAME` | | [`Slice`] |
+//! | `GET` | `/v1/slices/NAME/removed` | | `true`, once hosts have removed what was deleted |
 //! | `POST` | `/v1/slices/NAME/actions` | [`Act`] | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/renew` | [`Renew`] | [`Slice`] |
 //! | `POST` | `/v1/slices/NAME/replay` | | [`Slice`] |

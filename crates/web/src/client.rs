@@ -122,6 +122,14 @@ impl Client {
         self.call(Method::DELETE, &at(name, ""), Bytes::new()).await
     }
 
+    /// Waits until hosts have removed everything of a slice that was deleted; whether they have, or the testbed has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn removed(&self, name: &str) -> Result<bool, ClientError> {
+        self.get(&at(name, "/removed")).await
+    }
+
     /// Acts on nodes.
     ///
     /// # Errors

@@ -73,7 +73,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         (None, Goal::Gone) => return Err(Failure::usage("which slice is to be gone?")),
         (None, _) => session.slice(None).await?.name,
     };
-    wait(&session, &name, arguments.goal, &arguments.nodes, arguments.limit.duration()).await.map(drop)
+    wait(&session, &name, arguments.goal, &arguments.nodes, arguments.limit.duration()).await?;
+    if arguments.goal == Goal::Gone {
+        session.client.removed(&name).await?;
+    }
+    Ok(())
 }
 
 impl Limit {

@@ -80,6 +80,14 @@ pub(super) async fn delete(
     Ok(Json(from::slice(view)))
 }
 
+/// Answers when hosts have removed everything of a slice that was deleted or has expired.
+pub(super) async fn removed(State(server): State<Server>, Touched { slice, .. }: Touched) -> Json<bool> {
+    tokio::select! {
+        () = server.controller.wait_until_removed(&slice) => Json(true),
+        () = server.shutdown.cancelled() => Json(false),
+    }
+}
+
 pub(super) async fn act(
     State(server): State<Server>,
     Touched { person, slice }: Touched,
