@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`api`] | what goes over the socket, as plain types |
 //! | `from` | the controller's answers as these types |
-//! | [`peer`] | who calls |
+//! | [`peer`], `connections` | who calls, and how often at a time |
 //! | [`server`] | the socket, and the way to the routes |
 //! | `routes` | a noun a file |
 //! | [`client`] | the other end |
@@ -20,6 +20,7 @@
 
 pub mod api;
 pub mod client;
+mod connections;
 mod from;
 pub mod peer;
 mod problem;

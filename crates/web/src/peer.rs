@@ -3,13 +3,11 @@
 //! A user of this machine is the user of the same name at the testbed's authority, and may touch what that user made. Root
 //! and the user whom the server runs as are operators: they may touch everything, and may act for others.
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{Uid, User};
 use testyard_controller::api::Caller;
 use testyard_model::urn::{Urn, UserUrn};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use crate::problem::Refused;
 
@@ -22,16 +20,10 @@ const UNTIL: SignedDuration = SignedDuration::from_hours(24 * 365 * 100);
 pub use testyard_model::urn::Authority;
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// The user id; none if the kernel does not say.
     uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
-    }
 }
 
 /// A caller whose name is known.
@@ -42,6 +34,11 @@ pub(crate) struct Person {
 }
 
 impl Peer {
+    /// Whoever has connected.
+    pub(crate) fn of(stream: &UnixStream) -> Self {
+        Self { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
+    }
+
     /// A peer of this user id.
     #[must_use]
     pub const fn of_uid(uid: u32) -> Self {

@@ -19,8 +19,8 @@ use testyard_model::urn::Urn;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::{Authority, Peer};
-use crate::{SOCKET, routes};
+use crate::peer::Authority;
+use crate::{SOCKET, connections, routes};
 
 /// The group whose members may connect.
 pub const GROUP: &str = "testyard";
@@ -63,14 +63,10 @@ impl Server {
     }
 
     /// Answers until the token is cancelled; calls that run then are finished.
-    ///
-    /// # Errors
-    /// None in practice: connections that fail are left.
-    pub async fn serve(self, listener: UnixListener) -> io::Result<()> {
-        let ended = self.shutdown.clone().cancelled_owned();
+    pub async fn serve(self, listener: UnixListener) {
+        let ended = self.shutdown.clone();
         let router: Router = routes::all(self).layer(DefaultBodyLimit::max(LARGEST_BODY));
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        axum::serve(listener, service).with_graceful_shutdown(ended).await
+        connections::serve(listener, router, ended).await;
     }
 }
 
