@@ -206,7 +206,11 @@ impl Task {
                     self.facts.deaths.push((self.context.now)());
                 }
                 self.look().await;
-                return Err(error.into());
+                return Err(match error {
+                    // Somebody is removing it: what has been seen by now says what that means.
+                    RuntimeError::Missing(_) => Setback::Passing(error.to_string()),
+                    other => other.into(),
+                });
             }
         };
         self.reached(Stage::Started);
