@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use testyard_fabric::links::probe::TRAINS;
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_fabric::links::SliceLinks;
+use testyard_fabric::links::probe::TRAINS;
 use testyard_fabric::{Fabric, FabricError};
-use testyard_model::probe::Probed;
 use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::probe::Probed;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::Runtime;
 use tokio::sync::{mpsc, watch};

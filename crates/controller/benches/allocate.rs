@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use testyard_agent::probe::Probe;
 use testyard_agent::{Host, HostError, HostFacts, desired, observed};
 use testyard_controller::api::{Allocate, Caller, Effort, Selection};
 use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Settings, Store, SystemClock};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
-use testyard_agent::probe::Probe;
-use testyard_model::probe::Probed;
 use testyard_model::id::SliceId;
+use testyard_model::probe::Probed;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{Node, Topology};
 use tokio::sync::mpsc;

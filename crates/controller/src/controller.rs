@@ -7,14 +7,14 @@ use testyard_fabric::capture::CaptureStream;
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_plan::Plan;
-use testyard_verify::Report;
 use testyard_store::{AuditRow, ReadError, Store};
+use testyard_verify::Report;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, Capture, ChangeLink, Effort, KeptReport, Offer, Outlook, Perform, Provision, Refusal, Renew,
-    Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
+    Allocate, Caller, Capture, ChangeLink, Effort, KeptReport, Offer, Outlook, Perform, Provision, Refusal,
+    Renew, Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
 };
 use crate::clock::Clock;
 use crate::core::Core;

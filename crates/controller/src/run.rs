@@ -15,9 +15,9 @@ use testyard_agent::desired::{HostAction, HostEvent, LinkChange, NodeChange, Pro
 use testyard_fabric::links::PortId;
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
+use testyard_model::quantity::Span;
 use testyard_model::schedule::{Action, Event};
 use testyard_model::state::Operational;
-use testyard_model::quantity::Span;
 use testyard_plan::NetworkPlan;
 use testyard_store::SliverState;
 
@@ -112,9 +112,8 @@ impl<L: Fn(&ClientId) -> Option<SliverId>> Here<'_, L> {
 
     /// What a change that was made while the run runs does here.
     fn live(&self, change: &Live) -> Vec<HostAction> {
-        let link = |change_to| {
-            self.link_here(&change.link).map(|link| HostAction::Link { link, change: change_to })
-        };
+        let link =
+            |change_to| self.link_here(&change.link).map(|link| HostAction::Link { link, change: change_to });
         match &change.what {
             LinkAction::Up => link(LinkChange::Up).into_iter().collect(),
             LinkAction::Down => link(LinkChange::Down).into_iter().collect(),
@@ -123,9 +122,7 @@ impl<L: Fn(&ClientId) -> Option<SliverId>> Here<'_, L> {
                 let set = |from| link(LinkChange::Set { from, settings: settings.clone() });
                 match &change.from {
                     None => set(None).into_iter().collect(),
-                    Some(from) => {
-                        self.ports(&change.link, from).filter_map(|port| set(Some(port))).collect()
-                    }
+                    Some(from) => self.ports(&change.link, from).filter_map(|port| set(Some(port))).collect(),
                 }
             }
         }
@@ -196,8 +193,6 @@ pub(crate) fn end(slice: &mut Slice, document: i64, now: Timestamp) {
     let Some(network) = slice.networks.get(&document) else { return };
     let (schedule, Some(run)) = network.run() else { return };
     let elapsed = now.duration_since(run.zero);
-    let is_over =
-        |event: &&Event| jiff::SignedDuration::try_from(event.at.duration()).is_ok_and(|at| at <= elapsed);
     let mut restarted: HashMap<ClientId, (u32, u32)> = HashMap::new();
     for event in schedule.iter().filter(|event| is_over(event.at, elapsed)) {
         match &event.action {

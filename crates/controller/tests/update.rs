@@ -408,7 +408,10 @@ async fn the_last_word_counts_between_a_schedule_and_changes() {
     let link: ClientId = "a-b".parse().unwrap();
     topology.schedule = vec![
         Event { at: "10s".parse().unwrap(), action: Action::LinkDown(link.clone()) },
-        Event { at: "30s".parse().unwrap(), action: Action::LinkSet { link, from: None, settings: vec!["delay=3ms".parse().unwrap()] } },
+        Event {
+            at: "30s".parse().unwrap(),
+            action: Action::LinkSet { link, from: None, settings: vec!["delay=3ms".parse().unwrap()] },
+        },
     ];
     up(&yard, topology).await;
     let is_down = async |yard: &Yard| yard.status("s").await.unwrap().links[0].now.down;

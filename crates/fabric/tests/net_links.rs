@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use support::links::{cable, carrier, identity, impaired, link, plug, ports, round_trip, slice, two, wanted};
 use support::{World, ip, node};
-use testyard_fabric::links::NodeRoute;
+use testyard_fabric::links::{HostLink, NodeRoute};
 use testyard_fabric::{Emulator, Fabric as _, Links as _, Repair};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, Params, params};
 use testyard_model::id::{HostName, Revision, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::urn::SliceUrn;
@@ -89,7 +90,8 @@ impl Store {
     pub async fn report(&self, slice: SliceId) -> Result<Option<(Timestamp, String)>, ReadError> {
         let slice = slice.to_string();
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT at, report FROM reports WHERE slice = ?1")?;
+            let mut statement =
+                connection.prepare_cached("SELECT at, report FROM reports WHERE slice = ?1")?;
             let mut rows = statement.query([&slice])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let at = At { table: "reports", key: slice.clone(), row };

@@ -379,7 +379,11 @@ impl<'a> Bench<'a> {
     }
 
     /// The best of a few measurements, and the median beside it: a machine that stalls spoils one, a wrong delay all.
-    fn nearest(&mut self, asked: Nanos, mut measure: impl FnMut(&mut Self) -> (Nanos, Nanos)) -> (Nanos, Nanos) {
+    fn nearest(
+        &mut self,
+        asked: Nanos,
+        mut measure: impl FnMut(&mut Self) -> (Nanos, Nanos),
+    ) -> (Nanos, Nanos) {
         let measured = (0..3).map(|_| measure(self)).min_by_key(|(measured, _)| measured.abs_diff(asked));
         measured.unwrap_or((Nanos::MAX, Nanos::MAX))
     }

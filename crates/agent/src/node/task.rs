@@ -30,9 +30,9 @@ use crate::node::report::{Doing, program, stand};
 use crate::node::steps::Setback;
 use crate::node::wake::Wake;
 use crate::observed::{self, Milestone, Phase, Stage};
-use crate::probe::Places;
 use crate::pool::Pool;
 use crate::pool::rush::Hurry;
+use crate::probe::Places;
 use crate::schedule::Plays;
 
 /// A guest that has not said hello this long after its node's start is called silent.

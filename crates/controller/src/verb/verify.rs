@@ -11,8 +11,8 @@ use testyard_model::name::ClientId;
 use testyard_model::probe::Probed;
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
-use testyard_store::{Change, ChangeError, WriteError};
 use testyard_plan::NetworkPlan;
+use testyard_store::{Change, ChangeError, WriteError};
 use testyard_verify::schedule::End;
 use testyard_verify::{Report, Schedule, Step, Subject, report, schedule};
 
@@ -127,7 +127,9 @@ impl Core {
         let nodes: Vec<_> = slice.living(now).filter(|sliver| sliver.document == *document).collect();
         if let Some(late) = nodes.iter().find(|sliver| state.operational(sliver).0 != Operational::Ready) {
             let (name, is) = (&late.client_id, state.operational(late).0);
-            return Err(Refusal::Unsupported(format!("{name} is {is}: links are verified when all nodes are ready")));
+            return Err(Refusal::Unsupported(format!(
+                "{name} is {is}: links are verified when all nodes are ready"
+            )));
         }
         let hosts: BTreeSet<&HostName> = nodes.iter().map(|sliver| &sliver.host).collect();
         let mut hosts = hosts.into_iter();

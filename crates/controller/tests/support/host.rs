@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use testyard_agent::desired::{self, Power};
 use testyard_agent::observed::{self, ImageSeen, Phase};
+use testyard_agent::probe::Probe;
 use testyard_agent::{Host, HostError, HostFacts};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
-use testyard_agent::probe::Probe;
-use testyard_model::probe::Probed;
 use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::probe::Probed;
 use testyard_model::sliver_type::Port;
 use tokio::sync::mpsc;
 

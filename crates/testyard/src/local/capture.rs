@@ -47,7 +47,9 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let span =
         arguments.span.as_deref().map(crate::config::parse_duration).transpose().map_err(Failure::usage)?;
     if arguments.write.is_none() && std::io::stdout().is_terminal() {
-        return Err(Failure::usage("packets are not for a terminal: give -w FILE, or pipe them to Wireshark"));
+        return Err(Failure::usage(
+            "packets are not for a terminal: give -w FILE, or pipe them to Wireshark",
+        ));
     }
     let (link, filter) = (arguments.link.as_deref(), arguments.filter.as_deref());
     let mut blocks = session.client.capture(&slice.urn, link, arguments.bytes, filter).await?;

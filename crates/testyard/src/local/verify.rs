@@ -14,10 +14,12 @@ use crate::progress::Screen;
 
 /// `verify`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples: testyard verify\n          testyard verify lab --link uplink --json\n          \
+#[command(
+    after_help = "Examples: testyard verify\n          testyard verify lab --link uplink --json\n          \
                         testyard verify class --sample 50 --budget 2m\n\
                         Frames are sent over the links: real traffic, a few per cent of a core. See docs/reference/verify.md.\n\
-                        Exit codes: 0 as asked, 1 something is not.")]
+                        Exit codes: 0 as asked, 1 something is not."
+)]
 pub struct Arguments {
     /// The slice [default: the only one]
     slice: Option<String>,
@@ -73,7 +75,8 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
 }
 
 async fn measure(session: &Session, slice: &str, arguments: &Arguments) -> Result<Report, Failure> {
-    let budget = arguments.budget.as_deref().map(crate::config::parse_duration).transpose().map_err(Failure::usage)?;
+    let budget =
+        arguments.budget.as_deref().map(crate::config::parse_duration).transpose().map_err(Failure::usage)?;
     let verify = Verify {
         links: arguments.links.iter().cloned().collect(),
         sample: arguments.sample,
@@ -92,7 +95,9 @@ async fn measure(session: &Session, slice: &str, arguments: &Arguments) -> Resul
                 screen.finish();
                 return Err(ClientError::Refused(problem).into());
             }
-            None => return Err(Failure::failed("the testbed has ended; the links were not measured to the end")),
+            None => {
+                return Err(Failure::failed("the testbed has ended; the links were not measured to the end"));
+            }
         }
     }
 }

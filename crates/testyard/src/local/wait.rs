@@ -158,7 +158,9 @@ async fn follow(
             };
             let waited: Vec<&Node> =
                 slice.nodes.iter().filter(|node| nodes.is_empty() || nodes.contains(&node.name)).collect();
-            if let Some(strange) = nodes.iter().find(|name| slice.nodes.iter().all(|node| node.name != **name)) {
+            if let Some(strange) =
+                nodes.iter().find(|name| slice.nodes.iter().all(|node| node.name != **name))
+            {
                 return Err(Failure::usage(format!("slice {} has no node {strange:?}", slice.name)));
             }
             let screen = screen.get_or_insert_with(|| Screen::new(waited.len()));
@@ -182,9 +184,8 @@ async fn follow(
             }
             *last = Some(slice);
             // How far a pull has come is no event.
-            match tokio::time::timeout(REFRESH, events.next::<Event>()).await {
-                Ok(Ok(None) | Err(_)) => break,
-                Ok(Ok(Some(_))) | Err(_) => {}
+            if let Ok(Ok(None) | Err(_)) = tokio::time::timeout(REFRESH, events.next::<Event>()).await {
+                break;
             }
             // Many things happen at a time; one look is enough for them.
             while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::ZERO, events.next::<Event>()).await {}

@@ -30,9 +30,10 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Of a testbed that runs.
     pub(crate) fn of(testbed: &testyard_web::api::Testbed) -> Result<Self, Failure> {
-        let images = testbed.images.iter().map(|(name, image)| {
-            Ok((name.clone(), image.parse().map_err(Failure::failed)?))
-        });
+        let images = testbed
+            .images
+            .iter()
+            .map(|(name, image)| Ok((name.clone(), image.parse().map_err(Failure::failed)?)));
         let kinds = testbed.sliver_types.iter().map(|kind| kind.name.parse().map_err(Failure::failed));
         Ok(Self {
             site: import::Site {

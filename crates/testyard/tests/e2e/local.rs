@@ -141,7 +141,10 @@ fn e2e_other_users_of_the_machine() {
     ] {
         let (code, said) = as_nobody(&mut bed, arguments);
         assert!(
-            code == Some(1) && (said.contains("you are") || said.contains("only operators") || said.contains("no nodes here")),
+            code == Some(1)
+                && (said.contains("you are")
+                    || said.contains("only operators")
+                    || said.contains("no nodes here")),
             "{arguments:?}: {said}"
         );
     }

@@ -22,7 +22,6 @@ use crate::server::Server;
 /// What a listener hears.
 struct Listening {
     events: Receiver<Event>,
-    server: Server,
     person: Person,
     slice: Option<SliceUrn>,
     ended: CancellationToken,
@@ -38,16 +37,18 @@ pub(super) async fn of_slice(
 ) -> Result<Response, Refused> {
     match server.controller.creator(&slice) {
         Some(creator) if person.may_touch(&creator) => Ok(listen(server, person, Some(slice))),
-        Some(creator) => {
-            Err(Refused::forbidden(format!("slice {} is {creator}'s, and you are {}", slice.name(), person.urn)))
-        }
+        Some(creator) => Err(Refused::forbidden(format!(
+            "slice {} is {creator}'s, and you are {}",
+            slice.name(),
+            person.urn
+        ))),
         None => Err(Refused::not_found(format!("slice {} has no nodes here", slice.name()))),
     }
 }
 
 fn listen(server: Server, person: Person, slice: Option<SliceUrn>) -> Response {
     let (events, ended) = (server.controller.subscribe(), server.shutdown.clone());
-    let listening = Listening { events, server, person, slice, ended };
+    let listening = Listening { events, person, slice, ended };
     let lines = stream::unfold(listening, |mut listening| async move {
         let event = listening.next().await?;
         let mut line = serde_json::to_vec(&event).ok()?;

@@ -56,7 +56,8 @@ pub(super) async fn verify(
             () = ended => {}
         }
     });
-    let lines = futures_util::stream::unfold(heard, |mut heard| async move { Some((heard.recv().await?, heard)) });
+    let lines =
+        futures_util::stream::unfold(heard, |mut heard| async move { Some((heard.recv().await?, heard)) });
     let lines = lines.map(|line| {
         let mut bytes = serde_json::to_vec(&line).map_err(std::io::Error::other)?;
         bytes.push(b'\n');
