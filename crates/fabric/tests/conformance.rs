@@ -278,6 +278,7 @@ async fn the_fake_captures_what_a_test_injects() {
         up: true,
         mtu: 1500,
         seed: 0,
+        is_seed_chosen: false,
         ends: vec![LinkEnd { port: port.clone(), to_link: clear, from_link: clear }],
         capture: None,
     };
