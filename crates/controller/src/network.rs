@@ -182,8 +182,15 @@ impl Network {
         if changes.len() == self.changes.len() {
             return None;
         }
-        // Each of them could be when it was made, and what is left of them is less.
-        Self { changes, changed: None, ..self.clone() }.settled().ok()
+        let mut reverted = Self { changes, changed: None, ..self.clone() };
+        // What was good on top of something that is gone now may not be any more: it is left out, or it would be due for ever.
+        while !reverted.changes.is_empty() {
+            match reverted.clone().settled() {
+                Ok(settled) => return Some(settled),
+                Err(_) => drop(reverted.changes.pop()),
+            }
+        }
+        Some(reverted)
     }
 
     /// Changes of a link that are not part of its plan, for people.

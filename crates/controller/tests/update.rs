@@ -360,3 +360,19 @@ async fn a_schedule_begins_when_all_are_ready_and_again_when_asked() {
     let refused = yard.controller.replay(&ann(), &slice_urn("s")).await.unwrap_err();
     assert!(matches!(refused, Refusal::Unsupported(_)), "{refused}");
 }
+
+#[tokio::test]
+async fn a_change_that_cannot_be_any_more_is_left_out() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    up(&yard, chain(&["a", "b"])).await;
+    yard.controller.change_link(&ann(), set("a-b", "delay=60s")).await.unwrap();
+    let until = Some(now() + minutes(1));
+    yard.controller.change_link(&ann(), ChangeLink { until, ..set("a-b", "delay=1s") }).await.unwrap();
+    // Good with 1 s, and not with the 60 s that come back.
+    yard.controller.change_link(&ann(), set("a-b", "jitter=50s")).await.unwrap();
+    yard.clock.advance(minutes(1));
+    yard.settle().await;
+    let view = yard.status("s").await.unwrap();
+    assert_eq!(view.links[0].reverts, None, "nothing is due for ever");
+    assert_eq!(delays(&yard), [60_000, 60_000]);
+}

@@ -68,6 +68,10 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         let mut nodes = Vec::with_capacity(arguments.nodes.len());
         for name in &arguments.nodes {
             let place = session.place(name, arguments.slice.as_deref()).await?;
+            let other = |known: &testyard_web::api::Slice| known.urn != place.slice.urn;
+            if slice.as_ref().is_some_and(other) {
+                return Err(Failure::usage("these nodes are of several slices: one at a time"));
+            }
             nodes.push(place.node);
             slice = Some(place.slice);
         }
