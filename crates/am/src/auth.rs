@@ -167,5 +167,5 @@ fn caller(grant: Grant) -> Outcome<Caller> {
             "only users can call this, with a certificate and credentials of their own: {error}"
         ))
     })?;
-    Ok(Caller { user, tool: grant.tool, until: grant.expires })
+    Ok(Caller { user, tool: grant.tool, until: grant.expires, only_own: false })
 }

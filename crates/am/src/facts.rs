@@ -24,7 +24,7 @@ pub fn get_version(settings: &AmSettings) -> String {
 
 /// The manifest of the node's slice.
 pub async fn manifest(around: Surroundings, settings: &Arc<AmSettings>, now: Timestamp) -> String {
-    let creator = Caller { user: around.creator, tool: None, until: now };
+    let creator = Caller { user: around.creator, tool: None, until: now, only_own: false };
     let manifest = render::manifest(around.view, &creator, settings, now).await;
     without_user_information(manifest.trim_end_matches('\n'))
 }

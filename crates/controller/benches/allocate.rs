@@ -126,7 +126,7 @@ async fn open(path: &Path) -> Arc<Controller> {
 
 fn caller() -> Caller {
     let user = "urn:publicid:IDN+a+user+ann".parse().expect("a URN");
-    Caller { user, tool: None, until: Timestamp::MAX }
+    Caller { user, tool: None, until: Timestamp::MAX, only_own: false }
 }
 
 fn request(slice: &str, first: u32, count: u32) -> Allocate {

@@ -35,6 +35,9 @@ pub struct Caller {
     pub tool: Option<Urn>,
     /// The end of the credential.
     pub until: Timestamp,
+    /// The caller has no credential for a slice, and may touch only what the user has made: the controller looks in the
+    /// slice's turn, since a slice may be made or end between a front door's look and the call.
+    pub only_own: bool,
 }
 
 /// Which slivers a call is about: exactly one slice, or some slivers of one slice.

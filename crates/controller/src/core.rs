@@ -63,7 +63,17 @@ impl Core {
     /// Whether the caller may do anything with the slice now.
     pub(crate) fn admit(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
         self.admit_shut_down(caller)?;
-        if self.shared.read().shutdowns.contains(slice) {
+        let state = self.shared.read();
+        if let Some(creator) = state.slice(slice).map(|slice| &slice.creator).filter(|_| caller.only_own)
+            && *creator != caller.user
+        {
+            return Err(Refusal::Refused(format!(
+                "slice {} is {creator}'s, and you are {}",
+                slice.name(),
+                caller.user
+            )));
+        }
+        if state.shutdowns.contains(slice) {
             return Err(Refusal::ShutDown(slice.clone()));
         }
         Ok(())

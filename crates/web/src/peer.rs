@@ -78,7 +78,8 @@ impl Person {
     /// As the controller knows callers.
     pub(crate) fn caller(&self) -> Caller {
         let now = Timestamp::now();
-        Caller { user: self.urn.clone(), tool: None, until: now.checked_add(UNTIL).unwrap_or(Timestamp::MAX) }
+        let until = now.checked_add(UNTIL).unwrap_or(Timestamp::MAX);
+        Caller { user: self.urn.clone(), tool: None, until, only_own: !self.operator }
     }
 
     /// Whether the person may touch a slice that this user made.

@@ -217,7 +217,7 @@ pub fn user(name: &str) -> User {
 }
 
 pub fn caller(name: &str) -> Caller {
-    Caller { user: user_urn(name), tool: None, until: now() + minutes(365 * 24 * 60) }
+    Caller { user: user_urn(name), tool: None, until: now() + minutes(365 * 24 * 60), only_own: false }
 }
 
 pub fn ann() -> Caller {
