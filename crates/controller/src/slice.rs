@@ -68,6 +68,28 @@ pub(crate) struct Body {
 // === impl Slice ===
 
 impl Slice {
+    /// A slice at its first revision, with nothing in it.
+    pub(crate) fn begun(
+        id: SliceId,
+        urn: SliceUrn,
+        tag: SliceTag,
+        creator: UserUrn,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            urn,
+            tag,
+            revision: Revision(1),
+            creator,
+            created,
+            documents: vec![],
+            networks: BTreeMap::new(),
+            slivers: vec![],
+            logins: BTreeMap::new(),
+        }
+    }
+
     /// The same slice at its next revision, to be changed.
     pub(crate) fn next(&self) -> Self {
         Self { revision: self.revision.next(), ..self.clone() }

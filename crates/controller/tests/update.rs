@@ -7,7 +7,7 @@ mod support;
 use jiff::SignedDuration;
 use support::*;
 use testyard_agent::desired::{HostAction, LinkChange};
-use testyard_controller::api::{ChangeLink, LinkAction, Refusal, SliceView, Update};
+use testyard_controller::api::{Caller, ChangeLink, Effort, LinkAction, Refusal, SliceView, Update};
 use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::schedule::{Action, Event};
@@ -382,21 +382,21 @@ async fn a_change_that_cannot_be_any_more_is_left_out() {
 async fn who_has_no_credential_touches_only_what_is_the_own() {
     let yard = Yard::new(&[("local", 9)]).await;
     up(&yard, chain(&["a", "b"])).await;
-    let bob = testyard_controller::api::Caller { only_own: true, ..caller("bob") };
+    let bob = Caller { only_own: true, ..caller("bob") };
     let refused = |outcome: Result<SliceView, Refusal>| {
         assert!(matches!(outcome.unwrap_err(), Refusal::Refused(text) if text.contains("you are")));
     };
     let controller = &yard.controller;
     refused(controller.update(&bob, update("s", chain(&["x"]))).await);
     refused(controller.change_link(&bob, change("a-b", LinkAction::Down)).await);
-    refused(controller.delete(&bob, whole("s"), testyard_controller::api::Effort::AllOrNothing).await);
-    refused(controller.status(&bob, whole("s"), testyard_controller::api::Effort::AllOrNothing).await);
+    refused(controller.delete(&bob, whole("s"), Effort::AllOrNothing).await);
+    refused(controller.status(&bob, whole("s"), Effort::AllOrNothing).await);
     refused(controller.replay(&bob, &slice_urn("s")).await);
     assert!(controller.running(&bob, &slice_urn("s")).await.is_err());
     assert!(controller.outlook(&bob, &update("s", chain(&["x"]))).await.is_err());
     // What nobody has made yet may be made, and is the own then.
-    let own = testyard_controller::api::Caller { only_own: true, ..ann() };
-    controller.status(&own, whole("s"), testyard_controller::api::Effort::AllOrNothing).await.unwrap();
+    let own = Caller { only_own: true, ..ann() };
+    controller.status(&own, whole("s"), Effort::AllOrNothing).await.unwrap();
     controller.update(&bob, update("t", chain(&["x"]))).await.unwrap();
     refused(controller.update(&own, update("t", chain(&["x"]))).await);
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use testyard_agent::desired::{self, HostKey, Power};
 use testyard_fabric::{ControlAddress, Forward};
 use testyard_model::diagnostic::{Diagnostic, Severity};
-use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::id::{SliceId, SliverId};
 use testyard_model::state::Allocation;
 use testyard_model::time::format;
 use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, Usage, plan};
@@ -156,18 +156,10 @@ fn propose(
     }
     let mut new = match &old {
         Some(old) => old.next(),
-        None => Slice {
-            id: SliceId::from_uuid(uuid(&*core.randomness)),
-            urn: request.slice.clone(),
-            tag: reservation.tag(state),
-            revision: Revision(1),
-            creator: caller.user.clone(),
-            created: now,
-            documents: vec![],
-            networks: [].into(),
-            slivers: vec![],
-            logins: [].into(),
-        },
+        None => {
+            let id = SliceId::from_uuid(uuid(&*core.randomness));
+            Slice::begun(id, request.slice.clone(), reservation.tag(state), caller.user.clone(), now)
+        }
     };
     let document = i64::try_from(new.revision.0).unwrap_or(i64::MAX);
     new.documents.push(Arc::new(Document { id: document, text: request.document.clone() }));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use testyard_agent::desired::{HostKey, Power};
 use testyard_model::account::{Account, User};
-use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::id::{SliceId, SliverId};
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Allocation, Operational};
@@ -219,18 +219,10 @@ fn propose(
     let ends = Ends::of(old.as_deref(), settings, request, caller, now)?;
     let mut new = match &old {
         Some(old) => old.next(),
-        None => Slice {
-            id: SliceId::from_uuid(uuid(&*core.randomness)),
-            urn: request.slice.clone(),
-            tag: reservation.tag(state),
-            revision: Revision(1),
-            creator: caller.user.clone(),
-            created: now,
-            documents: vec![],
-            networks: [].into(),
-            slivers: vec![],
-            logins: [].into(),
-        },
+        None => {
+            let id = SliceId::from_uuid(uuid(&*core.randomness));
+            Slice::begun(id, request.slice.clone(), reservation.tag(state), caller.user.clone(), now)
+        }
     };
     let number = new
         .documents
