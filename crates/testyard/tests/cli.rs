@@ -79,6 +79,7 @@ const VERBS: &[&[&str]] = &[
     &["renew"],
     &["replay"],
     &["capture"],
+    &["verify"],
     &["wait"],
     &["events"],
     &["ssh-config"],
