@@ -4,7 +4,7 @@
 //! Every function panics with what is wrong, as tests do.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
@@ -15,7 +15,7 @@ use testyard_model::setting::Setting;
 use crate::emulator::Nanos;
 use crate::frame::{Frame, LONGEST, Offload};
 use crate::io::clock::{Moment, now};
-use crate::sys::{self, BATCH};
+use crate::io::port::{BATCH, Port};
 
 /// What impairs a link between two nodes.
 pub trait Backend {
@@ -39,7 +39,7 @@ pub trait Backend {
 /// A node's end of the link.
 #[derive(Debug)]
 pub struct End {
-    fd: OwnedFd,
+    port: Port,
 }
 
 /// A frame that came out.
@@ -67,7 +67,7 @@ impl End {
     #[must_use]
     pub fn open(interface: &str) -> Self {
         let index = nix::net::if_::if_nametoindex(interface).expect("the interface is there");
-        Self { fd: sys::packet_socket(index).expect("a packet socket can be opened") }
+        Self { port: Port::open(index).expect("a packet socket can be opened") }
     }
 
     /// Sends Ethernet frames as they are, at once.
@@ -78,8 +78,7 @@ impl End {
         let frames: Vec<Frame> = frames.iter().map(|bytes| Frame::new(Offload::default(), bytes)).collect();
         let mut sent = 0;
         while sent < frames.len() {
-            sent +=
-                sys::send(self.fd.as_fd(), frames[sent..].iter().map(Frame::wire)).expect("frames are taken");
+            sent += self.port.send(frames[sent..].iter().map(Frame::wire)).expect("frames are taken");
         }
     }
 
@@ -90,12 +89,12 @@ impl End {
         let mut buffers = vec![vec![0; LONGEST]; BATCH];
         let mut got = Vec::new();
         loop {
-            let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.port.as_fd(), PollFlags::POLLIN)];
             let patience = PollTimeout::try_from(quiet_ms).unwrap_or(PollTimeout::MAX);
             if poll(&mut fds, patience).expect("poll") == 0 {
                 return all;
             }
-            let _ = sys::receive(self.fd.as_fd(), &mut buffers, &mut got);
+            let _ = self.port.receive(&mut buffers, &mut got);
             let moment = Moment::this();
             for (buffer, got) in buffers.iter_mut().zip(&got) {
                 let full = std::mem::replace(buffer, vec![0; LONGEST]);

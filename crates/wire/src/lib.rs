@@ -28,7 +28,7 @@ pub mod pipe;
 pub mod process;
 pub mod protocol;
 mod server;
-mod sys;
+mod thread;
 
 pub use client::{Client, ClientError};
 pub use pipe::{Desired, Direction, Pipe, PipeName, PortName};

@@ -20,7 +20,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, Soc
 
 use crate::io::supervisor::Supervisor;
 use crate::server::{Shared, lock, welcome};
-use crate::sys;
+use crate::thread;
 
 /// `RTMGRP_LINK`.
 const LINK_GROUP: u32 = 1;
@@ -148,14 +148,14 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let listener = listen(&options.socket)?;
     let folder = watch(&options.socket)?;
     let links = link_events()?;
-    sys::keep_capabilities(&[sys::NET_ADMIN, sys::NET_RAW, sys::SYS_NICE])
+    thread::keep_capabilities(&[thread::NET_ADMIN, thread::NET_RAW, thread::SYS_NICE])
         .map_err(kernel("fewer capabilities"))?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let workers = options.workers.unwrap_or(processors);
     let supervisor = Supervisor::start(workers, options.memory, options.real_time).map_err(|error| {
         RunError::Kernel { what: "threads that move frames", source: io::Error::other(error) }
     })?;
-    sys::keep_capabilities(&[sys::NET_ADMIN, sys::NET_RAW]).map_err(kernel("fewer capabilities"))?;
+    thread::keep_capabilities(&[thread::NET_ADMIN, thread::NET_RAW]).map_err(kernel("fewer capabilities"))?;
     let stop =
         EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map_err(kernel("an event"))?;
     let shared = Arc::new(Shared::new(supervisor, stop));

@@ -104,6 +104,10 @@ pub(crate) enum Change {
     DeleteLink {
         name: String,
     },
+    /// All of the group, in one step.
+    DeleteGroup {
+        group: u32,
+    },
     /// Kept as it is where it is there.
     Address {
         index: u32,
@@ -228,6 +232,7 @@ impl fmt::Display for Change {
             Self::Up { link } => write!(f, "switching {link} on"),
             Self::Down { link } => write!(f, "switching {link} off"),
             Self::DeleteLink { name } => write!(f, "removing the interface {name}"),
+            Self::DeleteGroup { group } => write!(f, "removing all interfaces of group {group}"),
             Self::Address { index, ip } => write!(f, "adding the address {ip} to link {index}"),
             Self::NoAddress { index, ip } => write!(f, "taking the address {ip} from link {index}"),
             Self::NoRoute { route } => {

@@ -199,6 +199,9 @@ pub(crate) fn encode(change: &Change) -> Message {
         Change::DeleteLink { name } => {
             Message::new(libc::RTM_DELLINK, 0, &[0; LINK_HEADER]).text(libc::IFLA_IFNAME, name)
         }
+        Change::DeleteGroup { group } => {
+            Message::new(libc::RTM_DELLINK, 0, &[0; LINK_HEADER]).u32(libc::IFLA_GROUP, *group)
+        }
         Change::Address { index, ip } => address(*index, *ip),
         Change::NoAddress { index, ip } => {
             let bytes = octets(ip.addr());

@@ -1,9 +1,10 @@
 //! Closes packet sockets. The kernel waits for all processors at each (some 10 ms), so no worker may do it, and many are
 //! closed at once: they share the wait.
 
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+
+use super::port::Port;
 
 /// Threads that close, if there is that much to close.
 const THREADS: usize = 64;
@@ -12,7 +13,7 @@ const STACK: usize = 64 << 10;
 /// Takes sockets that are no longer needed.
 #[derive(Debug)]
 pub(crate) struct Reaper {
-    sockets: Option<Sender<OwnedFd>>,
+    sockets: Option<Sender<Port>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -25,7 +26,7 @@ impl Reaper {
     }
 
     /// Where to send them.
-    pub(crate) fn sockets(&self) -> Option<Sender<OwnedFd>> {
+    pub(crate) fn sockets(&self) -> Option<Sender<Port>> {
         self.sockets.clone()
     }
 }
@@ -40,9 +41,9 @@ impl Drop for Reaper {
     }
 }
 
-fn work(closed: &Receiver<OwnedFd>) {
+fn work(closed: &Receiver<Port>) {
     while let Ok(first) = closed.recv() {
-        let mut all: Vec<OwnedFd> = std::iter::once(first).chain(closed.try_iter()).collect();
+        let mut all: Vec<Port> = std::iter::once(first).chain(closed.try_iter()).collect();
         let share = all.len().div_ceil(THREADS);
         std::thread::scope(|scope| {
             while all.len() > share {

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::port::Port;
 use super::reaper::Reaper;
 use super::worker::{Command, PipeId, Worker};
 use crate::pipe::{Desired, DesiredError, Direction, Pipe, PipeName, PortName, STAGES};
 use crate::protocol::{Alteration, Change, Observed, ObservedPipe, PortState};
-use crate::sys;
+use crate::thread;
 
 /// All workers, and what they have been told.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Supervisor {
             let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
             let worker = Worker::new(orders, Arc::clone(&wake), reaper.sockets(), memory / workers as u64)?;
             let body = move || {
-                if real_time && let Err(error) = sys::real_time() {
+                if real_time && let Err(error) = thread::real_time() {
                     tracing::warn!(%error, "no real-time scheduling: delays are less exact on a busy machine");
                 }
                 worker.run();
@@ -291,13 +291,13 @@ fn alter(pipe: &mut Pipe, to: Alteration) -> Result<(), DesiredError> {
 
 /// Opens an interface and keeps the namespace's own stack from speaking through it: without IPv6 there is nothing that it
 /// would say, as long as nobody gives the interface an address.
-fn open(name: &PortName, index: u32) -> std::io::Result<OwnedFd> {
-    let fd = sys::packet_socket(index)?;
+fn open(name: &PortName, index: u32) -> std::io::Result<Port> {
+    let port = Port::open(index)?;
     let file = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
     if let Err(error) = fs::write(&file, "1")
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, file, "IPv6 stays on: the host may speak on this link");
     }
-    Ok(fd)
+    Ok(port)
 }

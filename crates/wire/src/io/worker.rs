@@ -2,21 +2,21 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
+use testyard_packet::Received;
 
 use super::clock::{Alarm, Moment, Patience, now};
+use super::port::{BATCH, Port};
 use super::way::Way;
 use crate::emulator::{Nanos, Packet as _};
 use crate::frame::{Frame, LONGEST, join};
 use crate::pipe::{Direction, Pipe};
 use crate::protocol::ObservedDirection;
-use crate::sys::{self, BATCH, Received};
 
 /// Which pipe, for supervisor and workers.
 pub(crate) type PipeId = u64;
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Another pipe, without interfaces yet.
     Add(PipeId, Box<Pipe>),
     /// An interface of a pipe, or that it is gone.
-    Port(PipeId, usize, Option<OwnedFd>),
+    Port(PipeId, usize, Option<Port>),
     /// Whether anything gets through, and what is done.
     Change(PipeId, bool, Box<[Direction; 2]>),
     /// No longer.
@@ -53,7 +53,7 @@ const SPARE_IDLE: usize = 2 * BATCH;
 #[derive(Debug)]
 struct Held {
     up: bool,
-    ports: [Option<OwnedFd>; 2],
+    ports: [Option<Port>; 2],
     ways: [Way; 2],
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
     /// Closes sockets.
-    closing: Option<Sender<OwnedFd>>,
+    closing: Option<Sender<Port>>,
     epoll: Epoll,
     alarm: Alarm,
     pipes: HashMap<PipeId, Held>,
@@ -81,7 +81,7 @@ impl Worker {
     pub(crate) fn new(
         commands: Receiver<Command>,
         wake: Arc<EventFd>,
-        closing: Option<Sender<OwnedFd>>,
+        closing: Option<Sender<Port>>,
         memory: u64,
     ) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -192,7 +192,7 @@ impl Worker {
         true
     }
 
-    fn plug(&mut self, id: PipeId, port: usize, fd: Option<OwnedFd>) {
+    fn plug(&mut self, id: PipeId, port: usize, fd: Option<Port>) {
         let Some(held) = self.pipes.get_mut(&id) else { return };
         if let Some(fd) = &fd
             && let Err(error) =
@@ -206,7 +206,7 @@ impl Worker {
     }
 
     /// Not here: it takes long.
-    fn close(&self, fd: OwnedFd) {
+    fn close(&self, fd: Port) {
         if let Err(error) = self.epoll.delete(&fd) {
             tracing::error!(%error, "an interface's frames are still awaited");
         }
@@ -259,7 +259,7 @@ impl Worker {
         let (way, up) = (&mut held.ways[port], held.up);
         let Some(fd) = &held.ports[port] else { return };
         for _ in 0..BATCH {
-            match sys::receive(fd.as_fd(), &mut self.buffers, &mut self.got) {
+            match fd.receive(&mut self.buffers, &mut self.got) {
                 Ok(()) => break,
                 // The kernel threw away a frame that it cannot describe; there may be others behind it.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => way.unreadable += 1,
@@ -302,7 +302,7 @@ impl Worker {
         let mut sent = 0;
         while sent < self.out.len() {
             let result = match &held.ports[1 - way] {
-                Some(fd) => sys::send(fd.as_fd(), self.out[sent..].iter().map(Frame::wire)),
+                Some(fd) => fd.send(self.out[sent..].iter().map(Frame::wire)),
                 None => Err(std::io::ErrorKind::NotFound.into()),
             };
             match result {

@@ -119,6 +119,10 @@ impl Rooms {
             room.wire.stop(&space)?;
             // Their sockets would keep the namespace, and with it the nodes' interfaces.
             room.captures.end();
+            // The kernel would get to it by itself, in its own time: who is told that links are gone finds them gone.
+            if let Some(file) = space.open()? {
+                inside(&file, |host| shared::clear(host))?;
+            }
             space.remove()?;
             (room.links, room.layout) = Default::default();
             room.redirects.clear();

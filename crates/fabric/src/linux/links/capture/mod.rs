@@ -13,7 +13,7 @@
 //! calls [`Captures::follow`] before they carry anything, so that a node which restarts is captured from its first frame on.
 
 mod reader;
-mod socket;
+mod tap;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::links::{HostLink, PortId};
 use crate::linux::interface::kernel;
 use crate::netlink::Routing;
 use reader::{Command, Control, Reader};
-use socket::Tap;
+use tap::Tap;
 
 /// What the kernel may hold for a capture, shared by its taps; and for each at least.
 const MEMORY: usize = 32 << 20;

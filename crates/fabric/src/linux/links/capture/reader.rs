@@ -16,7 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use testyard_capture::order::Order;
 use testyard_capture::pcapng::{self, Direction, InterfaceNumber, Packet, Section, Statistics};
 
-use super::socket::{Buffers, Tap};
+use super::tap::{Buffers, Tap};
 use crate::capture::{CaptureEnd, CaptureRequest, Captured, EndReason, Sender};
 use crate::links::PortId;
 
@@ -240,11 +240,11 @@ impl Reader {
                 *written += 1;
             });
             match received {
-                Ok(_) if order.size() - start >= limit => {
+                Ok(()) if order.size() - start >= limit => {
                     result = Read::Enough;
                     break false;
                 }
-                Ok(_) => result = Read::Some,
+                Ok(()) => result = Read::Some,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break !tap.is_attached(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // It has gone down, or ended; said once.
