@@ -52,6 +52,11 @@ impl SliceLinksHandle {
         });
     }
 
+    /// Something may have ended that they need: they are made so once more.
+    pub(crate) fn look(&self) {
+        self.wanted.send_if_modified(|wanted| wanted.is_some());
+    }
+
     /// How they stand.
     pub(crate) fn seen(&self) -> LinksSeen {
         self.seen.borrow().clone()

@@ -124,7 +124,7 @@ impl LocalHost {
         let background = vec![
             tokio::spawn(gather(Arc::clone(&state), reported)),
             tokio::spawn(watch_runtimes(Arc::clone(&context), Arc::clone(&state))),
-            tokio::spawn(watch_fabric(Arc::clone(&context))),
+            tokio::spawn(watch_fabric(Arc::clone(&context), Arc::clone(&state))),
         ];
         Ok(Arc::new(Self { context, state, background: Mutex::new(background), probes: AtomicU32::new(0) }))
     }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use support::links::{cable, carrier, identity, impaired, link, plug, ports, round_trip, slice, two, wanted};
-use support::{World, ip, node};
+use support::{Netns, World, ip, node};
 use testyard_fabric::links::{HostLink, NodeRoute};
-use testyard_fabric::{Emulator, Fabric as _, Links as _, Repair};
+use testyard_fabric::{Emulator, Fabric as _, FabricConfig, Links as _, LinuxFabric, Repair};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 
@@ -249,4 +249,50 @@ async fn links_of_one_revision_change_as_a_schedule_goes_on() {
         assert_eq!((carrier(&a), carrier(&b)), (up, up));
     }
     assert!(a.pings("10.1.1.3"));
+}
+
+#[tokio::test]
+async fn a_wire_that_cannot_start_is_tried_again_and_keeps_no_other_slice_waiting() {
+    let world = World::new();
+    let flag = world.run_folder().join("broken");
+    let mut config = world.config("links");
+    let wire = config.wire[0].to_string_lossy().into_owned();
+    let script = format!("test ! -e {} && exec {wire} \"$@\"", flag.display());
+    config.wire = ["sh", "-c", &script, "wire"].map(Into::into).into();
+    let fabric = LinuxFabric::in_netns(FabricConfig { emulator: Emulator::Wire, ..config }, world.host.path());
+    fabric.prepare().await.unwrap();
+    fabric.join(&wanted(1, vec![cable(&["delay=1ms"])])).await.unwrap();
+    let [a, _b] = two(&fabric).await;
+    assert!(a.pings("10.1.1.3"));
+    std::fs::write(&flag, "").unwrap();
+    kill_wires(&world);
+    let began = Instant::now();
+    let error = fabric.repair().await.unwrap_err().to_string();
+    assert!(error.contains("starting the wire") && began.elapsed() < Duration::from_secs(5), "{error}");
+    assert!(fabric.repair().await.is_err(), "it is still not there");
+    std::fs::remove_file(&flag).unwrap();
+    assert_eq!(fabric.repair().await.unwrap(), [Repair::Wire(slice())]);
+    assert!(a.pings("10.1.1.3"));
+    fabric.reset().await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_of_a_namespace_that_nobody_finds_any_more_get_their_interfaces_anew() {
+    let world = World::new();
+    let fabric = world.fabric("links");
+    let links = || wanted(1, vec![cable(&[])]);
+    fabric.join(&links()).await.unwrap();
+    let [a, b] = two(&fabric).await;
+    let lost = world.run_folder().join("links/links").join(slice().to_string()).join("netns");
+    // Somebody still has it: its halves, and the nodes' interfaces, live on.
+    let _held = Netns::open(&lost);
+    drop(fabric);
+    nix::mount::umount2(&lost, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    let fabric = world.fabric("links");
+    fabric.join(&links()).await.unwrap();
+    plug(&fabric, 1, "10.1.1.2/24", &a).await;
+    plug(&fabric, 2, "10.1.1.3/24", &b).await;
+    assert!(a.pings("10.1.1.3"));
+    fabric.part(slice()).await.unwrap();
+    assert_eq!(a.command("ip -o link show type veth"), "", "what has parted is gone when that is said");
 }

@@ -129,7 +129,7 @@ async fn start_now(runtime: &DockerRuntime, key: &NodeKey) -> Result<Running, Ru
         && Instant::now() < deadline
     {
         if let Some(id) = id_of_stopped(runtime, &name).await.map_err(|fault| fault.at(key, ACTION))? {
-            leftover::end(id).await;
+            leftover::end(id, Some(fault.text())).await;
         }
         // Containerd forgets the task a moment after its end.
         tokio::time::sleep(ASK_AGAIN).await;
@@ -230,7 +230,7 @@ async fn remove_now(runtime: &DockerRuntime, key: &NodeKey) -> Result<(), Runtim
         }
     }
     if let Some(id) = lost {
-        leftover::end(id).await;
+        leftover::end(id, None).await;
     }
     // A spare that has been handed over lives on in its folder.
     if key.is_spare() && seen::made_as(runtime, key).await?.is_some_and(|now| now != *key) {

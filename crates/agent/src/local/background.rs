@@ -102,8 +102,8 @@ pub(super) async fn watch_runtimes(context: Arc<Context>, state: Shared) {
     }
 }
 
-/// Mends packet rules when something outside has changed them.
-pub(super) async fn watch_fabric(context: Arc<Context>) {
+/// Mends packet rules when something outside has changed them, and wires when they have ended.
+pub(super) async fn watch_fabric(context: Arc<Context>, state: Shared) {
     let mut disturbances = context.fabric.disturbances();
     let mut mended = true;
     loop {
@@ -121,7 +121,11 @@ pub(super) async fn watch_fabric(context: Arc<Context>) {
             Ok(repairs) => {
                 tracing::warn!(?repairs, "something outside had changed the network of nodes; mended")
             }
-            Err(error) => tracing::error!(%error, "cannot mend the network of nodes; will look again"),
+            Err(error) => {
+                tracing::error!(%error, "cannot mend the network of nodes; will look again");
+                // A slice whose links are not as they should be says so, and tries by itself.
+                lock(&state).slices.values().for_each(|entry| entry.links.look());
+            }
         }
     }
 }

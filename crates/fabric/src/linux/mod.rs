@@ -227,14 +227,15 @@ impl Fabric for LinuxFabric {
 
     async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
         let work = |inner: &Inner, host: &mut Rtnetlink| {
-            let mut repairs = inner.state().mend(&inner.names, &inner.config, host)?;
-            let (rewired, wires): (Vec<_>, Vec<_>) = inner.rooms.repair()?.into_iter().unzip();
-            repairs.extend(rewired);
-            Ok((repairs, wires))
+            let rules = inner.state().mend(&inner.names, &inner.config, host);
+            Ok((rules, inner.rooms.repair()))
         };
-        let (repairs, wires) = self.run(work).await?;
+        let (rules, (rewired, failed)) = self.run(work).await?;
+        let (rewired, wires): (Vec<_>, Vec<_>) = rewired.into_iter().unzip();
         self.ends.watch(wires);
-        Ok(repairs)
+        let mut repairs = rules?;
+        repairs.extend(rewired);
+        failed.map_or(Ok(repairs), Err)
     }
 
     fn disturbances(&self) -> BoxStream<'static, ()> {

@@ -79,9 +79,9 @@ impl Supervisor {
                 if real_time && let Err(error) = thread::real_time() {
                     tracing::warn!(%error, "no real-time scheduling: delays are less exact on a busy machine");
                 }
-                worker.run();
+                worker.run()
             };
-            let thread = std::thread::Builder::new().name(format!("wire-{index}")).spawn(body)?;
+            let thread = std::thread::Builder::new().name(format!("wire-{index}")).spawn(move || vital(body))?;
             all.push(Told { commands, wake, thread: Some(thread), pipes: 0 });
         }
         let (pipes, interfaces) = (BTreeMap::new(), HashMap::new());
@@ -239,6 +239,17 @@ impl Supervisor {
     }
 }
 
+/// Ends the process if this ends unasked: pipes without their worker are dead, and only a wire that has ended is started again.
+fn vital(work: impl FnOnce() -> nix::Result<()>) {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => tracing::error!(%error, "a worker cannot wait for frames any more: the wire ends"),
+        // What panics has said where and why.
+        Err(_) => tracing::error!("a worker has panicked: the wire ends"),
+    }
+    std::process::abort();
+}
+
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.stop();
@@ -300,4 +311,34 @@ fn open(name: &PortName, index: u32) -> std::io::Result<Port> {
         tracing::warn!(%error, file, "IPv6 stays on: the host may speak on this link");
     }
     Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which end of a worker this process is to have, for the test below.
+    const END: &str = "TESTYARD_TEST_WORKER_ENDS";
+
+    #[test]
+    fn a_worker_that_ends_unasked_ends_the_wire() {
+        match std::env::var(END).as_deref() {
+            Ok("told") => return vital(|| Ok(())),
+            Ok("failed") => return vital(|| Err(nix::errno::Errno::EBADF)),
+            Ok("panicked") => return vital(|| panic!("as told")),
+            _ => {}
+        }
+        let name = std::thread::current().name().expect("a test's thread has its name").to_owned();
+        for (end, lives) in [("told", true), ("failed", false), ("panicked", false)] {
+            let itself = std::env::current_exe().expect("a test is a file");
+            let status = std::process::Command::new(itself)
+                .args(["--exact", &name])
+                .env(END, end)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status()
+                .expect("a test can be started");
+            assert_eq!(status.success(), lives, "{end}: {status}");
+        }
+    }
 }

@@ -106,7 +106,10 @@ impl Worker {
     }
 
     /// Works until told to end.
-    pub(crate) fn run(mut self) {
+    ///
+    /// # Errors
+    /// It cannot wait for frames any more.
+    pub(crate) fn run(mut self) -> nix::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         let mut time = now();
         let (mut patience, mut last_frame) = (Patience::new(time), 0);
@@ -130,10 +133,7 @@ impl Worker {
             let ready = match self.epoll.wait(&mut events, timeout) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
-                Err(error) => {
-                    tracing::error!(%error, "a worker cannot wait any more, and ends");
-                    return;
-                }
+                Err(error) => return Err(error),
             };
             time = now();
             patience.pass(time);
@@ -142,7 +142,7 @@ impl Worker {
                     WAKE => {
                         let _ = self.wake.read();
                         if !self.obey(time) {
-                            return;
+                            return Ok(());
                         }
                     }
                     ALARM => self.alarm.fired(),

@@ -33,13 +33,12 @@ impl Ends {
                 tokio::spawn(async move {
                     let seen = until_end(&socket).await;
                     ends.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&socket);
-                    match seen {
-                        Ok(()) => drop(ends.told.send(())),
-                        // It has ended before it could be watched: whoever wanted it notices when it is told what to be.
-                        Err(error) => {
-                            tracing::debug!(socket = %socket.display(), %error, "a wire cannot be watched");
-                        }
+                    if let Err(error) = seen {
+                        // It may have ended before it could be watched, or its connection broke; whoever looks knows.
+                        tracing::debug!(socket = %socket.display(), %error, "a wire cannot be watched");
                     }
+                    // Nobody may be listening.
+                    let _ = ends.told.send(());
                 });
             }
         }

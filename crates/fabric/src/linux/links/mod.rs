@@ -141,21 +141,25 @@ impl Rooms {
         self.known(slice).map(|room| lock(&room).links.clone()).unwrap_or_default()
     }
 
-    /// Starts wires again that have ended, and gives their sockets.
-    pub(crate) fn repair(&self) -> Result<Vec<(Repair, PathBuf)>, FabricError> {
+    /// Starts wires again that have ended, and gives their sockets; and the first reason why one could not be.
+    pub(crate) fn repair(&self) -> (Vec<(Repair, PathBuf)>, Option<FabricError>) {
         let rooms: Vec<_> = {
             let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             rooms.iter().map(|(slice, room)| (*slice, Arc::clone(room))).collect()
         };
-        let mut repairs = Vec::new();
+        let (mut repairs, mut failed) = (Vec::new(), None);
         for (slice, room) in rooms {
             let mut room = lock(&room);
-            if !room.layout.pipes.is_empty() && room.wire.has_ended() {
-                let socket = room.converge(&self.wire)?;
-                repairs.extend(socket.map(|socket| (Repair::Wire(slice), socket)));
+            if room.layout.pipes.is_empty() || !room.wire.is_gone() {
+                continue;
+            }
+            // One slice's trouble is no other's.
+            match room.converge(&self.wire) {
+                Ok(socket) => repairs.extend(socket.map(|socket| (Repair::Wire(slice), socket))),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(repairs)
+        (repairs, failed)
     }
 
     pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {

@@ -108,13 +108,16 @@ fn pair(
     let alias = room.layout.gates.get(&name).map_or(port.device.as_str(), |gate| gate.alias.as_str());
     if outer.is_some() {
         shared::remove(host, &name)?;
+    } else if inner.is_some_and(|inner| inner.mac == Some(Mac(port.mac.bytes()))) {
+        // Ours: its half was in a namespace of the slice that nobody finds any more.
+        shared::remove(node, &port.device)?;
     }
     let mut tries = 0;
     loop {
         match host.apply(&creation(&name, alias, port, netns)) {
             Ok(()) => return Ok(()),
             Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. }) if tries < TRIES => {
-                // A half whose node ended just now; or an interface of the node's own making.
+                // A half whose node ended just now; or an interface of the node's own making, with an address of its own.
                 if host.link(&name).map_err(looking)?.is_none()
                     && node.link(&port.device).is_ok_and(|inner| inner.is_some())
                 {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testyard_wire::{Client, ClientError, Desired, Observed};
 
@@ -14,6 +14,8 @@ use crate::FabricError;
 
 /// A wire is there within milliseconds; a machine that is busy may take longer.
 const START: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has ended instead.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What is known of a slice's wire.
 #[derive(Debug, Default)]
@@ -85,9 +87,9 @@ impl Wire {
         Ok(())
     }
 
-    /// Whether it has ended, if it is known to have begun.
-    pub(super) fn has_ended(&mut self) -> bool {
-        self.client.as_mut().is_some_and(|client| matches!(client.observe(), Err(ClientError::Gone(_))))
+    /// Whether it has ended, or could not be started.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.client.as_mut().is_none_or(|client| matches!(client.observe(), Err(ClientError::Gone(_))))
     }
 
     /// Ends it, if there is one, and waits until it is over.
@@ -131,8 +133,21 @@ impl Wire {
             .process_group(0)
             .spawn()
             .map_err(|error| failed(action, &error))?;
-        self.child = Some(child);
-        Client::wait(&space.socket(), START).map_err(|error| failed(action, &error))
+        let child = self.child.insert(child);
+        let until = Instant::now() + START;
+        loop {
+            match Client::wait(&space.socket(), LOOK) {
+                Ok(client) => return Ok(client),
+                Err(error) if Instant::now() >= until => return Err(failed(action, &error)),
+                Err(error) => {
+                    if let Ok(Some(status)) = child.try_wait() {
+                        let detail = format!("it has ended ({status}): see {}", space.log().display());
+                        return Err(FabricError::Kernel { action: action.to_owned(), detail });
+                    }
+                    tracing::debug!(%error, "a wire takes its time");
+                }
+            }
+        }
     }
 }
 
