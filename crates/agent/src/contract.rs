@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
+use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
 use tokio::sync::mpsc;
@@ -50,6 +51,9 @@ pub struct HostFacts {
     pub engines: Vec<String>,
     /// Whether nodes can be started now.
     pub healthy: bool,
+    /// What its kernel has left.
+    #[serde(default)]
+    pub limits: HostLimits,
 }
 
 /// The host cannot be spoken to.

@@ -17,6 +17,7 @@ pub mod desired;
 mod facts;
 mod guest;
 mod ledger;
+pub mod limits;
 mod links;
 mod local;
 mod node;

@@ -18,6 +18,7 @@ use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_fabric::links::SliceLinks;
 use testyard_fabric::links::probe::TRAINS;
 use testyard_fabric::{Fabric, FabricError};
+use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::RuntimeKind;
@@ -39,7 +40,7 @@ use crate::node::wake::Wake;
 use crate::pool::{Pool, PoolSettings, keeper};
 use crate::probe::{Places, Probe, together};
 use crate::schedule::Plays;
-use crate::{desired, observed};
+use crate::{desired, limits, observed};
 
 /// What a [`LocalHost`] is made of.
 pub struct LocalHostConfig {
@@ -363,7 +364,9 @@ impl Host for LocalHost {
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {
-        let mut facts = HostFacts { engines: Vec::new(), healthy: true };
+        // It looks at every process of the machine.
+        let limits = tokio::task::spawn_blocking(limits::observe).await.unwrap_or(HostLimits::UNKNOWN);
+        let mut facts = HostFacts { engines: Vec::new(), healthy: true, limits };
         for runtime in self.context.runtimes.values() {
             match runtime.facts().await {
                 Ok(runtime) => facts.engines.push(runtime.engine),

@@ -174,7 +174,7 @@ impl Host for Nothing {
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {
-        Ok(HostFacts { engines: vec![], healthy: true })
+        Ok(HostFacts { engines: vec![], healthy: true, limits: HostLimits::UNKNOWN })
     }
 
     async fn shut_down(&self) {}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use testyard_agent::{Host, HostError, desired};
+use testyard_agent::{Host, HostError, HostFacts, desired};
 use testyard_model::id::{HostName, SliceId};
 use tokio::sync::Notify;
 
@@ -122,12 +122,12 @@ impl Core {
     async fn examine(&self, driver: &Driver) {
         let facts = tokio::time::timeout(PATIENCE, driver.host.facts()).await;
         let health = match facts {
-            Ok(Ok(facts)) => HostHealth { healthy: facts.healthy, engines: facts.engines },
-            Ok(Err(error)) => HostHealth { healthy: false, engines: vec![error.to_string()] },
-            Err(_) => HostHealth { healthy: false, engines: vec!["it does not answer".to_owned()] },
+            Ok(Ok(HostFacts { healthy, engines, limits })) => HostHealth { healthy, engines, limits },
+            Ok(Err(error)) => HostHealth::ill(error.to_string()),
+            Err(_) => HostHealth::ill("it does not answer".to_owned()),
         };
         let before = self.shared.write().hosts.insert(driver.name.clone(), health.clone());
-        if before.as_ref() != Some(&health) {
+        if before.as_ref().map(HostHealth::told) != Some(health.told()) {
             tracing::info!(host = %driver.name, healthy = health.healthy, engines = ?health.engines, "host");
             self.changed();
         }

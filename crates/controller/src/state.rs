@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use testyard_agent::observed::{self, ScheduleSeen};
+use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
@@ -58,6 +59,19 @@ pub(crate) struct Seen {
 pub(crate) struct HostHealth {
     pub(crate) healthy: bool,
     pub(crate) engines: Vec<String>,
+    pub(crate) limits: HostLimits,
+}
+
+impl HostHealth {
+    /// Of a host that does not say how it is.
+    pub(crate) fn ill(why: String) -> Self {
+        Self { healthy: false, engines: vec![why], limits: HostLimits::UNKNOWN }
+    }
+
+    /// What is told to people when it changes.
+    pub(crate) fn told(&self) -> (bool, &[String]) {
+        (self.healthy, &self.engines)
+    }
 }
 
 /// A sliver is doing something else than before.
@@ -112,6 +126,10 @@ impl State {
             host: &host.resources,
             usage: self.usage.get(host.resources.name()).unwrap_or(unused),
             healthy: self.hosts.get(host.resources.name()).is_some_and(|health| health.healthy),
+            limits: self
+                .hosts
+                .get(host.resources.name())
+                .map_or(&HostLimits::UNKNOWN, |health| &health.limits),
         })
     }
 

@@ -35,6 +35,7 @@ pub mod account;
 pub mod checksum;
 pub mod diagnostic;
 pub mod fuzzing;
+pub mod host;
 pub mod id;
 pub mod image;
 pub mod impairment;

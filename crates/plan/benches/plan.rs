@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::sys::resource::{UsageWho, getrusage};
+use testyard_model::host::HostLimits;
 use testyard_model::impairment::Impairment;
 use testyard_model::quantity::Span;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
@@ -39,11 +40,11 @@ fn main() {
 
     let hosts: Vec<(Host, Usage)> = (0..HOSTS).map(|number| (host(number), Usage::default())).collect();
     let views: Vec<HostView<'_>> =
-        hosts.iter().map(|(host, usage)| HostView { host, usage, healthy: true }).collect();
+        hosts.iter().map(|(host, usage)| HostView { host, usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
     let types = [kind()];
     let authority = "bench.example".parse().expect("an authority");
     let site =
-        Site { authority: &authority, sliver_types: &types, links: LinkPolicy::Make(Underlay::default()) };
+        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
     let avoid: Vec<IpNet> = views.iter().map(|view| IpNet::V4(view.host.ipv4())).collect();
 
     let parsed = best(|| serde_json::from_str::<Topology>(&text).expect("the text reads again"));

@@ -86,6 +86,10 @@ pub(crate) fn check(wanted: Wanted<'_>, site: Site<'_>, existing: &Existing) -> 
     if topology.nodes.is_empty() {
         return Err(PlanError::Nothing);
     }
+    let (most, has, asked) = (site.nodes_per_slice, existing.client_ids.len(), topology.nodes.len());
+    if has + asked > most as usize {
+        return Err(PlanError::TooMany { most, has, asked });
+    }
     let mut seen = BTreeSet::new();
     if let Some(node) = topology.nodes.iter().find(|node| !seen.insert(&node.client_id)) {
         return Err(PlanError::Twice(node.client_id.to_string()));

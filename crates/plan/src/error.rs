@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::id::HostName;
 use testyard_model::name::ClientId;
 use testyard_model::urn::Urn;
@@ -88,6 +89,19 @@ pub enum PlanError {
         /// What is the matter, in words.
         why: String,
     },
+    /// More nodes than a slice may have.
+    #[error("a slice may have {most} nodes here: {}{asked} {} asked for", has(*.has), if *.has > 0 { "more were" } else { "were" })]
+    TooMany {
+        /// How many it may have.
+        most: u32,
+        /// How many it has beside those of the request.
+        has: usize,
+        /// How many the request has.
+        asked: usize,
+    },
+    /// The kernels of hosts cannot do as much; beside that, what they may not be able to.
+    #[error("{}", errors(.0))]
+    Limits(Vec<Diagnostic>),
     /// The network cannot be had.
     #[error(transparent)]
     Network(#[from] Refused),
@@ -118,6 +132,15 @@ impl fmt::Display for FreeOn {
 
 fn list(names: &[ClientId]) -> String {
     names.iter().map(|name| format!("{:?}", name.as_str())).collect::<Vec<_>>().join(", ")
+}
+
+fn has(nodes: usize) -> String {
+    if nodes > 0 { format!("it has {nodes}, and ") } else { String::new() }
+}
+
+fn errors(told: &[Diagnostic]) -> String {
+    let errors = told.iter().filter(|told| told.severity == Severity::Error);
+    errors.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

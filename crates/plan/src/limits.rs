@@ -4,34 +4,37 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::{Diagnostic, Severity};
+use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
 use testyard_model::quantity::Size;
+use testyard_model::sliver_type::RuntimeKind;
 
 use crate::network::BRIDGE_PORTS;
-use crate::plan::Plan;
+use crate::error::PlanError;
+use crate::plan::{HostView, Plan, PlannedNode, Wanted};
 
 /// Processes that a node has at least: the guest, its SSH server and the image's own program.
 const LEAST_PROCESSES: u64 = 3;
-/// Inotify instances that a node takes on the host: the engine watches a container's memory events with one.
+/// Inotify instances that a node takes on the host, where control groups are of version 2: a container's memory events are
+/// watched with one.
 const INOTIFY_PER_NODE: u64 = 1;
 
-/// What a host was seen to have. What could not be seen is not checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostLimits {
-    /// `fs.inotify.max_user_instances`, less what is in use.
-    pub inotify_instances: Option<u64>,
-    /// `kernel.pid_max`, or `kernel.threads-max` if that is less, less what runs already.
-    pub processes: Option<u64>,
-    /// `net.ipv4.neigh.default.gc_thresh3`, which all namespaces share, less what is in use.
-    pub ipv4_neighbours: Option<u64>,
-    /// `net.ipv6.neigh.default.gc_thresh3`, likewise.
-    pub ipv6_neighbours: Option<u64>,
-    /// `user.max_net_namespaces`, less what is in use.
-    pub network_namespaces: Option<u64>,
-    /// What is free where nodes' disks are.
-    pub disk: Option<Size>,
+/// What all hosts of a plan are too small for is an error; what they may be too small for is told.
+pub(crate) fn check(
+    plan: &Plan,
+    wanted: Wanted<'_>,
+    hosts: &[HostView<'_>],
+) -> Result<Vec<Diagnostic>, PlanError> {
+    let on = |view: &HostView<'_>| {
+        let name = view.host.name();
+        HostNeeds::of(plan, name, wanted.running).check(name, view.limits)
+    };
+    let told: Vec<Diagnostic> = hosts.iter().flat_map(on).collect();
+    if told.iter().any(|told| told.severity == Severity::Error) {
+        return Err(PlanError::Limits(told));
+    }
+    Ok(told)
 }
 
 /// What the nodes of a plan need on one host.
@@ -59,11 +62,21 @@ pub struct HostNeeds {
 // === impl HostNeeds ===
 
 impl HostNeeds {
-    /// What a plan needs on a host.
+    /// What a plan needs on a host, beside what the nodes have that run there already.
     #[must_use]
-    pub fn of(plan: &Plan, host: &HostName) -> Self {
-        let here: Vec<_> = plan.nodes.iter().filter(|node| node.host == *host).collect();
-        let names: HashSet<_> = here.iter().map(|node| &node.client_id).collect();
+    pub fn of(plan: &Plan, host: &HostName, running: Option<&Plan>) -> Self {
+        let runs: HashSet<_> = running
+            .iter()
+            .flat_map(|plan| &plan.nodes)
+            .filter(|node| node.host == *host)
+            .map(|node| &node.client_id)
+            .collect();
+        let all = plan.nodes.iter().filter(|node| node.host == *host);
+        let names: HashSet<_> = all.clone().map(|node| &node.client_id).collect();
+        let is_new = |node: &&PlannedNode| !runs.contains(&node.client_id);
+        // Those that only pretend need nothing of a kernel but their links.
+        let is_real = |node: &&PlannedNode| node.sliver_type.runtime != RuntimeKind::Fake;
+        let here: Vec<_> = all.filter(is_new).filter(is_real).collect();
         let limits = || here.iter().map(|node| &node.sliver_type.limits);
         let nodes = here.len() as u64;
         let mut needs = Self {
@@ -82,8 +95,10 @@ impl HostNeeds {
                 continue;
             }
             let peers = link.members.len().saturating_sub(1) as u64;
+            let is_new = |node| names.contains(node) && !runs.contains(node);
+            let new = link.members.iter().filter(|member| is_new(&member.node)).count() as u64;
             let add = |count: &mut (u64, u64)| {
-                *count = (count.0 + own, count.1.saturating_add(own.saturating_mul(peers)));
+                *count = (count.0 + new, count.1.saturating_add(new.saturating_mul(peers)));
             };
             let of_family = |ipv4: bool| link.subnets.iter().any(|net| net.addr().is_ipv4() == ipv4);
             if peers > 0 && of_family(true) {
@@ -138,8 +153,9 @@ impl HostNeeds {
         }
         let instances = nodes.saturating_mul(INOTIFY_PER_NODE);
         if let Some(free) = limits.inotify_instances.filter(|free| instances > *free) {
+            // They run all the same, but nobody hears that one has run out of memory, nor may programs watch files.
             tell(
-                Severity::Error,
+                Severity::Warning,
                 format!("{nodes} nodes take {instances} inotify instances, and {free} are free"),
                 sysctl("fs.inotify.max_user_instances", instances - free),
             );
@@ -152,8 +168,11 @@ impl HostNeeds {
             let name = format!("net.{family}.neigh.default.gc_thresh3");
             if least > free {
                 tell(
-                    Severity::Error,
-                    format!("the neighbour table has room for {free} more, and {least} are needed at least"),
+                    Severity::Warning,
+                    format!(
+                        "the neighbour table has room for {free} more, and nodes that all talk need {least} at \
+                         least: some will not reach each other"
+                    ),
                     sysctl(&name, most - free),
                 );
             } else {

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
+use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
 use testyard_model::link::Link;
@@ -18,6 +19,7 @@ use testyard_model::urn::{Authority, Urn};
 use crate::asked::{self, Asked};
 use crate::error::{FreeOn, PlanError};
 use crate::host::Host;
+use crate::limits;
 use crate::names;
 use crate::network::mtu::Underlay;
 use crate::network::parts::NetworkPlan;
@@ -34,6 +36,8 @@ pub struct Site<'a> {
     pub authority: &'a Authority,
     /// Kinds of nodes; the first is what a node gets that names none.
     pub sliver_types: &'a [SliverType],
+    /// How many nodes a slice may have.
+    pub nodes_per_slice: u32,
     /// What is done about links.
     pub links: LinkPolicy,
 }
@@ -59,6 +63,8 @@ pub struct HostView<'a> {
     pub usage: &'a Usage,
     /// Whether it can start nodes now.
     pub healthy: bool,
+    /// What its kernel has left.
+    pub limits: &'a HostLimits,
 }
 
 /// What the slice has already.
@@ -108,6 +114,9 @@ pub struct Plan {
     pub network: Option<NetworkPlan>,
     /// What there is to say about it.
     pub diagnostics: Vec<Diagnostic>,
+    /// What is near the limits of hosts as they are now, which is no mistake of the topology's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near_limits: Vec<Diagnostic>,
 }
 
 /// A node with every choice made.
@@ -242,7 +251,9 @@ pub fn replan(
             Some(planned.network)
         }
     };
-    Ok(Plan { nodes, network, diagnostics })
+    let mut plan = Plan { nodes, network, diagnostics, near_limits: Vec::new() };
+    plan.near_limits = limits::check(&plan, wanted, hosts)?;
+    Ok(plan)
 }
 
 /// The host of each node that is asked for.

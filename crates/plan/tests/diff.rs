@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
+use testyard_model::host::HostLimits;
 use testyard_model::route::Routing;
 use testyard_model::service::{Execute, Program, Shell};
 use testyard_model::setting::Setting;
@@ -42,10 +43,10 @@ fn whole(topology: &Topology, capacities: &[u32]) -> Result<Plan, PlanError> {
         })
         .collect();
     let usage = Usage::default();
-    let views: Vec<_> = hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true }).collect();
+    let views: Vec<_> = hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
     let authority = "am.example.net".parse().unwrap();
     let site =
-        Site { authority: &authority, sliver_types: &types, links: LinkPolicy::Make(Underlay::default()) };
+        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
     plan(topology, site, &views, &Existing::default())
 }
 

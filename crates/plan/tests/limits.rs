@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
-use testyard_plan::limits::{HostLimits, HostNeeds};
+use testyard_model::host::HostLimits;
+use testyard_plan::limits::HostNeeds;
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PortRange, Site, Usage, plan};
 use testyard_testkit::topologies::{lan, loose, ring};
@@ -11,7 +12,7 @@ fn planned(topology: &testyard_model::topology::Topology) -> Plan {
     let types = [SliverType {
         name: "plain".parse().unwrap(),
         description: String::new(),
-        runtime: RuntimeKind::Fake,
+        runtime: RuntimeKind::Docker,
         default_image: "debian:12".parse().unwrap(),
         images: vec![],
         limits: Limits { pids: Some(100), disk: Some(1 << 30), ..Limits::default() },
@@ -24,10 +25,10 @@ fn planned(topology: &testyard_model::topology::Topology) -> Plan {
     let host =
         Host::new("a".parse().unwrap(), 5_000, ports, "172.16.0.0/16".parse().unwrap(), None, None).unwrap();
     let usage = Usage::default();
-    let views = [HostView { host: &host, usage: &usage, healthy: true }];
+    let views = [HostView { host: &host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN }];
     let authority = "am.example.net".parse().unwrap();
     let site =
-        Site { authority: &authority, sliver_types: &types, links: LinkPolicy::Make(Underlay::default()) };
+        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
     plan(topology, site, &views, &Existing::default()).unwrap()
 }
 
@@ -49,7 +50,7 @@ fn what_is_too_much() {
         ("a LAN of 20", lan(20)),
         ("a LAN of 1,100", lan(1_100)),
     ] {
-        let needs = HostNeeds::of(&planned(&topology), &host);
+        let needs = HostNeeds::of(&planned(&topology), &host, None);
         let told: Vec<String> =
             needs.check(&host, &tight).iter().map(|told| format!("{:?}: {told}", told.severity)).collect();
         shown.push(format!("{name}:\n{}", told.join("\n")));
@@ -61,7 +62,7 @@ fn what_is_too_much() {
         );
     }
     insta::assert_snapshot!(shown.join("\n\n"));
-    let elsewhere = HostNeeds::of(&planned(&ring(9)), &"b".parse().unwrap());
+    let elsewhere = HostNeeds::of(&planned(&ring(9)), &"b".parse().unwrap(), None);
     assert_eq!(elsewhere, HostNeeds { most_processes: Some(0), ..HostNeeds::default() });
     assert!(elsewhere.check(&host, &tight).is_empty());
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use testyard_model::host::HostLimits;
 use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
 use testyard_model::sliver_type::{Limits, Port, Privileges, RuntimeKind, SliverType};
@@ -60,9 +61,9 @@ impl Yard {
         let views: Vec<_> = self
             .hosts
             .iter()
-            .map(|(host, usage, healthy)| HostView { host, usage, healthy: *healthy })
+            .map(|(host, usage, healthy)| HostView { host, usage, healthy: *healthy, limits: &HostLimits::UNKNOWN })
             .collect();
-        let site = Site { authority: &authority, sliver_types: &self.types, links: self.links };
+        let site = Site { authority: &authority, sliver_types: &self.types, nodes_per_slice: 10_000, links: self.links };
         plan(topology, site, &views, existing)
     }
 

@@ -156,3 +156,18 @@ async fn what_could_not_be_mended_is_mended_later() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn links_that_cannot_be_mended_say_so_and_come_back() {
+    let world = cabled();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    for verb in [Verb::Repair, Verb::Join] {
+        world.fabric.fail(verb, 1, Failure::Kernel("no wire".into()));
+    }
+    world.fabric.disturb(vec![Repair::Wire(world.slice.slice)]);
+    running
+        .until("told", |seen| matches!(&seen.links, LinksSeen::Failed(why) if why.contains("no wire")))
+        .await;
+    running.until("joined again", |seen| seen.links == LinksSeen::Joined).await;
+}

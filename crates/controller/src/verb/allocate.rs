@@ -31,8 +31,8 @@ impl From<PlanError> for Refusal {
         match error {
             PlanError::Nothing | PlanError::Unknown { .. } => Self::NotFound(text),
             PlanError::Duplicate(_) => Self::AlreadyExists(text),
-            PlanError::TooBig { .. } | PlanError::Partition { .. } => Self::TooBig(text),
-            PlanError::Exclusive(_) | PlanError::Links(_) => Self::Refused(text),
+            PlanError::TooBig { .. } | PlanError::Partition { .. } | PlanError::Limits(_) => Self::TooBig(text),
+            PlanError::Exclusive(_) | PlanError::Links(_) | PlanError::TooMany { .. } => Self::Refused(text),
             PlanError::Twice(_)
             | PlanError::SliverType { .. }
             | PlanError::NotTaken { .. }
@@ -109,13 +109,6 @@ fn choose(
     now: Timestamp,
 ) -> Result<Plan, Refusal> {
     let living: Vec<_> = slice.into_iter().flat_map(|slice| slice.living(now)).collect();
-    let (most, asked) = (settings.quotas.nodes_per_slice as usize, request.topology.nodes.len());
-    if living.len() + asked > most {
-        let has = living.len();
-        let text =
-            format!("a slice may have {most} nodes here: it has {has}, and {asked} more were asked for");
-        return Err(Refusal::Refused(text));
-    }
     let existing = Existing {
         client_ids: living.iter().map(|sliver| sliver.client_id.clone()).collect(),
         // Also those of nodes on their way out, which are still to be seen at the prompt.
@@ -135,6 +128,7 @@ fn choose(
     let site = Site {
         authority: settings.authority(),
         sliver_types: settings.sliver_types(),
+        nodes_per_slice: settings.quotas.nodes_per_slice,
         links: settings.links,
     };
     Ok(plan(&request.topology, site, &hosts, &existing)?)
@@ -169,6 +163,7 @@ fn propose(
     new.networks.extend(network.map(|network| (document, Arc::new(network))));
     let first = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
     let mut told = Told { diagnostics: plan.diagnostics, ..Told::default() };
+    told.diagnostics.extend(plan.near_limits);
     for ((node, keys), number) in plan.nodes.into_iter().zip(keys).zip(first..) {
         let id = SliverId::from_uuid(uuid(&*core.randomness));
         told.slivers.push(id);

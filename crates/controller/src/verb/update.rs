@@ -125,7 +125,7 @@ fn running(slice: Option<&Slice>, settings: &Settings, now: Timestamp) -> Result
     }
     let nodes = slice.living(now).map(|sliver| planned(sliver, settings)).collect();
     let network = slice.networks.values().next().map(|network| network.at(now).into_owned());
-    Ok(Plan { nodes, network, diagnostics: vec![] })
+    Ok(Plan { nodes, network, ..Plan::default() })
 }
 
 /// A sliver as the node that was planned. Its kind is as it was when it came; what only matters to new nodes is as it is
@@ -184,11 +184,6 @@ fn choose(
         let runs = before.nodes.iter().map(|node| &node.client_id).filter(|name| in_topology.contains(name));
         only.iter().chain(runs).cloned().collect::<BTreeSet<ClientId>>()
     });
-    // Also of those that are not to run yet: their network is planned and kept.
-    let (most, asked) = (settings.quotas.nodes_per_slice as usize, in_topology.len());
-    if asked > most {
-        return Err(Refusal::Refused(format!("a slice may have {most} nodes here: {asked} were asked for")));
-    }
     let leaving = slice.into_iter().flat_map(|slice| &slice.slivers).filter(|sliver| !sliver.lives(now));
     let existing = Existing {
         // They are still to be seen at the prompt.
@@ -200,6 +195,7 @@ fn choose(
     let site = Site {
         authority: settings.authority(),
         sliver_types: settings.sliver_types(),
+        nodes_per_slice: settings.quotas.nodes_per_slice,
         links: settings.links,
     };
     let wanted = Wanted { topology: &request.topology, only: only.as_ref(), running: Some(before) };
@@ -316,6 +312,7 @@ fn propose(
     let due = run::due(state, &new, now);
     run::begin(&mut new, &due, now);
     let mut told = Told { slivers: shown, diagnostics: plan.diagnostics, ..Told::default() };
+    told.diagnostics.extend(plan.near_limits);
     told.diagnostics.extend(cut_notice(ends.cut, ends.new));
     let same = old.as_deref().is_some_and(|old| {
         old.slivers == new.slivers && old.documents == new.documents && old.networks == new.networks

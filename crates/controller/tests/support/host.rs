@@ -26,6 +26,7 @@ struct Inner {
     down: bool,
     fails: Option<String>,
     exposes: Vec<Port>,
+    limits: HostLimits,
 }
 
 impl ScriptedHost {
@@ -272,7 +273,7 @@ impl Host for ScriptedHost {
 
     async fn facts(&self) -> Result<HostFacts, HostError> {
         let inner = self.0.lock().unwrap();
-        Ok(HostFacts { engines: vec!["scripted".to_owned()], healthy: !inner.down })
+        Ok(HostFacts { engines: vec!["scripted".to_owned()], healthy: !inner.down, limits: inner.limits })
     }
 
     async fn shut_down(&self) {}

@@ -7,13 +7,11 @@
 //!                     testbed ───────┘               └─ convert ──► another language
 //! ```
 //!
-//! [`remarks`] prints what there is to say with the line that it is about; `observe` is the only one that looks at this
-//! machine.
+//! [`remarks`] prints what there is to say with the line that it is about.
 
 mod compare;
 mod convert;
 mod file;
-mod observe;
 mod plan;
 mod reading;
 mod remarks;

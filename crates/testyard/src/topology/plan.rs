@@ -8,7 +8,6 @@ use testyard_formats::import::{Refused, Statement, Treatment};
 use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
-use testyard_plan::limits::{HostLimits, HostNeeds};
 use testyard_plan::{Plan, PlanError, render};
 
 use super::file::{self, Source};
@@ -144,13 +143,10 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
     match testbed.plan(&import.topology) {
         Ok(plan) => {
             answer.remarks.plan.clone_from(&plan.diagnostics);
-            for (host, is_here) in testbed.hosts() {
-                // Of others only what every kernel limits is known.
-                let limits = if is_here { observe::observe() } else { HostLimits::default() };
-                answer.remarks.host.extend(HostNeeds::of(&plan, host).check(host, &limits));
-            }
+            answer.remarks.host.clone_from(&plan.near_limits);
             answer.plan = Some(plan);
         }
+        Err(PlanError::Limits(told)) => answer.remarks.host = told,
         Err(error) => answer.remarks.plan = reasons(error, testbed),
     }
     if reading.strict {

@@ -51,6 +51,8 @@ pub(super) struct Testbed {
     settings: Settings,
     hosts: Vec<Host>,
     origin: Origin,
+    /// What the kernel of each has left.
+    limits: HostLimits,
 }
 
 /// Where what is said of the hosts comes from.
@@ -110,7 +112,10 @@ impl Testbed {
             return Err(Failure::usage(format!("--hosts names {} twice", twice.name)));
         }
         let hosts = given.iter().map(|host| self::host(host, &settings)).collect::<Result<_, Failure>>()?;
-        Ok(Self { settings, hosts, origin })
+        // Of others only what every kernel limits is known.
+        let is_here = !matches!(origin, Origin::Given);
+        let limits = if is_here { testyard_agent::limits::observe() } else { HostLimits::UNKNOWN };
+        Ok(Self { settings, hosts, origin, limits })
     }
 
     /// What readers may know.
@@ -125,20 +130,15 @@ impl Testbed {
         }
     }
 
-    /// The hosts, and whether they are this machine, which can be looked at.
-    pub(super) fn hosts(&self) -> impl Iterator<Item = (&HostName, bool)> {
-        let is_here = !matches!(self.origin, Origin::Given);
-        self.hosts.iter().map(move |host| (host.name(), is_here))
-    }
-
     /// Plans for empty hosts that are all well.
     pub(super) fn plan(&self, topology: &testyard_model::topology::Topology) -> Result<Plan, PlanError> {
         let usage = Usage::default();
         let views: Vec<HostView<'_>> =
-            self.hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true }).collect();
+            self.hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true, limits: &self.limits }).collect();
         let site = Site {
             authority: &self.settings.testbed.authority,
             sliver_types: &self.settings.sliver_types,
+            nodes_per_slice: self.settings.limits.nodes_per_slice,
             links: LinkPolicy::Make(Underlay::default()),
         };
         plan(topology, site, &views, &Existing::default())

@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 use testyard_model::quantity::Size;
-use testyard_plan::limits::HostLimits;
+use testyard_model::host::HostLimits;
 
+/// There where control groups are of version 2 alone.
+const CGROUPS_2: &str = "/sys/fs/cgroup/cgroup.controllers";
 /// Where the engine keeps nodes' disks.
 const DISKS: &str = "/var/lib/docker";
 
 /// Looks at this machine.
-pub(super) fn observe() -> HostLimits {
+#[must_use]
+pub fn observe() -> HostLimits {
     let processes = number("/proc/sys/kernel/pid_max").min(number("/proc/sys/kernel/threads-max"));
     let (inotify, namespaces) = in_use();
     HostLimits {
-        inotify_instances: less(number("/proc/sys/fs/inotify/max_user_instances"), Some(inotify)),
+        inotify_instances: less(number("/proc/sys/fs/inotify/max_user_instances"), Some(inotify))
+            .filter(|_| Path::new(CGROUPS_2).exists()),
         processes: less(processes, running()),
         ipv4_neighbours: less(
             number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
