@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
-use testyard_model::quantity::Size;
 use testyard_model::host::HostLimits;
+use testyard_model::quantity::Size;
 
 /// There where control groups are of version 2 alone.
 const CGROUPS_2: &str = "/sys/fs/cgroup/cgroup.controllers";

@@ -15,6 +15,7 @@ use testyard_agent::{Host, HostError, HostFacts, desired, observed};
 use testyard_controller::api::{Allocate, Caller, Effort, Selection};
 use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Settings, Store, SystemClock};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
+use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};

@@ -31,7 +31,9 @@ fn main() {
     for round in 1..=ROUNDS {
         let (up, gone) = runtime.block_on(ring());
         let (raw_up, raw_gone) = raw();
-        println!("round {round}: up {up:.2?}, gone {gone:.2?}; ip -batch: up {raw_up:.2?}, gone {raw_gone:.2?}");
+        println!(
+            "round {round}: up {up:.2?}, gone {gone:.2?}; ip -batch: up {raw_up:.2?}, gone {raw_gone:.2?}"
+        );
         for (best, took) in best.iter_mut().zip([up, gone, raw_up, raw_gone]) {
             *best = (*best).min(took);
         }
@@ -79,10 +81,7 @@ fn raw() -> (Duration, Duration) {
         let (here, there) = (&nodes[number as usize], &nodes[((number + 1) % NODES) as usize]);
         let (here, there) = (here.path(), there.path());
         let (here, there) = (here.display(), there.display());
-        let _ = writeln!(
-            batch,
-            "link add right netns {here} type veth peer name left netns {there}\n"
-        );
+        let _ = writeln!(batch, "link add right netns {here} type veth peer name left netns {there}\n");
     }
     host.try_command("ip -batch -", &batch).expect("ip makes veths");
     let up = began.elapsed();

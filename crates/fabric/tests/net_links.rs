@@ -259,7 +259,8 @@ async fn a_wire_that_cannot_start_is_tried_again_and_keeps_no_other_slice_waitin
     let wire = config.wire[0].to_string_lossy().into_owned();
     let script = format!("test ! -e {} && exec {wire} \"$@\"", flag.display());
     config.wire = ["sh", "-c", &script, "wire"].map(Into::into).into();
-    let fabric = LinuxFabric::in_netns(FabricConfig { emulator: Emulator::Wire, ..config }, world.host.path());
+    let fabric =
+        LinuxFabric::in_netns(FabricConfig { emulator: Emulator::Wire, ..config }, world.host.path());
     fabric.prepare().await.unwrap();
     fabric.join(&wanted(1, vec![cable(&["delay=1ms"])])).await.unwrap();
     let [a, _b] = two(&fabric).await;

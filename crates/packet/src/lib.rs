@@ -7,7 +7,10 @@
 //!
 //! What comes first has met the filter, too: an unbound socket has no protocol, so the kernel gives it nothing.
 
-#![allow(unsafe_code, reason = "packet sockets in batches have no safe wrapper; this is what the crate is for")]
+#![allow(
+    unsafe_code,
+    reason = "packet sockets in batches have no safe wrapper; this is what the crate is for"
+)]
 
 mod beside;
 mod message;

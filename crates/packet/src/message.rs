@@ -42,8 +42,11 @@ pub(crate) fn receive<const N: usize, S>(
     let count = slots.len().min(N);
     let mut control = [Control([0; CONTROL]); N];
     // SAFETY: all zero is valid for all three.
-    let (mut parts, mut messages, mut senders): ([libc::iovec; N], [libc::mmsghdr; N], [libc::sockaddr_ll; N]) =
-        unsafe { (zeroed(), zeroed(), zeroed()) };
+    let (mut parts, mut messages, mut senders): (
+        [libc::iovec; N],
+        [libc::mmsghdr; N],
+        [libc::sockaddr_ll; N],
+    ) = unsafe { (zeroed(), zeroed(), zeroed()) };
     for (index, slot) in slots.iter_mut().take(count).enumerate() {
         let room = room(slot);
         parts[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };

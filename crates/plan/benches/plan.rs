@@ -39,12 +39,18 @@ fn main() {
     );
 
     let hosts: Vec<(Host, Usage)> = (0..HOSTS).map(|number| (host(number), Usage::default())).collect();
-    let views: Vec<HostView<'_>> =
-        hosts.iter().map(|(host, usage)| HostView { host, usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
+    let views: Vec<HostView<'_>> = hosts
+        .iter()
+        .map(|(host, usage)| HostView { host, usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .collect();
     let types = [kind()];
     let authority = "bench.example".parse().expect("an authority");
-    let site =
-        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
+    let site = Site {
+        authority: &authority,
+        sliver_types: &types,
+        nodes_per_slice: 10_000,
+        links: LinkPolicy::Make(Underlay::default()),
+    };
     let avoid: Vec<IpNet> = views.iter().map(|view| IpNet::V4(view.host.ipv4())).collect();
 
     let parsed = best(|| serde_json::from_str::<Topology>(&text).expect("the text reads again"));

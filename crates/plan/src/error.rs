@@ -90,7 +90,7 @@ pub enum PlanError {
         why: String,
     },
     /// More nodes than a slice may have.
-    #[error("a slice may have {most} nodes here: {}{asked} {} asked for", has(*.has), if *.has > 0 { "more were" } else { "were" })]
+    #[error("a slice may have {most} nodes here: {}{asked} {} asked for", had(*.has), if *.has > 0 { "more were" } else { "were" })]
     TooMany {
         /// How many it may have.
         most: u32,
@@ -134,7 +134,7 @@ fn list(names: &[ClientId]) -> String {
     names.iter().map(|name| format!("{:?}", name.as_str())).collect::<Vec<_>>().join(", ")
 }
 
-fn has(nodes: usize) -> String {
+fn had(nodes: usize) -> String {
     if nodes > 0 { format!("it has {nodes}, and ") } else { String::new() }
 }
 

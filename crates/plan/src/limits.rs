@@ -10,8 +10,8 @@ use testyard_model::id::HostName;
 use testyard_model::quantity::Size;
 use testyard_model::sliver_type::RuntimeKind;
 
-use crate::network::BRIDGE_PORTS;
 use crate::error::PlanError;
+use crate::network::BRIDGE_PORTS;
 use crate::plan::{HostView, Plan, PlannedNode, Wanted};
 
 /// Processes that a node has at least: the guest, its SSH server and the image's own program.

@@ -43,10 +43,17 @@ fn whole(topology: &Topology, capacities: &[u32]) -> Result<Plan, PlanError> {
         })
         .collect();
     let usage = Usage::default();
-    let views: Vec<_> = hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
+    let views: Vec<_> = hosts
+        .iter()
+        .map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .collect();
     let authority = "am.example.net".parse().unwrap();
-    let site =
-        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
+    let site = Site {
+        authority: &authority,
+        sliver_types: &types,
+        nodes_per_slice: 10_000,
+        links: LinkPolicy::Make(Underlay::default()),
+    };
     plan(topology, site, &views, &Existing::default())
 }
 

@@ -1,14 +1,19 @@
 //! Limits of a host's kernel: found before they bite, with the sysctl that helps.
 #![allow(clippy::unwrap_used)]
 
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
+use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
+use testyard_model::quantity::Size;
+use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
+use testyard_model::topology::Topology;
 use testyard_plan::limits::HostNeeds;
 use testyard_plan::network::mtu::Underlay;
-use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PortRange, Site, Usage, plan};
+use testyard_plan::{
+    Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted, replan,
+};
 use testyard_testkit::topologies::{lan, loose, ring};
 
-fn planned(topology: &testyard_model::topology::Topology) -> Plan {
+fn planned(topology: &Topology, limits: &HostLimits, running: Option<&Plan>) -> Result<Plan, PlanError> {
     let types = [SliverType {
         name: "plain".parse().unwrap(),
         description: String::new(),
@@ -25,24 +30,37 @@ fn planned(topology: &testyard_model::topology::Topology) -> Plan {
     let host =
         Host::new("a".parse().unwrap(), 5_000, ports, "172.16.0.0/16".parse().unwrap(), None, None).unwrap();
     let usage = Usage::default();
-    let views = [HostView { host: &host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN }];
+    let views = [HostView { host: &host, usage: &usage, healthy: true, limits }];
     let authority = "am.example.net".parse().unwrap();
-    let site =
-        Site { authority: &authority, sliver_types: &types, nodes_per_slice: 10_000, links: LinkPolicy::Make(Underlay::default()) };
-    plan(topology, site, &views, &Existing::default()).unwrap()
+    let site = Site {
+        authority: &authority,
+        sliver_types: &types,
+        nodes_per_slice: 10_000,
+        links: LinkPolicy::Make(Underlay::default()),
+    };
+    let wanted = Wanted { running, ..Wanted::all(topology) };
+    replan(wanted, site, &views, &Existing::default())
 }
+
+fn told(planned: &Result<Plan, PlanError>) -> &[Diagnostic] {
+    match planned {
+        Ok(plan) => &plan.near_limits,
+        Err(PlanError::Limits(told)) => told,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+const TIGHT: HostLimits = HostLimits {
+    inotify_instances: Some(30),
+    processes: Some(100),
+    ipv4_neighbours: Some(300),
+    ipv6_neighbours: Some(0),
+    network_namespaces: Some(40),
+    disk: Some(Size::from_bytes(10 << 30)),
+};
 
 #[test]
 fn what_is_too_much() {
-    let host = "a".parse().unwrap();
-    let tight = HostLimits {
-        inotify_instances: Some(30),
-        processes: Some(100),
-        ipv4_neighbours: Some(300),
-        ipv6_neighbours: Some(0),
-        network_namespaces: Some(40),
-        disk: Some("10GiB".parse().unwrap()),
-    };
     let mut shown = Vec::new();
     for (name, topology) in [
         ("two nodes", loose(2)),
@@ -50,19 +68,32 @@ fn what_is_too_much() {
         ("a LAN of 20", lan(20)),
         ("a LAN of 1,100", lan(1_100)),
     ] {
-        let needs = HostNeeds::of(&planned(&topology), &host, None);
-        let told: Vec<String> =
-            needs.check(&host, &tight).iter().map(|told| format!("{:?}: {told}", told.severity)).collect();
-        shown.push(format!("{name}:\n{}", told.join("\n")));
+        let planned_there = planned(&topology, &TIGHT, None);
+        let lines = told(&planned_there).iter().map(|told| format!("{:?}: {told}", told.severity));
+        let outcome = if planned_there.is_ok() { "planned" } else { "refused" };
+        shown.push(format!("{name}: {outcome}\n{}", lines.collect::<Vec<_>>().join("\n")));
         let bridge = usize::from(topology.nodes.len() > 1_023);
-        assert_eq!(
-            needs.check(&host, &HostLimits::default()).len(),
-            bridge,
-            "what is not known is not checked"
-        );
+        let unknown = planned(&topology, &HostLimits::UNKNOWN, None);
+        assert_eq!(told(&unknown).len(), bridge, "what is not known is not checked");
     }
     insta::assert_snapshot!(shown.join("\n\n"));
-    let elsewhere = HostNeeds::of(&planned(&ring(9)), &"b".parse().unwrap(), None);
+}
+
+#[test]
+fn what_runs_has_what_it_needs() {
+    let running = planned(&ring(50), &HostLimits::UNKNOWN, None).unwrap();
+    let again = planned(&ring(50), &TIGHT, Some(&running));
+    assert_eq!(told(&again), [], "nothing comes");
+    let one_more = planned(&ring(51), &TIGHT, Some(&running)).unwrap();
+    assert_eq!(one_more.near_limits, []);
+    let elsewhere = HostNeeds::of(&running, &"b".parse().unwrap(), None);
     assert_eq!(elsewhere, HostNeeds { most_processes: Some(0), ..HostNeeds::default() });
-    assert!(elsewhere.check(&host, &tight).is_empty());
+}
+
+#[test]
+fn nodes_that_only_pretend_need_no_processes() {
+    let mut plan = planned(&loose(50), &HostLimits::UNKNOWN, None).unwrap();
+    plan.nodes.iter_mut().for_each(|node| node.sliver_type.runtime = RuntimeKind::Fake);
+    let host = plan.nodes[0].host.clone();
+    assert!(HostNeeds::of(&plan, &host, None).check(&host, &TIGHT).is_empty());
 }

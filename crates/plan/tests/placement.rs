@@ -41,8 +41,11 @@ impl Yard {
     }
 
     fn place(&self, topology: &Topology) -> Result<Placement, Unplaceable> {
-        let views: Vec<_> =
-            self.hosts.iter().map(|host| HostView { host, usage: &self.usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
+        let views: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| HostView { host, usage: &self.usage, healthy: true, limits: &HostLimits::UNKNOWN })
+            .collect();
         let needs: Vec<_> = (0..topology.nodes.len())
             .map(|node| Need {
                 sliver_type: &self.kind,
@@ -140,7 +143,10 @@ fn partitions() {
 fn choosy_nodes_find_their_host_though_others_came_first() {
     let hosts = [host("a", 3, Some("plain")), host("b", 4, None)];
     let usage = Usage::default();
-    let views: Vec<_> = hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN }).collect();
+    let views: Vec<_> = hosts
+        .iter()
+        .map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .collect();
     let (plain, web) = ("plain".parse().unwrap(), "web".parse().unwrap());
     let need = |kind| Need { sliver_type: kind, ports: 1, bound: None, partition: None };
     let needs = [&plain, &plain, &plain, &web, &web, &web, &web].map(need);

@@ -61,9 +61,19 @@ impl Yard {
         let views: Vec<_> = self
             .hosts
             .iter()
-            .map(|(host, usage, healthy)| HostView { host, usage, healthy: *healthy, limits: &HostLimits::UNKNOWN })
+            .map(|(host, usage, healthy)| HostView {
+                host,
+                usage,
+                healthy: *healthy,
+                limits: &HostLimits::UNKNOWN,
+            })
             .collect();
-        let site = Site { authority: &authority, sliver_types: &self.types, nodes_per_slice: 10_000, links: self.links };
+        let site = Site {
+            authority: &authority,
+            sliver_types: &self.types,
+            nodes_per_slice: 10_000,
+            links: self.links,
+        };
         plan(topology, site, &views, existing)
     }
 

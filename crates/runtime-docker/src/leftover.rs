@@ -31,7 +31,8 @@ pub(crate) fn is_meant(text: &str) -> bool {
 pub(crate) async fn end(container: String, error: Option<String>) {
     let work = move || {
         if !end_now(&container)
-            && let Some(folder) = error.as_deref().and_then(folder_in).filter(|folder| is_of(folder, &container))
+            && let Some(folder) =
+                error.as_deref().and_then(folder_in).filter(|folder| is_of(folder, &container))
         {
             match clear(folder) {
                 Ok(()) => tracing::warn!(container, "removed the folder of a task that containerd had lost"),
@@ -141,8 +142,11 @@ mod tests {
         let error = |path: &str| format!("failed to start shim: mkdir {path}: file exists: unknown");
         assert!(is_meant(&error(&path)) && is_of(folder_in(&error(&path)).unwrap(), &id));
         assert!(!is_of(Path::new(&path), &"ac".repeat(32)));
-        for other in ["/run/moby/", "run/containerd/io.containerd.runtime.v2.task/moby/", "/x/../io.containerd.runtime.v2.task/moby/"]
-        {
+        for other in [
+            "/run/moby/",
+            "run/containerd/io.containerd.runtime.v2.task/moby/",
+            "/x/../io.containerd.runtime.v2.task/moby/",
+        ] {
             assert!(!is_of(Path::new(&format!("{other}{id}")), &id), "{other}");
         }
         assert!(!is_meant("failed to start shim: exec: not found"));

@@ -97,8 +97,12 @@ impl Maker {
     fn is_here(self) -> bool {
         let (works, remedy) = match self {
             Self::Engine | Self::Testyard | Self::Script => return true,
-            Self::Mininet => (succeeds("/usr/bin/python3", "import mininet.net"), "apt-get install mininet bridge-utils"),
-            Self::Kathara => (succeeds(&kathara_python(), "import Kathara"), "pip install kathara, and KATHARA_PYTHON"),
+            Self::Mininet => {
+                (succeeds("/usr/bin/python3", "import mininet.net"), "apt-get install mininet bridge-utils")
+            }
+            Self::Kathara => {
+                (succeeds(&kathara_python(), "import Kathara"), "pip install kathara, and KATHARA_PYTHON")
+            }
         };
         if !works {
             println!("NOT RUN: {}: {remedy}", self.title());
@@ -114,7 +118,12 @@ impl Maker {
             Self::Testyard => return ours(testbed, shape, nodes),
             Self::Script | Self::Mininet | Self::Kathara => {}
         }
-        let mut peer = self.command(shape, nodes).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut peer = self
+            .command(shape, nodes)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut answer = String::new();
         BufReader::new(peer.stdout.take().expect("piped")).read_line(&mut answer).expect("it answers");
         let words = answer.strip_prefix("READY").unwrap_or_else(|| panic!("{}: {answer:?}", self.title()));
@@ -161,7 +170,8 @@ fn kathara_python() -> String {
 }
 
 fn succeeds(python: &str, program: &str) -> bool {
-    let tried = Command::new(python).args(["-c", program]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let tried =
+        Command::new(python).args(["-c", program]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     tried.is_ok_and(|status| status.success())
 }
 
@@ -197,13 +207,22 @@ fn ours(testbed: &Testbed, shape: Shape, nodes: usize) -> f64 {
     testbed.ok(["up", &file.to_string_lossy(), "--slice", &slice]);
     let filter = format!("%7B%22label%22%3A%5B%22testyard.instance%3D{}%22%5D%7D", testbed.instance());
     let list = engine("GET", &format!("/containers/json?filters={filter}"), None);
-    let ids: Vec<&str> = list.as_array().expect("a list").iter().filter_map(|one| one["Id"].as_str()).collect();
+    let ids: Vec<&str> =
+        list.as_array().expect("a list").iter().filter_map(|one| one["Id"].as_str()).collect();
     assert_eq!(ids.len(), nodes);
     let mut pids: Vec<(usize, u32)> = eight_at_a_time(nodes, |number| {
         let container = engine("GET", &format!("/containers/{}/json", ids[number]), None);
         let name = container["Config"]["Hostname"].as_str().expect("a name").to_owned();
-        let pid = container["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("it runs");
-        (name.trim_start_matches('n').split('.').next().and_then(|n| n.parse().ok()).expect("a node's number"), pid)
+        let pid =
+            container["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("it runs");
+        (
+            name.trim_start_matches('n')
+                .split('.')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a node's number"),
+            pid,
+        )
     });
     pids.sort_unstable();
     reach(shape, &pids.iter().map(|(_, pid)| *pid).collect::<Vec<_>>());
@@ -225,7 +244,8 @@ fn rspec(shape: Shape, nodes: usize) -> String {
             Shape::Ring => {
                 let left = format!("{}.3", subnet((node + nodes - 1) % nodes));
                 let right = format!("{}.2", subnet(node));
-                interface(node, "left", &left, "255.255.255.0") + &interface(node, "right", &right, "255.255.255.0")
+                interface(node, "left", &left, "255.255.255.0")
+                    + &interface(node, "right", &right, "255.255.255.0")
             }
             Shape::Star => interface(node, "if", &star_address(node), "255.255.0.0"),
         };
@@ -266,7 +286,8 @@ fn reach(shape: Shape, pids: &[u32]) {
         let pid = pids[node].to_string();
         loop {
             let ping = ["--target", &pid, "--net", "ping", "-q", "-c", "1", "-W", "1", &to];
-            let status = Command::new("nsenter").args(ping).stdout(Stdio::null()).status().expect("nsenter starts");
+            let status =
+                Command::new("nsenter").args(ping).stdout(Stdio::null()).status().expect("nsenter starts");
             if status.success() {
                 return;
             }

@@ -165,7 +165,12 @@ pub(crate) fn outlook(outlook: Outlook) -> api::Outlook {
     let Outlook { changes, plan } = outlook;
     let lines =
         if changes.is_empty() { vec![] } else { changes.to_string().lines().map(str::to_owned).collect() };
-    api::Outlook { disturbs: changes.disturbs(), changes, lines, remarks: [plan.diagnostics, plan.near_limits].concat() }
+    api::Outlook {
+        disturbs: changes.disturbs(),
+        changes,
+        lines,
+        remarks: [plan.diagnostics, plan.near_limits].concat(),
+    }
 }
 
 pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {

@@ -31,7 +31,9 @@ impl From<PlanError> for Refusal {
         match error {
             PlanError::Nothing | PlanError::Unknown { .. } => Self::NotFound(text),
             PlanError::Duplicate(_) => Self::AlreadyExists(text),
-            PlanError::TooBig { .. } | PlanError::Partition { .. } | PlanError::Limits(_) => Self::TooBig(text),
+            PlanError::TooBig { .. } | PlanError::Partition { .. } | PlanError::Limits(_) => {
+                Self::TooBig(text)
+            }
             PlanError::Exclusive(_) | PlanError::Links(_) | PlanError::TooMany { .. } => Self::Refused(text),
             PlanError::Twice(_)
             | PlanError::SliverType { .. }

@@ -9,6 +9,7 @@ use testyard_agent::observed::{self, ImageSeen, Phase};
 use testyard_agent::probe::Probe;
 use testyard_agent::{Host, HostError, HostFacts};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
+use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::Port;

@@ -23,6 +23,7 @@ pub(crate) fn engine(method: &str, path: &str, body: Option<&Value>) -> Value {
 }
 
 /// What happened to a sliver: what, and when in milliseconds.
+#[allow(dead_code, reason = "not every benchmark reads timelines")]
 pub(crate) fn timeline(sliver: &Value) -> Vec<(String, f64)> {
     sliver["timeline"]
         .as_array()
@@ -38,6 +39,7 @@ pub(crate) fn timeline(sliver: &Value) -> Vec<(String, f64)> {
 }
 
 /// When something happened last.
+#[allow(dead_code, reason = "not every benchmark reads timelines")]
 pub(crate) fn at(timeline: &[(String, f64)], what: &str) -> Option<f64> {
     timeline.iter().rev().find(|(name, _)| name == what).map(|(_, at)| *at)
 }

@@ -14,7 +14,7 @@ use super::file::{self, Source};
 use super::reading::Reading;
 use super::request::own_format_of;
 use super::testbed::{HostGiven, Testbed};
-use super::{compare, observe, remarks, running};
+use super::{compare, remarks, running};
 use crate::exit::{Failure, Kind, Outcome};
 use crate::print;
 

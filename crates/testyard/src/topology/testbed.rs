@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use testyard_formats::import;
+use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
 use testyard_model::urn::Urn;
 use testyard_plan::network::mtu::Underlay;
@@ -133,8 +134,11 @@ impl Testbed {
     /// Plans for empty hosts that are all well.
     pub(super) fn plan(&self, topology: &testyard_model::topology::Topology) -> Result<Plan, PlanError> {
         let usage = Usage::default();
-        let views: Vec<HostView<'_>> =
-            self.hosts.iter().map(|host| HostView { host, usage: &usage, healthy: true, limits: &self.limits }).collect();
+        let views: Vec<HostView<'_>> = self
+            .hosts
+            .iter()
+            .map(|host| HostView { host, usage: &usage, healthy: true, limits: &self.limits })
+            .collect();
         let site = Site {
             authority: &self.settings.testbed.authority,
             sliver_types: &self.settings.sliver_types,

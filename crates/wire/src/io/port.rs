@@ -26,17 +26,18 @@ impl Port {
 
     /// Fills buffers of [`LONGEST`] bytes, behind the [`ROOM`], as many as there are frames; what was received, in `got`.
     pub(crate) fn receive(&self, buffers: &mut [Vec<u8>], got: &mut Vec<Received>) -> io::Result<()> {
-        let room = |buffer: &mut Vec<u8>| {
-            assert!(buffer.len() >= LONGEST, "buffers are never shortened");
-            &mut buffer[ROOM..]
-        };
-        self.0.receive::<BATCH, _>(buffers, room, got)
+        self.0.receive::<BATCH, _>(buffers, behind_the_room, got)
     }
 
     /// Gives frames, at most [`BATCH`]. How many were taken; with none, why.
     pub(crate) fn send<'f>(&self, frames: impl Iterator<Item = &'f [u8]>) -> io::Result<usize> {
         self.0.try_send::<BATCH>(frames)
     }
+}
+
+fn behind_the_room(buffer: &mut Vec<u8>) -> &mut [u8] {
+    assert!(buffer.len() >= LONGEST, "buffers are never shortened");
+    &mut buffer[ROOM..]
 }
 
 impl AsFd for Port {

@@ -81,7 +81,8 @@ impl Supervisor {
                 }
                 worker.run()
             };
-            let thread = std::thread::Builder::new().name(format!("wire-{index}")).spawn(move || vital(body))?;
+            let thread =
+                std::thread::Builder::new().name(format!("wire-{index}")).spawn(move || vital(body))?;
             all.push(Told { commands, wake, thread: Some(thread), pipes: 0 });
         }
         let (pipes, interfaces) = (BTreeMap::new(), HashMap::new());

@@ -50,7 +50,8 @@ pub(super) struct Receiver {
 impl Receiver {
     /// On an interface of the calling thread's namespace, for frames of this length.
     pub(super) fn open(index: u32, length: u16) -> io::Result<Self> {
-        let socket = Unbound::new()?.ignoring_outgoing()?.timed()?.receive_buffer(BUFFER)?.filter(&filter())?;
+        let socket =
+            Unbound::new()?.ignoring_outgoing()?.timed()?.receive_buffer(BUFFER)?.filter(&filter())?;
         // All types: that of a frame with a wrong bit may be another.
         let socket = socket.bind(index, Hears::Everything)?;
         let mac = socket.mac()?;
