@@ -15,6 +15,7 @@ mod limits;
 mod links;
 mod local;
 mod network;
+mod outage;
 mod policy;
 mod pool;
 mod ports;

@@ -1,0 +1,250 @@
+//! Links in use while nodes restart and processes die: who talks goes on talking.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::support::{Bed, run};
+
+/// From one number to the next.
+const PACE: Duration = Duration::from_millis(10);
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
+}
+
+fn pause(milliseconds: u64) {
+    std::thread::park_timeout(Duration::from_millis(milliseconds));
+}
+
+/// The network namespace of a node that runs.
+fn netns(bed: &mut Bed, node: &str) -> File {
+    let label = format!("label=testyard.instance={}", bed.testbed().instance());
+    let ids = run("docker", &["ps", "--quiet", "--filter", &label]);
+    let found = ids.lines().find_map(|id| {
+        let shown = run("docker", &["inspect", "--format", "{{.Config.Hostname}} {{.State.Pid}}", id]);
+        let (name, pid) = shown.trim().split_once(' ')?;
+        (name == node).then(|| pid.to_owned())
+    });
+    let pid = found.unwrap_or_else(|| panic!("{node} does not run"));
+    File::open(format!("/proc/{pid}/ns/net")).expect("a process has a namespace")
+}
+
+/// A TCP connection from one node to another, over which numbers go at a pace.
+struct Talk {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u32>,
+    receiver: JoinHandle<(u32, Duration)>,
+}
+
+impl Talk {
+    fn begin(bed: &mut Bed, from: &str, to: &str, address: &str) -> Self {
+        let (from, to) = (netns(bed, from), netns(bed, to));
+        let inside =
+            |netns: File| setns(netns, CloneFlags::CLONE_NEWNET).expect("a namespace can be entered");
+        let (listening, heard) = std::sync::mpsc::channel();
+        let receiver = std::thread::spawn(move || {
+            inside(to);
+            let listener = TcpListener::bind("0.0.0.0:0").expect("a port is free");
+            listening.send(listener.local_addr().expect("it has one").port()).expect("somebody listens");
+            let (mut stream, _) = listener.accept().expect("somebody comes");
+            stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time");
+            let (mut next, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+            let mut number = [0; 4];
+            while stream.read_exact(&mut number).is_ok() {
+                assert_eq!(u32::from_be_bytes(number), next, "what is sent arrives in order");
+                next += 1;
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            (next, longest)
+        });
+        let to = format!("{address}:{}", heard.recv().expect("a port"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let sender = std::thread::spawn(move || {
+            inside(from);
+            let mut stream = TcpStream::connect(to).expect("it answers");
+            stream.set_nodelay(true).expect("a setting");
+            let mut next: u32 = 0;
+            while !told.load(Ordering::SeqCst) {
+                stream.write_all(&next.to_be_bytes()).expect("the connection lasts");
+                next += 1;
+                std::thread::sleep(PACE);
+            }
+            stream.shutdown(Shutdown::Write).expect("the connection lasts");
+            next
+        });
+        Self { stop, sender, receiver }
+    }
+
+    /// All that was sent has arrived; the longest silence between.
+    fn end(self) -> Duration {
+        self.stop.store(true, Ordering::SeqCst);
+        let sent = self.sender.join().expect("the sender has lived");
+        let (received, longest) = self.receiver.join().expect("the receiver has lived");
+        assert_eq!(received, sent);
+        assert!(received > 10, "{received}");
+        longest
+    }
+}
+
+/// What of a node's interfaces a peer's restart must not touch.
+fn identity(bed: &mut Bed, node: &str) -> String {
+    bed.ok(&format!("exec {node} -- ip -o address show dev eth1")).replace(" tentative", "")
+        + &bed.ok(&format!("exec {node} -- ip -o link show dev eth1"))
+}
+
+fn wires(bed: &mut Bed) -> Vec<String> {
+    let mark = format!("wire --socket .*/links/{}/", bed.testbed().instance());
+    let found = Command::new("pgrep").args(["-f", &mark]).output().expect("pgrep starts");
+    String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
+}
+
+fn kill_wires(bed: &mut Bed) {
+    for wire in wires(bed) {
+        // It may have ended by itself.
+        let _ = Command::new("kill").args(["-9", &wire]).stderr(Stdio::null()).status();
+    }
+}
+
+fn spawn(bed: &mut Bed, line: &str) -> Child {
+    let mut command = bed.testbed().command();
+    command.args(line.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the program can be started")
+}
+
+/// Echo requests that a capture has seen at an interface.
+fn echoes(file: &str, interface: &str) -> usize {
+    let fields = ["-n", "-Y", "icmp.type == 8", "-T", "fields", "-e", "frame.interface_name", "-r", file];
+    let read = Command::new("tshark").args(fields).output().expect("tshark starts");
+    String::from_utf8_lossy(&read.stdout).lines().filter(|line| *line == interface).count()
+}
+
+#[test]
+fn e2e_peers_that_talk_notice_no_restart() {
+    let mut bed = Bed::new();
+    bed.ok(&format!("up {} --slice lab", example("four-nodes.ns").display()));
+    let before = [identity(&mut bed, "alice"), identity(&mut bed, "bob")];
+    let file = bed.testbed().folder().join("office.pcapng").display().to_string();
+    let mut capture = spawn(&mut bed, &format!("capture office --slice lab --filter icmp -w {file}"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) == 0 {
+        assert!(Instant::now() < deadline, "the capture does not begin");
+        pause(50);
+    }
+    for action in ["restart router", "reload router"] {
+        let talk = Talk::begin(&mut bed, "alice", "bob", "10.1.1.3");
+        let mut echo = bed.testbed().command();
+        echo.args(["exec", "alice", "--", "ping", "-q", "-i", "0.02", "-c", "200", "-W", "5", "bob"]);
+        let echo =
+            echo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program can be started");
+        bed.ok(action);
+        let said = echo.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("200 received, 0% packet loss"), "{action}: {said}");
+        let silence = talk.end();
+        assert!(silence < Duration::from_secs(1), "{action}: {silence:?}");
+    }
+    assert_eq!([identity(&mut bed, "alice"), identity(&mut bed, "bob")], before);
+    run("kill", &["-INT", &capture.id().to_string()]);
+    capture.wait().expect("it ends");
+    for interface in ["alice:eth1", "bob:eth1"] {
+        assert_eq!(echoes(&file, interface), 400, "{interface}: the capture has no gap");
+    }
+    bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 router");
+    bed.ok("down lab");
+}
+
+#[test]
+fn e2e_who_talks_outlives_the_wire_and_the_server() {
+    let mut bed = Bed::new();
+    bed.ok(&format!("up {} --slice lab", example("four-nodes.ns").display()));
+    let before = [identity(&mut bed, "alice"), identity(&mut bed, "bob")];
+    let talk = Talk::begin(&mut bed, "alice", "bob", "10.1.1.3");
+    for victims in [(true, false), (false, true), (true, true)] {
+        let running = wires(&mut bed);
+        assert_eq!(running.len(), 1, "{victims:?}");
+        if victims.1 {
+            bed.testbed().kill();
+        }
+        if victims.0 {
+            kill_wires(&mut bed);
+        }
+        if victims.1 {
+            bed.testbed().serve();
+        }
+        bed.ok("wait lab");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while wires(&mut bed).is_empty() || (victims.0 && wires(&mut bed) == running) {
+            assert!(Instant::now() < deadline, "no wire takes its place\n{}", bed.testbed().log());
+            pause(50);
+        }
+    }
+    let silence = talk.end();
+    assert!(silence < Duration::from_secs(20), "{silence:?}");
+    assert_eq!([identity(&mut bed, "alice"), identity(&mut bed, "bob")], before);
+    bed.ok("down lab");
+}
+
+#[test]
+fn e2e_kills_in_the_middle_of_up() {
+    let mut bed = Bed::new();
+    let file = example("four-nodes.ns").display().to_string();
+    let text = std::fs::read_to_string(&file).expect("the example is there");
+    let changed = text.replace("50ms", "20ms").replace("10Mb", "5Mb");
+    let changed = bed.file("changed.ns", &changed);
+    let kill = |bed: &mut Bed, (wire, server): (bool, bool)| {
+        if server {
+            bed.testbed().kill();
+        }
+        if wire {
+            kill_wires(bed);
+        }
+        if server {
+            bed.testbed().serve();
+        }
+    };
+    let moments = [
+        (60, (false, true)),
+        (300, (true, true)),
+        (700, (false, true)),
+        (1200, (true, false)),
+        (1800, (true, true)),
+        (2600, (false, true)),
+    ];
+    for (moment, victims) in moments {
+        let mut up = spawn(&mut bed, &format!("up {file} --slice lab"));
+        pause(moment);
+        kill(&mut bed, victims);
+        up.wait().expect("it ends");
+        // What was acknowledged comes by itself; what was not has left nothing, and is asked for again.
+        if bed.ok("ls").contains("no slices") {
+            bed.ok(&format!("up {file} --slice lab"));
+        }
+        bed.ok("wait lab");
+        bed.ok("exec alice -- ping -q -c 3 -i 0.1 -W 3 server");
+
+        // Again in the middle of a change, which is all there or not at all.
+        let mut up = spawn(&mut bed, &format!("up {changed} --slice lab"));
+        pause(moment / 20);
+        kill(&mut bed, victims);
+        up.wait().expect("it ends");
+        bed.ok("wait lab");
+        let differs = bed.ok(&format!("up {changed} --slice lab --dry-run")) != "nothing changes\n";
+        let differed = bed.ok(&format!("up {file} --slice lab --dry-run")) != "nothing changes\n";
+        assert!(differs != differed, "after {moment} ms: one of both, {differs}, {differed}");
+        bed.ok(&format!("up {changed} --slice lab"));
+        bed.ok("exec alice -- ping -q -c 3 -i 0.1 -W 3 server");
+        bed.ok("down lab");
+        assert_eq!(wires(&mut bed), Vec::<String>::new(), "after {moment} ms");
+    }
+}
