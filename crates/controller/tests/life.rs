@@ -6,6 +6,8 @@ mod support;
 use support::*;
 use testyard_controller::api::{Effort, Perform, Provision, Refusal, Renew};
 use testyard_model::account::User;
+use testyard_model::host::HostLimits;
+use testyard_model::sliver_type::{RuntimeKind, SliverType};
 use testyard_model::state::{Action, Allocation, Operational as O};
 
 #[tokio::test]
@@ -331,6 +333,19 @@ async fn quotas() {
         4,
         "refused ones gave theirs back"
     );
+}
+
+#[tokio::test]
+async fn what_a_hosts_kernel_has_no_room_for_is_refused_with_the_remedy() {
+    let tight: std::sync::Arc<ScriptedHost> = std::sync::Arc::default();
+    tight.set_limits(HostLimits { network_namespaces: Some(3), processes: Some(20), ..HostLimits::UNKNOWN });
+    let real = SliverType { runtime: RuntimeKind::Docker, ..kind("plain", false) };
+    let yard = Yard::with(settings_with(&[("local", 9)], vec![real]), vec![("local", tight)]).await;
+    let refused = yard.allocate("s", &["a", "b", "c"]).await;
+    let has_remedy = |text: &str| text.contains("raise user.max_net_namespaces by 1 or more");
+    assert!(matches!(&refused, Err(Refusal::TooBig(text)) if has_remedy(text)), "{refused:?}");
+    yard.allocate("s", &["a", "b"]).await.unwrap();
+    assert_eq!(yard.controller.counts().hosts[&"local".parse().unwrap()].nodes, 2);
 }
 
 #[tokio::test]

@@ -67,6 +67,11 @@ impl ScriptedHost {
         inner.desired.clear();
     }
 
+    /// What its kernel has left from now on.
+    pub fn set_limits(&self, limits: HostLimits) {
+        self.0.lock().unwrap().limits = limits;
+    }
+
     pub fn set_down(&self, down: bool) {
         self.0.lock().unwrap().down = down;
     }

@@ -59,6 +59,10 @@ pub fn kind(name: &str, publish_exposed: bool) -> SliverType {
 }
 
 pub fn settings(hosts: &[(&'static str, u32)]) -> Settings {
+    settings_with(hosts, vec![kind("plain", false), kind("open", true)])
+}
+
+pub fn settings_with(hosts: &[(&'static str, u32)], kinds: Vec<SliverType>) -> Settings {
     let host = |(index, (name, capacity)): (usize, &(&str, u32))| HostSettings {
         resources: HostResources::new(
             name.parse().unwrap(),
@@ -73,8 +77,7 @@ pub fn settings(hosts: &[(&'static str, u32)]) -> Settings {
         location: None,
     };
     let hosts = hosts.iter().enumerate().map(host).collect();
-    Settings::new("am.example.net".parse().unwrap(), hosts, vec![kind("plain", false), kind("open", true)])
-        .unwrap()
+    Settings::new("am.example.net".parse().unwrap(), hosts, kinds).unwrap()
 }
 
 impl Yard {
