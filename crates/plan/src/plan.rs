@@ -11,6 +11,7 @@ use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
 use testyard_model::link::Link;
 use testyard_model::name::{ClientId, Hostname};
+use testyard_model::schedule::Event;
 use testyard_model::service::Services;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::topology::{Node, Topology};
@@ -23,7 +24,7 @@ use crate::limits;
 use crate::names;
 use crate::network::mtu::Underlay;
 use crate::network::parts::NetworkPlan;
-use crate::network::{self, Conditions};
+use crate::network::{self, Conditions, Refused};
 use crate::pad::Pad;
 use crate::place::{Cable, Need, Placement, Unplaceable, free_on, place};
 use crate::ports::PortForward;
@@ -112,6 +113,9 @@ pub struct Plan {
     /// Its network, with [`LinkPolicy::Make`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkPlan>,
+    /// What happens when, once its nodes are ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Event>,
     /// What there is to say about it.
     pub diagnostics: Vec<Diagnostic>,
     /// What is near the limits of hosts as they are now, which is no mistake of the topology's.
@@ -194,8 +198,20 @@ pub fn replan(
     let mut pads: Vec<Pad<'_>> = hosts.iter().map(Pad::new).collect();
     let mut hostnames = existing.hostnames.clone();
     hostnames.extend(all.iter().filter_map(|asked| Some(asked.kept?.hostname.clone())));
+    let new = || all.iter().map(|asked| asked.kept.is_none().then_some(&asked.node.client_id));
+    let mut called: Vec<Option<Hostname>> = vec![None; all.len()];
+    // Who can be called as its user says is, whoever comes before it.
+    for as_it_is in [true, false] {
+        for (name, id) in called.iter_mut().zip(new()) {
+            if let Some(id) = id.filter(|id| names::is_hostname(id) == as_it_is) {
+                let free = names::hostname(id, &mut hostnames);
+                diagnostics.extend(names::remark(id, &free));
+                *name = Some(free);
+            }
+        }
+    }
     let mut nodes = Vec::with_capacity(places.len());
-    for (asked, index) in all.iter().zip(&places) {
+    for ((asked, index), called) in all.iter().zip(&places).zip(called) {
         let Some((ipv4, ipv6, forwards)) = pads[*index].take(&asked.ports, asked.kept) else {
             return Err(too_big(&all, free_on(hosts)));
         };
@@ -203,7 +219,7 @@ pub fn replan(
         nodes.push(PlannedNode {
             hostname: match asked.kept {
                 Some(kept) => kept.hostname.clone(),
-                None => names::hostname(&client_id, &mut hostnames),
+                None => called.unwrap_or_else(|| names::hostname(&client_id, &mut hostnames)),
             },
             client_id,
             host: hosts[*index].host.name().clone(),
@@ -248,10 +264,16 @@ pub fn replan(
                 Conditions { avoid: &avoid, hosts: &hosts, hostnames: &hostnames, underlay, previous };
             let planned = network::plan(wanted.topology, &conditions)?;
             diagnostics.extend(planned.diagnostics);
+            let impossible = network::schedule::check(wanted.topology, &planned.network);
+            if !impossible.is_empty() {
+                diagnostics.extend(impossible);
+                return Err(Refused { diagnostics }.into());
+            }
             Some(planned.network)
         }
     };
-    let mut plan = Plan { nodes, network, diagnostics, near_limits: Vec::new() };
+    let schedule = wanted.topology.schedule.clone();
+    let mut plan = Plan { nodes, network, schedule, diagnostics, near_limits: Vec::new() };
     plan.near_limits = limits::check(&plan, wanted, hosts)?;
     Ok(plan)
 }

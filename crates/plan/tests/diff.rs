@@ -250,3 +250,42 @@ proptest! {
         prop_assert_eq!((have, wired), (names(&new), links(&new)));
     }
 }
+
+#[test]
+fn a_schedule_is_part_of_a_plan() {
+    use testyard_model::schedule::{Action, Event};
+    let down = |at: &str| Event { at: at.parse().unwrap(), action: Action::LinkDown("l0".parse().unwrap()) };
+    let with = |schedule: Vec<Event>| whole(&Topology { schedule, ..ring(3) }, &[9]).unwrap();
+    let (none, one, other) = (with(vec![]), with(vec![down("3s")]), with(vec![down("4s")]));
+    let told = |old, new| diff(old, new).to_string();
+    assert_eq!(told(&none, &one), "+ schedule of 1 events\n");
+    assert_eq!(told(&one, &other), "~ schedule of 1 events begins anew\n");
+    assert_eq!(told(&one, &none), "- schedule\n");
+    assert_eq!(told(&one, &one.clone()), "nothing changes\n");
+}
+
+#[test]
+fn what_cannot_be_when_its_time_comes_is_refused_now() {
+    use testyard_model::schedule::{Action, Event};
+    let set = |at: &str, link: &str, settings: &[&str]| Event {
+        at: at.parse().unwrap(),
+        action: Action::LinkSet {
+            link: link.parse().unwrap(),
+            from: None,
+            settings: settings.iter().map(|setting| setting.parse().unwrap()).collect(),
+        },
+    };
+    let schedule = vec![
+        // In the order of time, not of the file: by then the delay is there that the reordering needs.
+        set("9s", "l0", &["reorder=1%"]),
+        set("2s", "l0", &["delay=5ms"]),
+        set("3s", "l0", &["queue=30B"]),
+        set("4s", "l9", &["delay=5ms"]),
+        Event { at: "5s".parse().unwrap(), action: Action::NodeRestart("n7".parse().unwrap()) },
+        Event { at: "6s".parse().unwrap(), action: Action::ProgramStop("cbr".parse().unwrap()) },
+    ];
+    let refused = whole(&Topology { schedule, ..ring(3) }, &[9]).unwrap_err();
+    let PlanError::Network(refused) = refused else { panic!("{refused}") };
+    let told: Vec<&str> = refused.diagnostics.iter().map(|told| told.message.as_str()).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}

@@ -212,3 +212,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_can_be_called_as_its_user_says_is() {
+    let yard = Yard::new(&[("a", 9)]);
+    let topology = Topology { nodes: ["a_b", "a-b", "localhost"].map(node).into(), ..Topology::default() };
+    let planned = yard.plan(&topology, &Existing::default()).unwrap();
+    let names: Vec<&str> = planned.nodes.iter().map(|node| node.hostname.as_str()).collect();
+    assert_eq!(names, ["a-b-2", "a-b", "localhost-2"]);
+    let told: Vec<&str> = planned.diagnostics.iter().map(|told| told.message.as_str()).collect();
+    assert!(told.iter().any(|text| text.contains("\"a_b\" is called a-b-2")), "{told:?}");
+}
+
+#[test]
+fn a_slice_has_no_more_nodes_than_it_may() {
+    let yard = Yard::new(&[("a", 9)]);
+    let few = Topology { nodes: vec![node("x")], ..Topology::default() };
+    let existing = Existing {
+        client_ids: (0..10_000).map(|number| format!("n{number}").parse().unwrap()).collect(),
+        ..Existing::default()
+    };
+    let refused = yard.plan(&few, &existing).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a slice may have 10000 nodes here: it has 10000, and 1 more were asked for"
+    );
+}

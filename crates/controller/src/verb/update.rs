@@ -124,8 +124,10 @@ fn running(slice: Option<&Slice>, settings: &Settings, now: Timestamp) -> Result
         )));
     }
     let nodes = slice.living(now).map(|sliver| planned(sliver, settings)).collect();
-    let network = slice.networks.values().next().map(|network| network.at(now).into_owned());
-    Ok(Plan { nodes, network, ..Plan::default() })
+    let network = slice.networks.values().next();
+    let schedule = network.map(|network| network.run().0.to_vec()).unwrap_or_default();
+    let network = network.map(|network| network.at(now).into_owned());
+    Ok(Plan { nodes, network, schedule, ..Plan::default() })
 }
 
 /// A sliver as the node that was planned. Its kind is as it was when it came; what only matters to new nodes is as it is

@@ -90,6 +90,13 @@ pub enum Change {
         /// The nodes.
         nodes: Vec<ClientId>,
     },
+    /// Other things happen, or at other times. A schedule that changes begins anew.
+    ScheduleChanged {
+        /// How many events there were.
+        old: usize,
+        /// How many there are.
+        new: usize,
+    },
     /// The same things stand in another order, or other networks are left free.
     Rearranged,
 }
@@ -138,6 +145,9 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
             }
             other => changes.push(other),
         }
+    }
+    if old.schedule != new.schedule {
+        changes.push(Change::ScheduleChanged { old: old.schedule.len(), new: new.schedule.len() });
     }
     if changes.is_empty() && (old.nodes != new.nodes || old.network != new.network) {
         changes.push(Change::Rearranged);
@@ -193,6 +203,9 @@ impl fmt::Display for Change {
             }
             Self::NamesChanged { nodes } => write!(f, "~ /etc/hosts on {}", names(nodes)),
             Self::RoutesChanged { nodes } => write!(f, "~ routes on {}", names(nodes)),
+            Self::ScheduleChanged { new: 0, .. } => write!(f, "- schedule"),
+            Self::ScheduleChanged { old: 0, new } => write!(f, "+ schedule of {new} events"),
+            Self::ScheduleChanged { new, .. } => write!(f, "~ schedule of {new} events begins anew"),
             Self::Rearranged => write!(f, "~ the same in another order"),
         }
     }

@@ -56,6 +56,9 @@ pub(crate) fn assign(
             }
         }
     }
+    // Links may share a network that users have named; those that are chosen here are each link's own.
+    let mut given: HashSet<IpAddr> =
+        all.iter().flat_map(|link| link.members.iter().flatten()).map(IpNet::addr).collect();
     for ((name, addresses), spots) in names().zip(&mut all).zip(&resolved.links) {
         if addresses.subnets.is_empty() && !spots.is_empty() {
             let Some(network) = space.next(length_for(spots.len())) else {
@@ -69,7 +72,10 @@ pub(crate) fn assign(
             addresses.subnets.push(network.into());
             addresses.automatic = true;
         }
-        fill(name, addresses, spots, before.get(name).copied(), remarks);
+        fill(name, addresses, spots, before.get(name).copied(), &given, remarks);
+        if !addresses.automatic {
+            given.extend(addresses.members.iter().flatten().map(IpNet::addr));
+        }
     }
     all
 }
@@ -195,12 +201,13 @@ fn unfit(address: IpNet) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Numbers for members without an address, in the first IPv4 network, else in the first one.
+/// Numbers for members without an address, in the first IPv4 network, else in the first one; none that are `given` already.
 fn fill(
     name: &ClientId,
     addresses: &mut LinkAddresses,
     spots: &[Spot<'_>],
     before: Option<&NetworkLink>,
+    given: &HashSet<IpAddr>,
     remarks: &mut Remarks,
 ) {
     let ipv4 = addresses.subnets.iter().find(|network| matches!(network, IpNet::V4(_)));
@@ -226,7 +233,7 @@ fn fill(
             number += 1;
             address
         })
-        .find(|address| !used.contains(&address.addr()));
+        .find(|address| !used.contains(&address.addr()) && !given.contains(&address.addr()));
         let Some(address) = free else {
             remarks.error(
                 Kind::Address,

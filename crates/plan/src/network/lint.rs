@@ -135,7 +135,16 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
             remarks.warn(Kind::Reach, text, "add a link, if they are to be");
         }
     }
-    if plan.routing == Routing::None {
+    let lists_routes = || plan.nodes.iter().any(|node| !node.listed_routes.is_empty());
+    let remedy = match plan.routing {
+        Routing::None => Some("ask for static routing (NS: $ns rtproto Static)"),
+        // Routes that were refused are missing for a reason that is told already.
+        Routing::Manual if !lists_routes() && !remarks.refused() => {
+            Some("list some (NS: $node add-route), or ask for static routing")
+        }
+        Routing::Manual | Routing::Static | Routing::Session => None,
+    };
+    if let Some(remedy) = remedy {
         // A node with fewer neighbours than there are others on its island is more than one step from some.
         let far = plan.nodes.iter().zip(&islands).zip(0_u32..).find(|((_, island), number)| {
             let neighbours: usize =
@@ -149,7 +158,7 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
                     "there are no routes: nodes reach their neighbours only, and {:?} has none to others",
                     node.client_id.as_str()
                 ),
-                "ask for static routing (NS: $ns rtproto Static)",
+                remedy,
             );
         }
     }

@@ -30,6 +30,7 @@ pub mod parts;
 mod remarks;
 mod resolve;
 pub mod routes;
+pub(crate) mod schedule;
 mod subnets;
 
 use std::collections::BTreeSet;
