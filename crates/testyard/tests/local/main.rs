@@ -7,3 +7,4 @@
 mod bed;
 mod captures;
 mod stand_in;
+mod topologies;
