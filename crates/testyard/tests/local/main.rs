@@ -6,5 +6,6 @@
 
 mod bed;
 mod captures;
+mod nodes;
 mod stand_in;
 mod topologies;
