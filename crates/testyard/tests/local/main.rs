@@ -6,6 +6,8 @@
 
 mod bed;
 mod captures;
+mod links;
 mod nodes;
+mod slices;
 mod stand_in;
 mod topologies;
