@@ -11,3 +11,4 @@ mod nodes;
 mod slices;
 mod stand_in;
 mod topologies;
+mod tutorial;
