@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::bed::{Bed, command, text};
-use crate::stand_in;
+use super::bed::{Bed, command, text};
+use super::stand_in;
 
 /// What a pcapng file begins with.
 const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
+use super::bed::Bed;
 
 fn delays(link: &Value) -> Vec<Value> {
     link["members"].as_array().unwrap().iter().map(|member| member["to_link"]["delay"].clone()).collect()

@@ -5,14 +5,20 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, command, text};
-use crate::stand_in;
+use super::bed::{Bed, command, text};
+use super::stand_in;
 
 /// A program that says what it was called with, a word a line.
 const TELLS: &str = "#!/bin/sh\nfor word; do printf '%s\\n' \"$word\"; done\n";
 
 /// An ssh whose nodes say what they were to run.
 const RUNS: &str = "#!/bin/sh\nfor last; do :; done\nprintf 'ran: %s\\n' \"$last\"\n";
+
+/// The caller's login name: ann for root, who acts for her, else the caller's own.
+fn login(node: &Value) -> String {
+    let logins = node["ssh"]["logins"].as_object().unwrap();
+    logins.values().next().unwrap().as_str().unwrap().to_owned()
+}
 
 #[test]
 fn openssh_reads_the_configuration() {
@@ -22,10 +28,12 @@ fn openssh_reads_the_configuration() {
         let ssh = Command::new("ssh").args(["-G", "-F", &file, name]).output().unwrap();
         let said = text(&ssh.stdout);
         let port = format!("port {}", bed.node(name)["ssh"]["port"]);
-        for line in ["hostname localhost", &port, "user ann", "stricthostkeychecking true"] {
+        let user = format!("user {}", login(&bed.node(name)));
+        for line in ["hostname localhost", &port, &user, "stricthostkeychecking true"] {
             assert!(said.lines().any(|other| other == line), "{line}: {said}{}", text(&ssh.stderr));
         }
-        assert!(said.contains("users/ann/ssh\n"), "{said}");
+        let key = said.lines().find_map(|line| line.strip_prefix("identityfile ")).unwrap();
+        assert!(fs::read_to_string(key.trim_matches('"')).unwrap().contains("PRIVATE KEY"), "{key}");
     }
 }
 
@@ -44,7 +52,7 @@ fn ansible_reads_the_inventory() {
     let hosts = &read["_meta"]["hostvars"];
     assert_eq!(hosts.as_object().unwrap().len(), 3, "{read}");
     assert_eq!(hosts["web"]["ansible_port"], bed.node("web")["ssh"]["port"]);
-    assert_eq!(hosts["web"]["ansible_user"], "ann");
+    assert_eq!(hosts["web"]["ansible_user"], login(&bed.node("web")));
     let options = hosts["web"]["ansible_ssh_common_args"].as_str().unwrap();
     let known = options.split_once("UserKnownHostsFile=").unwrap().1.split(' ').next().unwrap();
     assert!(fs::read_to_string(known.trim_end_matches('\'')).unwrap().contains("ssh-ed25519"), "{options}");

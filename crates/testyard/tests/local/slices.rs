@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::bed::Bed;
+use super::bed::Bed;
 
 #[test]
 fn the_end_of_a_slice_is_moved() {

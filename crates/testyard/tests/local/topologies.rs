@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bed::{Bed, LAB, command, text};
+use super::bed::{Bed, LAB, command, text};
 
 #[test]
 fn what_runs_is_drawn_also_beside_a_folder_of_its_name() {

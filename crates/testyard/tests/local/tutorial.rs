@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bed::{Bed, text};
+use super::bed::{Bed, text};
 
 const TUTORIAL: &str = include_str!("../../../../docs/tutorial.md");
 

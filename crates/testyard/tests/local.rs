@@ -4,11 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
-mod bed;
-mod captures;
-mod links;
-mod nodes;
-mod slices;
-mod stand_in;
-mod topologies;
-mod tutorial;
+mod local {
+    mod bed;
+    mod captures;
+    mod links;
+    mod nodes;
+    mod slices;
+    mod stand_in;
+    mod topologies;
+    mod tutorial;
+}
