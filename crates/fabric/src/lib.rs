@@ -23,4 +23,4 @@ pub use contract::{
     Attached, Attachment, ControlAddress, Emulator, Fabric, FabricConfig, FabricError, Forward, Repair,
 };
 pub use links::Links;
-pub use linux::LinuxFabric;
+pub use linux::{LinuxFabric, try_joining};

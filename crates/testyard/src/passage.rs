@@ -48,6 +48,11 @@ pub(crate) fn lines(text: &str) -> Vec<String> {
     broken
 }
 
+/// All lines of a text; what is no text is one dot a run.
+pub(crate) fn whole(text: &str) -> Vec<String> {
+    text.lines().map(readable).collect()
+}
+
 fn readable(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut in_run = false;

@@ -79,3 +79,29 @@ fn a_missing_file_says_how_to_get_one() {
     let error = config::load(Path::new("/nonexistent/testyard.toml")).unwrap_err().to_string();
     assert!(error.contains("`testyard init` writes one"), "{error}");
 }
+
+#[test]
+fn the_limits_that_are_promised_are_the_defaults() {
+    let settings =
+        config::parse(Path::new("testyard.toml"), "[testbed]\nname = \"am.example.net\"\n").unwrap();
+    let specification = include_str!("../../../SPECIFICATION.md");
+    let limits = specification.split_once("\n## Limits\n").unwrap().1.split_whitespace();
+    let limits = limits.collect::<Vec<_>>().join(" ");
+    let rspec = testyard_formats::rspec::RequestLimits::default();
+    for (count, of) in [
+        (u64::from(settings.host.capacity), "nodes a host"),
+        (u64::from(settings.limits.nodes_per_slice), "nodes a slice"),
+        (settings.limits.request_size >> 20, "MiB a request,"),
+        (u64::from(settings.limits.requests_per_second), "requests a second and client"),
+        (rspec.bytes as u64 >> 20, "MiB and"),
+        (rspec.nodes as u64, "nodes a request RSpec"),
+        (testyard_trust::verifier::MAX_CREDENTIALS as u64, "credentials of"),
+    ] {
+        let digits = count.to_string();
+        let number = match digits.len() {
+            0..4 => digits,
+            length => format!("{},{}", &digits[..length - 3], &digits[length - 3..]),
+        };
+        assert!(limits.contains(&format!(" {number} {of}")), "{number} {of}: {limits}");
+    }
+}

@@ -318,11 +318,14 @@ fn files_that_are_no_topologies() {
         |arguments: &[&str], code| seen(arguments, code).replace(&*folder.path().to_string_lossy(), "DIR");
     assert!(told(&["plan", "nowhere.ns"], 2).contains("nowhere.ns: No such file"));
     assert!(told(&["plan", "."], 2).contains("Is a directory"));
-    assert!(told(&["plan", &file("a.txt", b"hello")], 2).contains("--as LANGUAGE"));
+    assert!(told(&["plan", &file("a.txt", b"hello")], 2).contains("--language LANGUAGE"));
     assert!(told(&["plan", &file("l.ns", b"# a\n# caf\xe9\n")], 1).contains("DIR/l.ns:2:6: not UTF-8"));
     assert!(
-        told(&["plan", "examples/four-nodes.ns", "--as", "graphviz"], 1).contains("can be written, not read")
+        told(&["plan", "examples/four-nodes.ns", "--language", "graphviz"], 1)
+            .contains("can be written, not read")
     );
+    // What the option was called before.
+    assert!(told(&["plan", "examples/four-nodes.ns", "--as", "ns", "--hosts", "a:9"], 0).contains("4 nodes"));
     assert!(told(&["plan", "examples/four-nodes.ns", "--hosts", "a"], 2).contains("write it like a:50"));
     assert!(told(&["plan", "examples/four-nodes.ns", "--hosts", "a:1,a:2"], 2).contains("a twice"));
     assert!(told(&["plan", "examples/four-nodes.ns", "--host-topology", "x"], 2).contains("container list"));
@@ -367,7 +370,7 @@ fn the_corpora() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let language = if folder == "topology" { name.split('-').next().unwrap() } else { folder };
             let output =
-                run(&["plan", path.to_str().unwrap(), "--as", language, "--report", "--hosts", "a:50"]);
+                run(&["plan", path.to_str().unwrap(), "--language", language, "--report", "--hosts", "a:50"]);
             assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {}", text(&output.stderr));
             let shown = text(&output.stdout) + &text(&output.stderr);
             assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{name}: {shown:?}");

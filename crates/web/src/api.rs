@@ -422,6 +422,27 @@ pub struct ChangeLink {
     pub for_ms: Option<u64>,
 }
 
+/// The trailer of a capture's answer: a [`CaptureEnd`] as JSON.
+pub const CAPTURE_END: &str = "testyard-capture-end";
+
+/// The reason of a [`CaptureEnd`] that is a failure.
+pub const CAPTURE_FAILED: &str = "failed";
+
+/// How a capture ended that its reader would have gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureEnd {
+    /// `parted`: the slice's links have ended; `link_gone`, `stopped`: the testbed has; `failed`.
+    pub reason: String,
+    /// The same for people.
+    pub text: String,
+    /// Packets that the filter let through, if they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+    /// Those of them that are missing, because they were not read fast enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
+}
+
 /// What is to be measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

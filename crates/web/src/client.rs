@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, TE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -227,7 +227,7 @@ impl Client {
         query.extend(bytes.map(|bytes| format!("bytes={bytes}")));
         query.extend(filter.map(|filter| format!("filter={}", encoded(filter))));
         let path = at(slice, &format!("/capture?{}", query.join("&")));
-        Ok(Blocks { body: self.answer(Method::GET, &path, Bytes::new()).await?.into_body() })
+        Ok(Blocks { body: self.answer(Method::GET, &path, Bytes::new()).await?.into_body(), end: None })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -271,6 +271,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, "testyard")
+            .header(TE, "trailers")
             .header(CONTENT_TYPE, "application/json");
         if let Some(name) = &self.act_as {
             request = request.header(ACT_AS, name);
@@ -290,6 +291,7 @@ impl Client {
 #[derive(Debug)]
 pub struct Blocks {
     body: Incoming,
+    end: Option<api::CaptureEnd>,
 }
 
 impl Blocks {
@@ -299,15 +301,21 @@ impl Blocks {
     /// [`ClientError::Broken`]
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(bytes) = frame.map_err(broken)?.into_data() {
-                        return Ok(Some(bytes));
-                    }
-                }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let trailers = match frame.map_err(broken)?.into_data() {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(frame) => frame.into_trailers().unwrap_or_default(),
+            };
+            if let Some(end) = trailers.get(api::CAPTURE_END) {
+                self.end = Some(serde_json::from_slice(end.as_bytes()).map_err(broken)?);
             }
         }
+    }
+
+    /// How it ended, as far as the testbed has said so.
+    #[must_use]
+    pub const fn end(&self) -> Option<&api::CaptureEnd> {
+        self.end.as_ref()
     }
 }
 

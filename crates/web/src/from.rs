@@ -7,6 +7,7 @@ use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::SliceUrn;
 
 use crate::api;
+use crate::words::translated;
 
 /// From bad to good: a slice is what the worst of its nodes is.
 const WORST_FIRST: [Operational; 8] = [
@@ -28,7 +29,7 @@ pub(crate) fn word(state: Operational) -> &'static str {
     }
 }
 
-fn plain(word: &'static str) -> &'static str {
+pub(crate) fn plain(word: &'static str) -> &'static str {
     word.strip_prefix("geni_").unwrap_or(word)
 }
 
@@ -54,11 +55,12 @@ pub(crate) fn brief(summary: &SliceSummary) -> api::Brief {
 
 pub(crate) fn slice(view: SliceView) -> api::Slice {
     let state = worst(view.slivers.iter().map(|sliver| sliver.operational)).to_owned();
+    let name = view.urn.name();
     api::Slice {
-        name: view.urn.name().to_owned(),
+        name: name.to_owned(),
         urn: view.urn.to_string(),
         state,
-        nodes: view.slivers.iter().map(node).collect(),
+        nodes: view.slivers.iter().map(|sliver| node(sliver, name)).collect(),
         links: view.links.into_iter().map(link).collect(),
         schedule: view.schedule.map(schedule),
         remarks: view.diagnostics,
@@ -76,7 +78,9 @@ fn program(program: ProgramView) -> api::Program {
     api::Program { name, start, state: state.to_owned(), exit_code, signal, unexpected, logs, detail }
 }
 
-fn node(sliver: &SliverView) -> api::Node {
+fn node(sliver: &SliverView, slice: &str) -> api::Node {
+    let at = format!("{}.{slice}", sliver.client_id);
+    let notices = sliver.observed.iter().flat_map(|node| &node.notices);
     let provisioned = sliver.allocation == Allocation::Provisioned;
     let ssh = sliver.ssh_port.filter(|_| provisioned).map(|port| api::Ssh {
         host: sliver.host_address.clone(),
@@ -99,9 +103,9 @@ fn node(sliver: &SliverView) -> api::Node {
         urn: sliver.urn.to_string(),
         allocation: plain(sliver.allocation.as_str()).to_owned(),
         state: word(sliver.operational).to_owned(),
-        error: sliver.error.clone(),
+        error: translated(&sliver.error, &at),
         progress: sliver.progress(),
-        notices: sliver.observed.iter().flat_map(|node| node.notices.iter().cloned()).collect(),
+        notices: notices.map(|notice| translated(notice, &at)).collect(),
         host: sliver.host.to_string(),
         image: sliver.image.to_string(),
         sliver_type: sliver.sliver_type.to_string(),
@@ -198,7 +202,7 @@ pub(crate) fn event(event: Event) -> api::Event {
         slice: event.slice.name().to_owned(),
         node: event.client_id.to_string(),
         state: state.to_owned(),
-        error: event.error,
+        error: translated(&event.error, &format!("{}.{}", event.client_id, event.slice.name())),
     }
 }
 

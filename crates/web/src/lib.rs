@@ -10,7 +10,7 @@
 //! | module | for |
 //! | --- | --- |
 //! | [`api`] | what goes over the socket, as plain types |
-//! | `from` | the controller's answers as these types |
+//! | `from`, `words` | the controller's answers as these types, and their texts in the words of this door |
 //! | [`peer`], `connections` | who calls, and how often at a time |
 //! | [`server`] | the socket, and the way to the routes |
 //! | `routes` | a noun a file |
@@ -26,6 +26,7 @@ pub mod peer;
 mod problem;
 mod routes;
 pub mod server;
+mod words;
 
 pub use client::{Client, ClientError};
 pub use peer::{Authority, Peer};

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use testyard_controller::api::Refusal;
 
 use crate::api::Problem;
+use crate::words::translated;
 
 /// Why a call was not carried out.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl From<Refusal> for Refused {
             Refusal::Expired(_) => (StatusCode::FORBIDDEN, "expired"),
             Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        Self::new(status, kind, refusal.to_string())
+        Self::new(status, kind, translated(&refusal.to_string(), "NODE"))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod filter;
 mod interface;
+mod joining;
 mod jump;
 mod links;
 mod names;
@@ -36,6 +37,7 @@ use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
 use interface::{Plan, kernel};
+pub use joining::try_joining;
 use names::Names;
 use namespace::Namespace;
 use state::State;

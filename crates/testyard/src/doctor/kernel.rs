@@ -67,7 +67,19 @@ fn programs() -> Vec<Finding> {
     vec![
         find("iptables", "apt-get install iptables; Docker needs it too"),
         find("nft", "apt-get install nftables"),
+        tcpdump(which("tcpdump")),
     ]
+}
+
+fn tcpdump(path: Option<String>) -> Finding {
+    match path {
+        Some(path) => Finding::good("program", path),
+        None => Finding::limited(
+            "program",
+            "tcpdump is not there: links can be captured, but not with a filter",
+            "apt-get install tcpdump",
+        ),
+    }
 }
 
 /// Where a program is.
@@ -118,18 +130,37 @@ fn tried() -> Vec<Finding> {
             )
         });
     }
+    findings.push(joining(testyard_fabric::try_joining()));
     if let Some(tc) = which("tc") {
-        findings.push(if succeeds(&tc, &["qdisc", "add", "dev", "ty0", "root", "netem", "delay", "1ms"]) {
-            Finding::good("netem", "works")
-        } else {
-            Finding::limited(
-                "netem",
-                "the kernel has no netem",
-                "modprobe sch_netem; control interfaces do without it",
-            )
-        });
+        let netem = ["qdisc", "add", "dev", "ty0", "root", "netem", "delay", "1ms"];
+        findings.push(self::netem(succeeds(&tc, &netem)));
     }
     findings
+}
+
+/// Every cable without impairments is two redirects.
+fn joining(tried: Result<(), String>) -> Finding {
+    match tried {
+        Ok(()) => Finding::good("clsact, BPF", "work: cables are joined in the kernel"),
+        Err(why) => Finding::lacking(
+            "clsact, BPF",
+            format!("the kernel cannot join two links: {why}"),
+            "modprobe sch_ingress cls_bpf, or use a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_BPF and \
+             CONFIG_NET_SCH_INGRESS: slices with links need it, others do not",
+        ),
+    }
+}
+
+fn netem(works: bool) -> Finding {
+    if works {
+        Finding::good("netem", "works")
+    } else {
+        Finding::limited(
+            "netem",
+            "the kernel has no netem",
+            "nothing to do: a wire, a process of Testyard's, impairs links instead; modprobe sch_netem sch_tbf for netem",
+        )
+    }
 }
 
 /// Runs a program in this thread's namespace; nobody sees what it says.
@@ -141,4 +172,33 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn what_links_need_is_told_with_its_remedy() {
+        assert_eq!(joining(Ok(())).verdict, Verdict::Good);
+        let refused = joining(Err("making link 1 ready: Operation not supported".to_owned()));
+        assert_eq!(refused.verdict, Verdict::Lacking);
+        assert!(refused.found.contains("Operation not supported"), "{refused:?}");
+        assert!(refused.remedy.unwrap().contains("CONFIG_NET_CLS_BPF"));
+        let without = netem(false);
+        assert_eq!(without.verdict, Verdict::Limited);
+        assert!(without.remedy.unwrap().contains("a wire"), "what takes over is named");
+        let without = tcpdump(None);
+        assert!(without.verdict == Verdict::Limited && without.found.contains("filter"), "{without:?}");
+    }
+
+    #[test]
+    fn what_is_tried_is_told() {
+        let tried = std::thread::spawn(tried).join().unwrap();
+        let subjects: Vec<&str> = tried.iter().map(|finding| finding.subject).collect();
+        // Who may make no namespace can try nothing, and is told so.
+        let expected = if tried[0].verdict == Verdict::Good { "clsact, BPF" } else { "network namespaces" };
+        assert!(subjects.contains(&expected), "{subjects:?}");
+    }
 }

@@ -158,7 +158,7 @@ mod tests {
             Finding::limited(
                 "netem",
                 "the kernel has no netem",
-                "nothing to do: links are not built in the kernel yet",
+                "nothing to do: a wire impairs links instead",
             ),
             Finding::lacking(
                 "Docker Engine",

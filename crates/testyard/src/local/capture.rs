@@ -5,9 +5,13 @@ use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use testyard_web::api::{CAPTURE_FAILED, CaptureEnd};
+use testyard_web::client::Blocks;
 
 use super::session::{Connection, Session};
+use super::tally::Tally;
 use crate::exit::{Failure, Outcome};
+use crate::progress::Screen;
 
 /// `capture`
 #[derive(Debug, Args)]
@@ -67,22 +71,58 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             None => std::future::pending().await,
         }
     };
+    // Wireshark shows what comes by itself.
+    let is_watched = arguments.write.is_some() && std::io::stderr().is_terminal();
+    let mut screen = is_watched.then(|| Screen::new(1));
+    let mut tally = Tally::default();
+    let passed = pass(&mut blocks, &mut out, over, |bytes| {
+        tally.add(bytes);
+        if let Some(screen) = &mut screen {
+            screen.update("", tally.to_string());
+        }
+    });
+    let passed = passed.await;
+    if let Some(screen) = &screen {
+        screen.finish();
+    }
+    passed?;
+    remark!("{tally} captured");
+    blocks.end().map_or(Ok(()), conclude)
+}
+
+/// Writes what comes until it ends, its time is over, or nobody wants more.
+async fn pass(
+    blocks: &mut Blocks,
+    out: &mut dyn Write,
+    over: impl Future<Output = ()>,
+    mut seen: impl FnMut(&[u8]),
+) -> Outcome {
     tokio::pin!(over);
-    let mut written = 0_u64;
     loop {
         let bytes = tokio::select! {
             bytes = blocks.next() => bytes?,
             () = &mut over => None,
             _ = tokio::signal::ctrl_c() => None,
         };
-        let Some(bytes) = bytes else { break };
+        let Some(bytes) = bytes else { return Ok(()) };
         match out.write_all(&bytes).and_then(|()| out.flush()) {
-            Ok(()) => written += bytes.len() as u64,
+            Ok(()) => seen(&bytes),
             // Wireshark was closed.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(Failure::failed(format!("the capture cannot be written: {error}"))),
         }
     }
-    remark!("{written} bytes captured");
+}
+
+/// Says why a capture ended that nobody here has ended.
+fn conclude(end: &CaptureEnd) -> Outcome {
+    let counted = match (end.received, end.dropped) {
+        (Some(received), Some(dropped)) => format!("; {received} packets received, {dropped} dropped"),
+        _ => String::new(),
+    };
+    if end.reason == CAPTURE_FAILED {
+        return Err(Failure::failed(format!("the capture has failed: {}{counted}", end.text)));
+    }
+    remark!("the capture has ended: {}{counted}", end.text);
     Ok(())
 }

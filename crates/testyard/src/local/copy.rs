@@ -1,5 +1,6 @@
 //! `testyard cp`: files to and from nodes, by scp.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command as Process;
 
@@ -56,7 +57,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     };
     let ways = session.ways(&slice, None).await?;
     let mut process = Process::new("scp");
-    process.arg("-q").arg("-F").arg(ways.configuration_file()?);
+    // scp shows its progress on a terminal, unless it is to be quiet.
+    if !std::io::stdout().is_terminal() {
+        process.arg("-q");
+    }
+    process.arg("-F").arg(ways.configuration_file()?);
     if arguments.recursive {
         process.arg("-r");
     }

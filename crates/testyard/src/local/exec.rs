@@ -1,6 +1,7 @@
 //! `testyard exec`: a command in a node, or in many at once. The words arrive as they were given: none of them is for a
 //! shell of ours, and for that of the node they are quoted.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::session::{Connection, Session};
 use crate::exit::{Failure, Kind, Outcome};
+use crate::progress::Screen;
 use crate::{print, ssh};
 
 /// Nodes that are logged in to at a time.
@@ -106,10 +108,20 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             (number, one(node, process, prefix).await)
         });
     }
+    // JSON comes at the end; who waits for it sees how far it is.
+    let is_watched = arguments.json && std::io::stderr().is_terminal();
+    let mut screen = is_watched.then(|| Screen::new(1));
     let mut all = Vec::with_capacity(nodes.len());
-    while let Some(done) = running.join_next().await {
+    loop {
+        if let Some(screen) = &mut screen {
+            screen.update("", format!("{} of {} nodes", all.len(), nodes.len()));
+        }
+        let Some(done) = running.join_next().await else { break };
         let (number, ran) = done.map_err(Failure::failed)?;
         all.push((number, ran?));
+    }
+    if let Some(screen) = &screen {
+        screen.finish();
     }
     all.sort_by_key(|(number, _)| *number);
     let all: Vec<Ran> = all.into_iter().map(|(_, ran)| ran).collect();

@@ -23,6 +23,7 @@ mod session;
 mod show;
 mod slice;
 mod status;
+mod tally;
 mod up;
 mod verify;
 mod wait;

@@ -1,6 +1,7 @@
 //! The life of a slice: its end, and what only operators may do.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use testyard_model::time;
 use testyard_web::api;
 
@@ -27,6 +28,9 @@ pub struct Renew {
 pub struct Replay {
     /// The slice [default: the only one]
     slice: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -45,6 +49,9 @@ pub enum Command {
 pub struct Which {
     /// The slice: its name at the testbed's authority, or its URN
     slice: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -65,6 +72,9 @@ pub(super) async fn replay(arguments: &Replay) -> Outcome {
     let session = Session::open(&arguments.connection);
     let slice = session.slice(arguments.slice.as_deref()).await?;
     let slice = session.client.replay(&slice.urn).await?;
+    if arguments.json {
+        return print::json(&slice);
+    }
     let schedule = slice.schedule.as_ref();
     say!("{} begins anew: run {}", slice.name, schedule.map_or(0, |schedule| schedule.run));
     Ok(())
@@ -72,15 +82,21 @@ pub(super) async fn replay(arguments: &Replay) -> Outcome {
 
 pub(super) async fn run(command: &Command) -> Outcome {
     match command {
-        Command::Shutdown(Which { slice, connection }) => {
+        Command::Shutdown(Which { slice, json, connection }) => {
             let stopped = Session::open(connection).client.shut_down(slice).await?;
+            if *json {
+                return print::json(&json!({ "slice": slice, "stopped": stopped }));
+            }
             say!(
                 "{slice} is shut down{}",
                 if stopped { "" } else { "; some of it still runs, and is being stopped" }
             );
         }
-        Command::LiftShutdown(Which { slice, connection }) => {
+        Command::LiftShutdown(Which { slice, json, connection }) => {
             let was = Session::open(connection).client.lift_shutdown(slice).await?;
+            if *json {
+                return print::json(&json!({ "slice": slice, "was_shut_down": was }));
+            }
             say!("{slice} {}", if was { "may be used again; start its nodes" } else { "was not shut down" });
         }
     }

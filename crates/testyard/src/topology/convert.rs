@@ -7,8 +7,9 @@ use testyard_formats::export::export;
 use testyard_formats::language::Language;
 
 use super::reading::{Reading, told};
+use super::running::{self, Running};
 use super::testbed::Testbed;
-use super::{file, remarks, running};
+use super::{file, remarks};
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
@@ -67,7 +68,7 @@ pub fn convert(arguments: &Convert) -> Outcome {
 /// If the file is refused.
 pub fn graph(arguments: &Graph) -> Outcome {
     if let Some(slice) = running::slice_name(&arguments.file) {
-        let topology = running::topology(slice, &arguments.reading.config)?;
+        let topology = Running::new(slice, &arguments.reading.config)?.topology()?;
         let drawn = export(&topology, arguments.format).map_err(Failure::usage)?;
         return put(&drawn.text, arguments.output.as_deref());
     }

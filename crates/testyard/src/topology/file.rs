@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, language: Option<Language>) -> Result<Source, Fa
     let language = match language {
         Some(language) => language,
         None => Language::detect(&name, &text)
-            .map_err(|error| Failure::usage(format!("{error}; --as LANGUAGE does that")))?,
+            .map_err(|error| Failure::usage(format!("{error}; --language LANGUAGE does that")))?,
     };
     Ok(Source { name, text, language })
 }

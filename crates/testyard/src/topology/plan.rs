@@ -9,12 +9,14 @@ use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
 use testyard_plan::{Plan, PlanError, render};
+use testyard_web::api::OutlookRead;
 
 use super::file::{self, Source};
 use super::reading::Reading;
 use super::request::own_format_of;
+use super::running::{self, Running};
 use super::testbed::{HostGiven, Testbed};
-use super::{compare, remarks, running};
+use super::{compare, remarks};
 use crate::exit::{Failure, Kind, Outcome};
 use crate::print;
 
@@ -79,11 +81,11 @@ impl Remarks {
 /// # Errors
 /// If the file is refused, or is not there.
 pub fn run(arguments: &Arguments) -> Outcome {
+    if let Some(slice) = arguments.diff.as_deref().and_then(running::slice_name) {
+        return difference_to_slice(arguments, slice);
+    }
     let testbed = Testbed::load(&arguments.reading.config, &arguments.hosts)?;
     let source = file::open(&arguments.file, arguments.reading.language)?;
-    if let Some(slice) = arguments.diff.as_deref().and_then(running::slice_name) {
-        return difference_to_slice(arguments, &testbed, slice, &source);
-    }
     if let Some(old) = &arguments.diff {
         let old = file::open(old, arguments.reading.language)?;
         return difference(arguments, &testbed, &old, &source);
@@ -151,15 +153,17 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
     }
     if reading.strict {
         // The machine's own state is no mistake of the file's.
-        for diagnostic in &mut answer.remarks.plan {
-            if diagnostic.severity == Severity::Warning {
-                diagnostic.severity = Severity::Error;
-            }
-        }
+        refuse_warnings(&mut answer.remarks.plan);
     }
     answer.refused = remarks::refuses(answer.remarks.all());
     answer.topology = Some(import.topology);
     Ok(answer)
+}
+
+fn refuse_warnings(diagnostics: &mut [Diagnostic]) {
+    for diagnostic in diagnostics.iter_mut().filter(|remark| remark.severity == Severity::Warning) {
+        diagnostic.severity = Severity::Error;
+    }
 }
 
 /// Why there is no plan, with what helps.
@@ -200,17 +204,33 @@ fn difference(arguments: &Arguments, testbed: &Testbed, old: &Source, new: &Sour
 }
 
 /// What changes if a file takes the place of what runs of a slice. Its server plans: it knows what the nodes have.
-fn difference_to_slice(arguments: &Arguments, testbed: &Testbed, slice: &str, new: &Source) -> Outcome {
-    let topology = own_format_of(new, &arguments.reading, &testbed.surroundings())?;
-    let outlook = running::outlook(slice, topology, &arguments.reading.config)?;
-    if arguments.json {
-        return print::json(&serde_json::json!({"changes": outlook.changes, "disturbs": outlook.disturbs}));
+fn difference_to_slice(arguments: &Arguments, slice: &str) -> Outcome {
+    if !arguments.hosts.is_empty() {
+        let why = format!("the hosts of {slice} are its testbed's: --hosts goes with --diff of two files");
+        return Err(Failure::usage(why));
     }
-    remarks::print(slice, None, &outlook.remarks);
-    if outlook.lines.is_empty() {
+    let Arguments { reading, json, .. } = arguments;
+    let source = file::open(&arguments.file, reading.language)?;
+    let running = Running::new(slice, &reading.config)?;
+    let topology = own_format_of(&source, reading, &running.surroundings()?)?;
+    let OutlookRead { changes, lines, disturbs, mut remarks } = running.outlook(topology)?;
+    if reading.strict {
+        refuse_warnings(&mut remarks);
+    }
+    let refused = remarks::refuses(remarks.iter());
+    if *json {
+        print::json(&serde_json::json!({"changes": changes, "disturbs": disturbs, "remarks": remarks}))?;
+        return if refused { Err(Failure::silent(Kind::Failed)) } else { Ok(()) };
+    }
+    remarks::print(slice, None, &remarks);
+    if refused {
+        let counted = remarks::count(remarks.iter()).unwrap_or_default();
+        return Err(Failure::failed(format!("{} is refused: {counted}", source.name)));
+    }
+    if lines.is_empty() {
         say!("nothing changes");
     }
-    for line in outlook.lines.iter().flat_map(|line| remarks::wrap(line, "", "    ")) {
+    for line in lines.iter().flat_map(|line| remarks::wrap(line, "", "    ")) {
         say!("{line}");
     }
     Ok(())

@@ -21,8 +21,8 @@ use crate::exit::Failure;
 /// How files are read.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Reading {
-    /// The language, if neither name nor content of the file tell: rspec, ns, containers, topdl, json, yaml
-    #[arg(long = "as", value_name = "LANGUAGE")]
+    /// The file's language, if neither its name nor its content tell: rspec, ns, containers, topdl, json, yaml
+    #[arg(long, alias = "as", value_name = "LANGUAGE")]
     pub(super) language: Option<Language>,
     /// Refuse what there would be a warning about
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(crate) struct Reading {
     pub(crate) config: ConfigArgument,
 }
 
-/// The same for commands whose `--as` is another.
+/// The same for commands whose `--as` is a user.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LanguageArguments {
     /// The file's language, if neither its name nor its content tell: rspec, ns, containers, topdl, json, yaml

@@ -7,44 +7,62 @@ use testyard_model::topology::{Interface, InterfaceAddress, Node, Topology};
 use testyard_plan::Plan;
 use testyard_web::ClientError;
 use testyard_web::api::{OutlookRead, Update};
+use tokio::runtime::Runtime;
 
+use super::testbed::Surroundings;
 use crate::cli::ConfigArgument;
 use crate::exit::Failure;
 use crate::local::{Connection, Session};
 
-/// The name of the slice that is meant, if no file is.
+/// A slice of a testbed that runs.
+pub(super) struct Running<'s> {
+    name: &'s str,
+    session: Session,
+    runtime: Runtime,
+}
+
+/// The name of the slice that is meant, if no file is. A folder is no file: there may well be one for the slice.
 pub(super) fn slice_name(path: &Path) -> Option<&str> {
     let name = path.to_str()?;
-    (name != "-" && !name.contains('/') && !path.exists()).then_some(name)
+    let is_file = path.exists() && !path.is_dir();
+    (name != "-" && !name.contains('/') && !is_file).then_some(name)
 }
 
-/// What changes if a topology takes the place of what runs of a slice.
-pub(super) fn outlook(
-    slice: &str,
-    topology: serde_json::Value,
-    config: &ConfigArgument,
-) -> Result<OutlookRead, Failure> {
-    let update = Update { topology, only: None, keys: vec![], end: None };
-    call(config, slice, async |session| session.client.outlook(slice, &update).await)
-}
+impl<'s> Running<'s> {
+    /// Of this name.
+    pub(super) fn new(name: &'s str, config: &ConfigArgument) -> Result<Self, Failure> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+        Ok(Self { name, session: Session::open(&Connection::of(config.clone())), runtime })
+    }
 
-/// What runs of a slice, as a topology.
-pub(super) fn topology(slice: &str, config: &ConfigArgument) -> Result<Topology, Failure> {
-    call(config, slice, async |session| session.client.plan(slice).await).map(|plan| of_plan(&plan))
-}
+    /// What readers may know of its testbed: the same that `up` gives them.
+    pub(super) fn surroundings(&self) -> Result<Surroundings, Failure> {
+        let testbed = self.call(async |session, _| session.client.testbed().await)?;
+        Surroundings::of(&testbed)
+    }
 
-fn call<T>(
-    config: &ConfigArgument,
-    slice: &str,
-    call: impl AsyncFnOnce(Session) -> Result<T, ClientError>,
-) -> Result<T, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let session = Session::open(&Connection::of(config.clone()));
-    runtime.block_on(call(session)).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure { message: format!("{slice} is no file, and as a slice: {}", failure.message), ..failure }
-    })
+    /// What changes if a topology takes the place of what runs.
+    pub(super) fn outlook(&self, topology: serde_json::Value) -> Result<OutlookRead, Failure> {
+        let update = Update { topology, only: None, keys: vec![], end: None };
+        self.call(async |session, name| session.client.outlook(name, &update).await)
+    }
+
+    /// What runs, as a topology.
+    pub(super) fn topology(&self) -> Result<Topology, Failure> {
+        self.call(async |session, name| session.client.plan(name).await).map(|plan| of_plan(&plan))
+    }
+
+    fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&Session, &str) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
+        self.runtime.block_on(call(&self.session, self.name)).map_err(|error| {
+            let failure = Failure::from(error);
+            let message = format!("{} is no file, and as a slice: {}", self.name, failure.message);
+            Failure { message, ..failure }
+        })
+    }
 }
 
 /// A plan as the topology that it was made of, as far as drawings need it.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+mod commands;
 mod crash;
 mod durability;
 mod facts;
