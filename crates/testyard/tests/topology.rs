@@ -229,6 +229,11 @@ fn a_lan_larger_than_a_bridge_is_refused() {
     let told = text(&run_in(folder.path(), &arguments, "").stderr);
     assert!(told.contains("needs 1100 ports there, and a Linux bridge has 1023"), "{told}");
     assert!(told.contains("→ split the LAN") && told.contains("large.yaml is refused"), "{told}");
+    let here = text(&run_in(folder.path(), &arguments[..4], "").stderr);
+    assert!(
+        here.contains("1000 nodes here: 1100 were asked for") && here.contains("nodes_per_slice"),
+        "{here}"
+    );
 }
 
 /// Without `--hosts` this machine is planned for, as configured; it says so.

@@ -175,6 +175,9 @@ fn reasons(error: PlanError, testbed: &Testbed) -> Vec<Diagnostic> {
                 .to_owned(),
         ),
         PlanError::TooBig { .. } | PlanError::Partition { .. } => Some(testbed.more_room()),
+        PlanError::TooMany { .. } => {
+            Some("limits.nodes_per_slice of the configuration says how many".to_owned())
+        }
         _ => None,
     };
     let diagnostic = Diagnostic::new(Severity::Error, error.to_string());

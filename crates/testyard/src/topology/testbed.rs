@@ -142,10 +142,18 @@ impl Testbed {
         let site = Site {
             authority: &self.settings.testbed.authority,
             sliver_types: &self.settings.sliver_types,
-            nodes_per_slice: self.settings.limits.nodes_per_slice,
+            nodes_per_slice: self.nodes_per_slice(),
             links: LinkPolicy::Make(Underlay::default()),
         };
         plan(topology, site, &views, &Existing::default())
+    }
+
+    /// How many nodes a slice may have here; whoever makes up hosts is not bound by what is allowed on this machine.
+    fn nodes_per_slice(&self) -> u32 {
+        match self.origin {
+            Origin::Given => u32::MAX,
+            Origin::Configuration(_) | Origin::Defaults(..) => self.settings.limits.nodes_per_slice,
+        }
     }
 
     /// What to do where there is not enough room.
