@@ -1,6 +1,7 @@
 //! Plans as text for people, at most 100 columns wide. For programs, plans are serde values.
 
 use testyard_model::impairment::{Distribution, Impairment, Loss, QueueLimit};
+use testyard_model::name::ClientId;
 
 use crate::network::parts::{NetworkLink, NetworkMember, NetworkPlan};
 use crate::plan::Plan;
@@ -47,6 +48,23 @@ pub fn network(plan: &NetworkPlan) -> String {
         })
         .collect();
     format!("{}\n{}", table(["NODE", "HOST NAME", "INTERFACES"], &rows), links(plan))
+}
+
+/// Routes of these nodes beside those that follow from their addresses; empty if there are none.
+#[must_use]
+pub fn routes<'n>(plan: &NetworkPlan, nodes: impl IntoIterator<Item = &'n ClientId>) -> String {
+    let mut router = plan.router();
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for node in nodes {
+        // Once, in front of all of them.
+        let mut name = node.to_string();
+        for route in router.routes_of(node) {
+            let via = [route.to.to_string(), route.via.to_string(), route.device.to_string()];
+            let [to, via, device] = via;
+            rows.push([std::mem::take(&mut name), to, via, device]);
+        }
+    }
+    if rows.is_empty() { String::new() } else { table(["NODE", "ROUTE TO", "VIA", "DEVICE"], &rows) }
 }
 
 fn links(plan: &NetworkPlan) -> String {

@@ -17,6 +17,7 @@ mod reading;
 mod remarks;
 mod request;
 mod running;
+mod shown;
 mod testbed;
 
 pub use convert::{Convert, Graph, convert, graph};

@@ -1,13 +1,16 @@
 //! `testyard plan`: what a file asks for with every choice made, before anything runs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use testyard_formats::import::{Refused, Statement, Treatment};
 use testyard_model::diagnostic::{Diagnostic, Severity};
+use testyard_model::name::ClientId;
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
+use testyard_plan::network::routes::PlannedRoute;
 use testyard_plan::{Plan, PlanError, render};
 use testyard_web::api::OutlookRead;
 
@@ -15,6 +18,7 @@ use super::file::{self, Source};
 use super::reading::Reading;
 use super::request::own_format_of;
 use super::running::{self, Running};
+use super::shown::Shown;
 use super::testbed::{HostGiven, Testbed};
 use super::{compare, remarks};
 use crate::exit::{Failure, Kind, Outcome};
@@ -36,6 +40,12 @@ pub struct Arguments {
     /// Say of each statement of the file whether it is honoured, approximated or ignored
     #[arg(long)]
     report: bool,
+    /// Print routes, of this node or of all; those of up to 20 nodes are printed in any case
+    #[arg(long, value_name = "NODE", num_args = 0..=1, require_equals = true, conflicts_with = "diff")]
+    routes: Option<Option<ClientId>>,
+    /// Print what /etc/hosts says, on this node or on all
+    #[arg(long, value_name = "NODE", num_args = 0..=1, require_equals = true, conflicts_with = "diff")]
+    names: Option<Option<ClientId>>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -58,6 +68,12 @@ struct Answer<'a> {
     report: Vec<Statement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
+    /// By node, as far as they are shown.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    routes: BTreeMap<ClientId, Vec<PlannedRoute>>,
+    /// What `/etc/hosts` says, by node, as far as it is shown.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    hosts: BTreeMap<ClientId, String>,
     #[serde(skip)]
     topology: Option<Topology>,
 }
@@ -90,8 +106,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
         let old = file::open(old, arguments.reading.language)?;
         return difference(arguments, &testbed, &old, &source);
     }
-    let answer = answer(&source, &arguments.reading, &testbed)?;
+    let mut answer = answer(&source, &arguments.reading, &testbed)?;
+    let network = answer.plan.as_ref().and_then(|plan| plan.network.as_ref());
+    let shown = Shown::of(&arguments.routes, &arguments.names, network)?;
     if arguments.json {
+        if let Some(network) = network {
+            (answer.routes, answer.hosts) = (shown.routes(network), shown.hosts(network));
+        }
         print::json(&answer)?;
         return if answer.refused { Err(Failure::silent(Kind::Failed)) } else { Ok(()) };
     }
@@ -103,6 +124,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some((topology, plan)) = answer.topology.as_ref().zip(answer.plan.as_ref()) {
         say!("{}\non {testbed}\n", counts(topology));
         print::text(tables(plan));
+        if let Some(network) = &plan.network {
+            shown.print(network);
+        }
     }
     remarks::print(&source.name, None, &answer.remarks.host);
     conclude(&answer)
@@ -131,6 +155,8 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
         remarks: Remarks::default(),
         report: Vec::new(),
         plan: None,
+        routes: BTreeMap::new(),
+        hosts: BTreeMap::new(),
         topology: None,
     };
     let import = match reading.read(source, &testbed.surroundings())? {
