@@ -298,6 +298,7 @@ fn seen(sliver: &SliverView) -> observed::Node {
     observed::Node {
         sliver: sliver.id,
         phase: observed::Phase::Ready,
+        converged: true,
         boot: 0,
         disk: 0,
         accounts_revision: 0,
