@@ -49,6 +49,7 @@ impl From<Refusal> for Refused {
             Refusal::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
             Refusal::OutOfRange(_) => (StatusCode::BAD_REQUEST, "out_of_range"),
             Refusal::AlreadyExists(_) => (StatusCode::CONFLICT, "already_exists"),
+            Refusal::Changed(_) => (StatusCode::CONFLICT, "changed"),
             Refusal::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Refusal::Expired(_) => (StatusCode::FORBIDDEN, "expired"),
             Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

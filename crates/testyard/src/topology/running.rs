@@ -24,7 +24,7 @@ pub(super) fn outlook(
     topology: serde_json::Value,
     config: &ConfigArgument,
 ) -> Result<OutlookRead, Failure> {
-    let update = Update { topology, only: None, keys: vec![], end: None };
+    let update = Update { topology, only: None, keys: vec![], end: None, revision: None };
     call(config, slice, async |session| session.client.outlook(slice, &update).await)
 }
 
