@@ -1,5 +1,7 @@
 //! Calls that were not carried out, as HTTP says it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
@@ -26,6 +28,20 @@ impl Refused {
 
     pub(crate) fn not_found(error: String) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
+    }
+
+    pub(crate) fn too_large(most: usize) -> Self {
+        let error = format!("the request's body is longer than {} MiB, or broken off", most >> 20);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_request", error)
+    }
+
+    pub(crate) fn too_slow(within: Duration) -> Self {
+        let error = format!("the request's body did not come within {} s", within.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", error)
+    }
+
+    pub(crate) fn busy(error: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error)
     }
 
     /// For who has been told that the call is carried out.
