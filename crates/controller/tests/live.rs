@@ -230,3 +230,35 @@ async fn links_of_all_requests_of_a_slice_are_measured() {
     yard.controller.verify(&ann(), request, |done, of| steps.push((done, of))).await.unwrap();
     assert!(steps.is_sorted() && steps.last().is_some_and(|(done, of)| done == of), "{steps:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_plan_of_others() {
+    let mut settings = settings(&[("local", 9)]);
+    settings.quotas.nodes_per_slice = 10_000;
+    let yard = Yard::with(settings, vec![("local", std::sync::Arc::default())]).await;
+    let names: Vec<String> = (0..8_000).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // One node runs, and the network of all is planned.
+    let only = Some([names[0].parse().unwrap()].into());
+    let request = Update { only, ..update("s", chain(&names)) };
+    let began = std::time::Instant::now();
+    yard.controller.outlook(&ann(), &request).await.unwrap();
+    let planned = began.elapsed();
+
+    let (ended, controller) = (std::sync::Arc::new(()), std::sync::Arc::clone(&yard.controller));
+    let goes_on = std::sync::Arc::downgrade(&ended);
+    let longest = std::thread::spawn(move || {
+        let mut longest = std::time::Duration::ZERO;
+        while goes_on.strong_count() > 0 {
+            let began = std::time::Instant::now();
+            assert_eq!(controller.creator(&slice_urn("other")), None);
+            longest = longest.max(began.elapsed());
+            std::thread::yield_now();
+        }
+        longest
+    });
+    yard.controller.update(&ann(), request).await.unwrap();
+    drop(ended);
+    let longest = longest.join().unwrap();
+    assert!(longest < planned / 2, "held up for {longest:?} by a plan of {planned:?}");
+}

@@ -32,10 +32,15 @@ impl Going {
     }
 
     fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
+        self.within(Duration::from_secs(30), is).expect("it goes on, and tells")
+    }
+
+    /// The first such line, if there is one before nothing is printed for so long.
+    fn within(&self, silence: Duration, is: impl Fn(&Value) -> bool) -> Option<Value> {
         loop {
-            let line = self.next();
+            let line = self.1.recv_timeout(silence).ok()?;
             if is(&line) {
-                return line;
+                return Some(line);
             }
         }
     }
@@ -62,19 +67,23 @@ fn changes_of_links_are_heard_also_after_the_testbed_was_away() {
     let status = Going::new(&bed, "status s --watch --json");
     let is_up = |line: &Value| line["links"][0]["up"].as_bool().unwrap();
     assert!(is_up(&status.next()));
-    // It may not listen yet: what it does not hear it is told again.
-    std::thread::sleep(Duration::from_millis(500));
-    change(&bed, "set", &["delay=5ms"]);
-    let set = events.until(|event| event["kind"] == "link");
-    assert_eq!(
-        (&set["link"], &set["state"], &set["detail"]),
-        (&"a-b".into(), &"set".into(), &"delay=5ms".into())
-    );
+    // It may not listen yet when the first of them comes.
+    let mut set = None;
+    for number in 1.. {
+        change(&bed, "set", &[&format!("delay={number}ms")]);
+        set = events.within(Duration::from_millis(500), |event| event["kind"] == "link");
+        if set.is_some() {
+            break;
+        }
+    }
+    let set = set.unwrap();
+    assert_eq!((&set["link"], &set["state"]), (&"a-b".into(), &"set".into()));
+    assert!(set["detail"].as_str().unwrap().starts_with("delay="), "{set}");
     events.until(|event| event["kind"] == "links" && event["state"] == "joined");
     events.until(|event| event["kind"] == "slice" && event["state"] == "converged");
     for action in ["down", "reset"] {
         bed.end();
-        std::thread::sleep(Duration::from_millis(700));
+        bed.fails("ls", 3);
         bed.serve();
         events.until(|event| event["kind"] == "missed" && event["state"] == "missed");
         change(&bed, action, &[]);
