@@ -23,8 +23,8 @@ pub trait Host: Send + Sync + 'static {
     /// that the host has is ignored. Returns when the host has taken it, long before it is so.
     async fn apply(&self, slice: desired::Slice) -> Result<(), HostError>;
 
-    /// What the host sees of each slice, as often as it changes, beginning with all of them. A slice whose desired
-    /// state has no nodes is reported once more, without nodes, when nothing of it is left.
+    /// What the host sees of each slice, as often as it changes and after each desired state that it has taken, beginning
+    /// with all of them. A slice whose desired state has no nodes is reported once more, without nodes, when nothing of it is left.
     fn watch(&self) -> mpsc::UnboundedReceiver<observed::Slice>;
 
     /// What the host last saw of one slice.

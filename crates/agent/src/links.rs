@@ -106,19 +106,22 @@ impl Keeper {
                 Some(wanted) => links.join(wanted).await,
                 None => links.part(self.slice).await,
             };
+            let seen = match &done {
+                Ok(()) if wanted.is_some() => LinksSeen::Joined,
+                Ok(()) => LinksSeen::None,
+                Err(error) => LinksSeen::Failed(format!("{error}; trying again")),
+            };
             // Somebody has changed their mind meanwhile: what was done is not what is wanted.
-            if self.wanted.has_changed().unwrap_or(false) {
+            if !self.tell(seen) {
                 continue;
             }
             let retry = match done {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
-                    self.tell(if wanted.is_some() { LinksSeen::Joined } else { LinksSeen::None });
                     None
                 }
                 Err(error) => {
                     tracing::warn!(slice = %self.slice, %error, "the links of a slice are not as they should be");
-                    self.tell(LinksSeen::Failed(format!("{error}; trying again")));
                     let now = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     Some(now)
@@ -137,8 +140,16 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, seen: LinksSeen) {
+    /// Tells how the links stand, unless something else is wanted by now; whether that was told. Nothing else can become
+    /// wanted in between, so nobody takes what was done for what is wanted.
+    fn tell(&self, seen: LinksSeen) -> bool {
+        let wanted = self.wanted.borrow();
+        if wanted.has_changed() {
+            return false;
+        }
         self.seen.send_replace(seen);
+        drop(wanted);
         let _ = self.reports.send(Report::Slice(self.slice));
+        true
     }
 }

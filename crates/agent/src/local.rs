@@ -171,15 +171,15 @@ impl LocalHost {
                 environment: Arc::clone(&environment),
                 node: node.clone(),
                 plays: Plays::default(),
+                issue: 0,
             };
             match entry.nodes.iter().find(|(id, _)| *id == sliver) {
                 Some((_, entry)) => {
                     entry.wanted.send_if_modified(|now| {
                         wanted.follow(now.as_ref());
                         wanted.play(&node, plays);
-                        let wanted = Some(wanted);
-                        let new = *now != wanted;
-                        *now = wanted;
+                        let new = wanted.renew(now.as_ref());
+                        *now = Some(wanted);
                         new
                     });
                 }
@@ -194,9 +194,8 @@ impl LocalHost {
             }
         }
         start_clock(&self.context, &self.state, entry);
-        if entry.scheduled.is_some() {
-            let _ = self.context.reports.send(Report::Slice(slice.slice));
-        }
+        // Also where nothing is to be done for it: whoever has asked waits to hear that it has been taken.
+        let _ = self.context.reports.send(Report::Slice(slice.slice));
         if entry.is_gone() {
             let gone = entry.observed(slice.slice);
             state.slices.remove(&slice.slice);

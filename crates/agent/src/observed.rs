@@ -13,7 +13,8 @@ use testyard_runtime::PullProgress;
 pub struct Slice {
     /// Which slice.
     pub slice: SliceId,
-    /// The revision of the desired state that the host works on.
+    /// The revision of the desired state that the host works on. What is said of nodes and links is said of this one: they
+    /// have come to it where they are [converged](Node::converged) and [joined](LinksSeen::Joined).
     pub revision: Revision,
     /// Its nodes; none when nothing of the slice is left.
     pub nodes: Vec<Node>,
@@ -78,6 +79,10 @@ pub struct Node {
     pub sliver: SliverId,
     /// How far it has come.
     pub phase: Phase,
+    /// Whether it is all that its slice's revision asks of it, also in what changes while it runs: its interfaces, routes,
+    /// names, ports and accounts.
+    #[serde(default)]
+    pub converged: bool,
     /// The restart counter of its present boot, without restarts by the schedule's run.
     pub boot: u32,
     /// The reload counter of its present disk, without reloads by the schedule's run.
@@ -112,6 +117,7 @@ impl Node {
         Self {
             sliver,
             phase: Phase::Waiting,
+            converged: false,
             boot: 0,
             disk: 0,
             accounts_revision: 0,

@@ -69,7 +69,7 @@ impl From<api::Refusal> for Failure {
             R::Refused(_) => GeniCode::Refused,
             R::OutOfRange(_) => GeniCode::OutOfRange,
             R::AlreadyExists(_) => GeniCode::AlreadyExists,
-            R::Busy(_) => GeniCode::Busy,
+            R::Changed(_) | R::Busy(_) => GeniCode::Busy,
             R::Expired(_) => GeniCode::Expired,
             R::Internal(_) => GeniCode::ServerError,
         };

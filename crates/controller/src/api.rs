@@ -4,6 +4,8 @@
 //! caller was allowed, and no lease outlives it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use testyard_capture::SnapLength;
 use testyard_fabric::Forward;
 use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
-use testyard_model::id::{HostName, SliverId};
+use testyard_model::id::{HostName, Revision, SliceId, SliverId};
 use testyard_model::image::ImageName;
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
@@ -130,7 +132,24 @@ pub struct Update {
     pub users: Vec<User>,
     /// When it is to end. Without it what is there keeps its end, and a new slice gets the configured life.
     pub end: Option<Timestamp>,
+    /// The slice that the caller has seen, as [`Outlook::version`] has it: of another one nothing is changed.
+    pub seen: Option<Version>,
 }
+
+/// Which slice of a name a caller has seen, and at which revision. Whatever changes what is asked of it makes another one,
+/// and so does its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// There is none.
+    None,
+    /// This one.
+    Of(SliceId, Revision),
+}
+
+/// A text that is no version of a slice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no revision of a slice: give back what an outlook has said")]
+pub struct NoVersion(String);
 
 /// What becomes, or would become, of a slice that is updated.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +158,8 @@ pub struct Outlook {
     pub changes: Changes,
     /// All choices made.
     pub plan: Plan,
+    /// What this was worked out for.
+    pub version: Version,
 }
 
 /// A call to change a link while it runs.
@@ -233,6 +254,10 @@ pub struct SliceView {
     pub links: Vec<LinkView>,
     /// How far its schedule has come, if it has one.
     pub schedule: Option<ScheduleView>,
+    /// Whether all that is asked of the slice is so: of its nodes, also of those that are not shown, and of its links.
+    pub converged: bool,
+    /// What keeps it from being so, for people; nothing as long as all is well.
+    pub problem: Option<String>,
     /// Slivers that were named and are not there (best effort only), with the reason.
     pub missing: Vec<(SliverUrn, String)>,
     /// What the planner has to say.
@@ -287,6 +312,8 @@ pub struct LinkView {
     pub reverts: Option<Timestamp>,
     /// Whether it is another than it was planned.
     pub changed: bool,
+    /// Whether its hosts have made it so.
+    pub converged: bool,
     /// Why it is not as it should be, as its hosts say.
     pub problem: Option<String>,
 }
@@ -319,6 +346,8 @@ pub struct SliverView {
     pub allocation: Allocation,
     /// What it is doing; none before it is provisioned.
     pub operational: Operational,
+    /// Whether it is all that is asked of it, also in what changes while it is ready.
+    pub converged: bool,
     /// When it expires.
     pub expires: Timestamp,
     /// What is wrong with it, or went wrong with this call for it; empty if nothing.
@@ -397,6 +426,34 @@ pub struct Location {
     pub longitude: f64,
 }
 
+impl Version {
+    const NONE: &str = "none";
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str(Self::NONE),
+            Self::Of(slice, revision) => write!(f, "{}.{}", slice.uuid(), revision.0),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        if text == Self::NONE {
+            return Ok(Self::None);
+        }
+        let parts = || {
+            let (slice, revision) = text.split_once('.')?;
+            Some(Self::Of(SliceId::from_uuid(slice.parse().ok()?), Revision(revision.parse().ok()?)))
+        };
+        parts().ok_or_else(|| NoVersion(text.chars().take(60).collect()))
+    }
+}
+
 /// A call that was not carried out; nothing has changed. Front doors render the text for the caller and choose
 /// their own code by the variant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -425,6 +482,9 @@ pub enum Refusal {
     /// The name is in use in this slice.
     #[error("{0}")]
     AlreadyExists(String),
+    /// The slice is not the one any more that the caller has seen.
+    #[error("{0}")]
+    Changed(String),
     /// Something else is being done to this slice.
     #[error("{0}")]
     Busy(String),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use testyard_model::id::{HostName, SliverId};
+use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_store::{
     AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, Versioned, WriteError,
@@ -16,7 +17,7 @@ use testyard_store::{
 
 use crate::api::{Caller, Document, Refusal};
 use crate::core::Core;
-use crate::event::Event;
+use crate::event::Happening;
 use crate::network::NETWORK_VERSION;
 use crate::reservation::Reservation;
 use crate::settings::Settings;
@@ -25,7 +26,7 @@ use crate::state::State;
 use crate::turn::Turn;
 
 /// How often a change is worked out again because something was taken meanwhile.
-const ATTEMPTS: u32 = 4;
+pub(crate) const ATTEMPTS: u32 = 4;
 
 /// What a slice becomes.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Step {
     pub(crate) detail: String,
     /// The slice is shut down by it.
     pub(crate) shutdown: Option<ShutdownRow>,
+    /// What those who listen are told of it, beside what is to be seen in the slivers.
+    pub(crate) news: Vec<Happening>,
 }
 
 /// What a verb makes of a slice: perhaps a change, and what the caller is told about it.
@@ -52,7 +55,7 @@ pub(crate) struct Proposal<T> {
 pub(crate) struct Context<'a> {
     pub(crate) core: &'a Core,
     pub(crate) state: &'a mut State,
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: &'a Arc<Settings>,
     pub(crate) slice: Option<Arc<Slice>>,
     pub(crate) now: Timestamp,
     /// Marks what the verb takes; it is given back if the change is not made.
@@ -81,7 +84,12 @@ impl From<ChangeError> for Blocked {
 impl Step {
     /// A change of a slice that is there.
     pub(crate) fn new(old: &Arc<Slice>, new: Slice, operation: &'static str, detail: String) -> Self {
-        Self { old: Some(Arc::clone(old)), new, operation, detail, shutdown: None }
+        Self { old: Some(Arc::clone(old)), new, operation, detail, shutdown: None, news: vec![] }
+    }
+
+    /// The same, with news.
+    pub(crate) fn telling(self, news: Vec<Happening>) -> Self {
+        Self { news, ..self }
     }
 }
 
@@ -110,27 +118,42 @@ impl Core {
     ) -> Result<(Option<Arc<Slice>>, T), Refusal> {
         self.expire_in_turn(urn, &turn).await?;
         for _ in 0..ATTEMPTS {
-            // Outlives the lock on the state, which it takes itself where it has to give something back.
-            let mut reservation = Reservation::new(self.shared.clone());
-            let proposal = {
-                let settings = self.settings.load_full();
-                let mut state = self.shared.write();
-                let (slice, now) = (state.slice(urn).cloned(), self.clock.now());
-                let reservation = &mut reservation;
-                verb(Context { core: self, state: &mut state, settings: &settings, slice, now, reservation })
-            };
-            let proposal = proposal?;
-            let Some(step) = proposal.step else {
-                let slice = self.shared.read().slice(urn).cloned();
-                return Ok((slice, proposal.told));
-            };
-            match self.commit(step, reservation, Some(caller), Arc::clone(&turn)).await {
-                Ok(slice) => return Ok((slice, proposal.told)),
-                Err(Some(refusal)) => return Err(refusal),
-                Err(None) => {}
+            let verb = |context: Context<'_>| verb(context).map(Some);
+            if let Some(done) = self.attempt(urn, caller, &turn, verb).await? {
+                return Ok(done);
             }
         }
-        Err(Refusal::Busy("others were faster again and again; try again later".to_owned()))
+        Err(others_were_faster())
+    }
+
+    /// Has a verb work out a change once, and makes it. Nothing, if it is to be worked out again: because the verb says so, or
+    /// since something that it took is no longer to be had.
+    pub(crate) async fn attempt<T>(
+        self: &Arc<Self>,
+        urn: &SliceUrn,
+        caller: &Caller,
+        turn: &Arc<Turn>,
+        verb: impl FnOnce(Context<'_>) -> Result<Option<Proposal<T>>, Refusal>,
+    ) -> Result<Option<(Option<Arc<Slice>>, T)>, Refusal> {
+        // Outlives the lock on the state, which it takes itself where it has to give something back.
+        let mut reservation = Reservation::new(self.shared.clone());
+        let proposal = {
+            let settings = self.settings.load_full();
+            let mut state = self.shared.write();
+            let (slice, now) = (state.slice(urn).cloned(), self.clock.now());
+            let reservation = &mut reservation;
+            verb(Context { core: self, state: &mut state, settings: &settings, slice, now, reservation })
+        };
+        let Some(proposal) = proposal? else { return Ok(None) };
+        let Some(step) = proposal.step else {
+            let slice = self.shared.read().slice(urn).cloned();
+            return Ok(Some((slice, proposal.told)));
+        };
+        match self.commit(step, reservation, Some(caller), Arc::clone(turn)).await {
+            Ok(slice) => Ok(Some((slice, proposal.told))),
+            Err(Some(refusal)) => Err(refusal),
+            Err(None) => Ok(None),
+        }
     }
 
     /// Makes a change durable and then so in memory. The slice as it is then; none if nothing is left of it. An error
@@ -143,7 +166,7 @@ impl Core {
         turn: Arc<Turn>,
     ) -> Result<Option<Arc<Slice>>, Option<Refusal>> {
         let now = self.clock.now();
-        let Step { old, new, operation, detail, shutdown } = step;
+        let Step { old, new, operation, detail, shutdown, news } = step;
         let audit = caller.map(|caller| AuditRow {
             at: now,
             user: caller.user.clone(),
@@ -165,7 +188,7 @@ impl Core {
         let committed = move |&(): &()| {
             reservation.keep();
             // Who does not wait any more does not want to know.
-            let _ = done.send(core.replace(before.as_deref(), after, shut, now));
+            let _ = done.send(core.replace(before.as_deref(), after, shut, news, now));
             drop(turn);
         };
         match self.store.write(write, committed).await {
@@ -194,36 +217,48 @@ impl Core {
         old: Option<&Slice>,
         new: Slice,
         shut: Option<SliceUrn>,
+        news: Vec<Happening>,
         now: Timestamp,
     ) -> Option<Arc<Slice>> {
         let (hosts, left) = difference(old, &new);
-        let (id, urn, creator) = (new.id, new.urn.clone(), new.creator.clone());
+        let (id, revision) = (new.id, new.revision);
+        let begun: Vec<Happening> = begun(old, &new).collect();
+        let settings = self.settings.load();
+        let gone = |sliver: Arc<Sliver>| Happening::Sliver {
+            sliver: settings.sliver_urn(sliver.id),
+            client_id: sliver.client_id.clone(),
+            allocation: Allocation::Unallocated,
+            operational: Operational::PendingAllocation,
+            error: String::new(),
+        };
         let mut state = self.shared.write();
+        self.announce(&new, now, news.into_iter().chain(begun).chain(left.into_iter().map(gone)));
         state.shutdowns.extend(shut);
         let slice = state.replace(new);
         if let Some(slice) = &slice {
+            state.asked.extend(hosts.iter().map(|host| ((id, host.clone()), revision)));
             self.derive(&mut state, slice, &slice.slivers, now);
+            self.take_stock(&mut state, slice, now);
         }
         drop(state);
-        let settings = self.settings.load();
-        for sliver in left {
-            // Nobody may be listening.
-            let _ = self.events.send(Event {
-                slice: urn.clone(),
-                creator: creator.clone(),
-                sliver: settings.sliver_urn(sliver.id),
-                client_id: sliver.client_id.clone(),
-                allocation: testyard_model::state::Allocation::Unallocated,
-                operational: testyard_model::state::Operational::PendingAllocation,
-                error: String::new(),
-                at: now,
-            });
-        }
         hosts.iter().filter_map(|host| self.drivers.get(host)).for_each(|driver| driver.wake(id));
         self.expiry.notify_one();
         self.changed();
         slice
     }
+}
+
+/// A change was worked out often enough.
+pub(crate) fn others_were_faster() -> Refusal {
+    Refusal::Busy("others were faster again and again; try again later".to_owned())
+}
+
+/// Runs of schedules that have begun.
+fn begun(old: Option<&Slice>, new: &Slice) -> impl Iterator<Item = Happening> {
+    let before = move |document| old.and_then(|old| old.networks.get(document)?.run().1);
+    let runs = new.networks.iter().filter_map(|(document, network)| Some((document, network.run().1?)));
+    let fresh = runs.filter(move |(document, run)| before(*document) != Some(*run));
+    fresh.map(|(_, run)| Happening::Begun { run: run.number })
 }
 
 /// Hosts whose desired state is another than before, and slivers that callers have no more.

@@ -147,7 +147,8 @@ impl Controller {
     /// for is durable when this returns, all of it or nothing, and comes about after that. The view has all slivers.
     ///
     /// # Errors
-    /// As [`Self::allocate`] and [`Self::provision`]; `Unsupported` for a slice that was put together of several requests.
+    /// As [`Self::allocate`] and [`Self::provision`]; `Unsupported` for a slice that was put together of several requests;
+    /// `Changed` if it is not the one that the caller has seen.
     pub async fn update(&self, caller: &Caller, request: Update) -> Result<SliceView> {
         self.core.update(caller, request).await
     }
@@ -157,7 +158,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::update`].
     pub async fn outlook(&self, caller: &Caller, request: &Update) -> Result<Outlook> {
-        self.core.outlook(caller, request)
+        self.core.outlook(caller, request).await
     }
 
     /// What runs of a slice, as a plan, with what was changed while it runs; an empty one if there is no such slice.
@@ -311,8 +312,13 @@ impl Controller {
 
     /// Returns once hosts have removed everything of a slice that has been deleted or has expired. A slice of that name that
     /// lives is not waited for.
-    pub async fn wait_until_removed(&self, slice: &SliceUrn) {
+    ///
+    /// # Errors
+    /// `Refused` (what is being removed is another's, too), `Expired`, `ShutDown`.
+    pub async fn wait_until_removed(&self, caller: &Caller, slice: &SliceUrn) -> Result<()> {
+        self.core.admit_to_ended(caller, slice)?;
         self.core.wait_for(|state| !state.slices().any(|life| life.urn == *slice && life.ended())).await;
+        Ok(())
     }
 
     /// Returns once `done` is true of the counts; it is asked again at each change.

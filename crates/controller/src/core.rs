@@ -12,8 +12,9 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::api::{Caller, Refusal};
 use crate::clock::Clock;
+use crate::convergence::Standing;
 use crate::entropy::Randomness;
-use crate::event::Event;
+use crate::event::{Event, Happening};
 use crate::hosts::Driver;
 use crate::keeper::Keeper;
 use crate::observe::Chores;
@@ -59,6 +60,23 @@ impl Shared {
     }
 }
 
+/// Refuses who may touch only what is the own.
+fn own<'a>(
+    caller: &Caller,
+    slice: &SliceUrn,
+    lives: impl IntoIterator<Item = &'a Arc<Slice>>,
+) -> Result<(), Refusal> {
+    let creators = lives.into_iter().map(|life| &life.creator).filter(|_| caller.only_own);
+    match creators.into_iter().find(|creator| **creator != caller.user) {
+        None => Ok(()),
+        Some(creator) => Err(Refusal::Refused(format!(
+            "slice {} is {creator}'s, and you are {}",
+            slice.name(),
+            caller.user
+        ))),
+    }
+}
+
 // === impl Core ===
 
 impl Core {
@@ -66,19 +84,18 @@ impl Core {
     pub(crate) fn admit(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
         self.admit_shut_down(caller)?;
         let state = self.shared.read();
-        if let Some(creator) = state.slice(slice).map(|slice| &slice.creator).filter(|_| caller.only_own)
-            && *creator != caller.user
-        {
-            return Err(Refusal::Refused(format!(
-                "slice {} is {creator}'s, and you are {}",
-                slice.name(),
-                caller.user
-            )));
-        }
+        own(caller, slice, state.slice(slice))?;
         if state.shutdowns.contains(slice) {
             return Err(Refusal::ShutDown(slice.clone()));
         }
         Ok(())
+    }
+
+    /// The same for what is left of slices of that name that have ended.
+    pub(crate) fn admit_to_ended(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
+        self.admit(caller, slice)?;
+        let state = self.shared.read();
+        own(caller, slice, state.slices().filter(|life| life.urn == *slice))
     }
 
     /// The same for those who may also touch slices that have been shut down.
@@ -103,18 +120,38 @@ impl Core {
         let turned = state.derive(slivers, now);
         self.keeper.mark(turned.iter().map(|turned| turned.sliver.id));
         let settings = self.settings.load();
-        for Turned { sliver, state, error } in turned {
+        let happening = |Turned { sliver, state, error }| Happening::Sliver {
+            sliver: settings.sliver_urn(sliver.id),
+            client_id: sliver.client_id.clone(),
+            allocation: sliver.allocation(),
+            operational: state,
+            error,
+        };
+        self.announce(slice, now, turned.into_iter().map(happening));
+    }
+
+    /// Looks anew at how a slice stands to what is asked of it, and tells those who listen.
+    pub(crate) fn take_stock(&self, state: &mut State, slice: &Slice, now: Timestamp) {
+        let standing = Standing::of(state, slice, now);
+        if state.standings.get(&slice.id) == Some(&standing) {
+            return;
+        }
+        state.standings.insert(slice.id, standing.clone());
+        let Standing { converged, problem } = standing;
+        self.announce(slice, now, [Happening::Converged { converged, problem }]);
+    }
+
+    /// Tells those who listen what has happened to a slice.
+    pub(crate) fn announce(
+        &self,
+        slice: &Slice,
+        at: Timestamp,
+        happenings: impl IntoIterator<Item = Happening>,
+    ) {
+        for what in happenings {
+            let (slice, creator) = (slice.urn.clone(), slice.creator.clone());
             // Nobody may be listening.
-            let _ = self.events.send(Event {
-                slice: slice.urn.clone(),
-                creator: slice.creator.clone(),
-                sliver: settings.sliver_urn(sliver.id),
-                client_id: sliver.client_id.clone(),
-                allocation: sliver.allocation(),
-                operational: state,
-                error,
-                at: now,
-            });
+            let _ = self.events.send(Event { slice, creator, at, what });
         }
     }
 

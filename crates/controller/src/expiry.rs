@@ -10,6 +10,7 @@ use testyard_model::urn::SliceUrn;
 use crate::api::Refusal;
 use crate::commit::Step;
 use crate::core::Core;
+use crate::event::Happening;
 use crate::reservation::Reservation;
 use crate::turn::Turn;
 
@@ -71,12 +72,13 @@ impl Core {
                 .collect();
             let mut new = old.next();
             let reverted = new.revert(now);
-            if expired.is_empty() && !reverted {
+            if expired.is_empty() && reverted.is_empty() {
                 return Ok(());
             }
             new.remove(&expired);
-            tracing::info!(slice = %urn, slivers = expired.len(), reverted, "expired");
-            Step::new(old, new, "expire", String::new())
+            tracing::info!(slice = %urn, slivers = expired.len(), links = reverted.len(), "expired");
+            let news = reverted.into_iter().map(|link| Happening::Reverted { link });
+            Step::new(old, new, "expire", String::new()).telling(news.collect())
         };
         let reservation = Reservation::new(self.shared.clone());
         match self.commit(step, reservation, None, Arc::clone(turn)).await {

@@ -117,6 +117,7 @@ mod tests {
         observed::Node {
             sliver: SliverId::from_uuid(uuid::Uuid::nil()),
             phase,
+            converged: false,
             boot: 0,
             disk: 0,
             accounts_revision: 1,

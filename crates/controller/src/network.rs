@@ -187,6 +187,17 @@ impl Network {
         self.changes.iter().filter_map(|change| change.until).min()
     }
 
+    /// Links of which something is to be taken back by now.
+    pub(crate) fn over(&self, now: Timestamp) -> impl Iterator<Item = &ClientId> {
+        let is_over = move |change: &&Live| change.until.is_some_and(|until| until <= now);
+        self.changes.iter().filter(is_over).map(|change| &change.link)
+    }
+
+    /// Links that are another than they were planned.
+    pub(crate) fn changed_links(&self) -> impl Iterator<Item = &ClientId> {
+        self.changes.iter().map(|change| &change.link)
+    }
+
     /// The same without what is over; nothing if all stays.
     pub(crate) fn reverted(&self, now: Timestamp) -> Option<Self> {
         let stays = |change: &&Live| change.until.is_none_or(|until| until > now);

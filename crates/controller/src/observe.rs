@@ -7,8 +7,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use testyard_agent::observed::{self, LinksSeen};
+use testyard_agent::observed::{self, Carried, LinksSeen, ProgramReport, ScheduleSeen};
 use testyard_fabric::Forward;
+use testyard_guest_protocol::ServiceState;
 use testyard_model::id::{HostName, SliceId};
 use testyard_plan::PortForward;
 use testyard_plan::ports::exposed;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::commit::Step;
 use crate::core::Core;
+use crate::event::Happening;
 use crate::hosts::Driver;
 use crate::reservation::Reservation;
 use crate::run;
@@ -74,18 +76,18 @@ impl Core {
         if report.revision < *newest {
             return;
         }
-        *newest = report.revision;
+        let taken = std::mem::replace(newest, report.revision) != report.revision;
         let key = (slice.id, host.clone());
+        let mut happened = Vec::new();
         let run = match report.schedule {
-            Some(seen) => state.runs.insert(key.clone(), seen.clone()).as_ref() != Some(&seen),
+            Some(seen) => {
+                happened.extend(carried(&state, &slice, &seen));
+                state.runs.insert(key.clone(), seen.clone()).as_ref() != Some(&seen)
+            }
             None => state.runs.remove(&key).is_some(),
         };
-        let problem = match &report.links {
-            LinksSeen::Failed(why) => state.link_problems.insert(key, why.clone()).as_ref() != Some(why),
-            LinksSeen::None | LinksSeen::Joining | LinksSeen::Joined => {
-                state.link_problems.remove(&key).is_some()
-            }
-        };
+        let joined = state.links.insert(key, report.links.clone()).as_ref() != Some(&report.links);
+        happened.extend(Some(&report.links).filter(|_| joined).and_then(in_links));
         let left = |sliver: &Sliver| match sliver.state {
             SliverState::Leaving(since) => since <= report.revision,
             _ => false,
@@ -110,11 +112,17 @@ impl Core {
             let Some(sliver) = known.get(&node.sliver) else { continue };
             let seen = state.seen.entry(sliver.id).or_default();
             if seen.observed.as_deref() != Some(&node) {
+                happened.extend(in_programs(sliver, seen.observed.as_deref(), &node));
                 seen.observed = Some(Arc::new(node));
                 fresh.push(*sliver);
             }
         }
+        self.announce(&slice, now, happened);
         self.derive(&mut state, &slice, fresh.iter().copied(), now);
+        let news = taken || joined || run || !fresh.is_empty();
+        if news {
+            self.take_stock(&mut state, &slice, now);
+        }
         let chore = chore
             || !run::due(&state, &slice, now).is_empty()
             || slice.slivers.iter().any(|sliver| !unpublished(&state, sliver).is_empty());
@@ -122,7 +130,7 @@ impl Core {
         if !fresh.is_empty() {
             self.keeper.mark(fresh.iter().map(|sliver| sliver.id));
         }
-        if !fresh.is_empty() || problem || run {
+        if news {
             self.changed();
         }
         if chore {
@@ -154,6 +162,54 @@ impl Core {
         }
         self.chores.pending().remove(&id);
     }
+}
+
+/// What people are told of links on a host.
+fn in_links(seen: &LinksSeen) -> Option<Happening> {
+    match seen {
+        LinksSeen::None | LinksSeen::Joining => None,
+        LinksSeen::Joined => Some(Happening::Links { problem: None }),
+        LinksSeen::Failed(why) => Some(Happening::Links { problem: Some(why.clone()) }),
+    }
+}
+
+/// Programs of a node that have begun or ended since it was seen last.
+fn in_programs(
+    sliver: &Sliver,
+    before: Option<&observed::Node>,
+    now: &observed::Node,
+) -> impl Iterator<Item = Happening> {
+    let standing = |report: &ProgramReport| (report.start, report.state);
+    let is_news = |report: &&ProgramReport| {
+        let known = || before?.programs.iter().find(|known| known.program == report.program);
+        report.state != ServiceState::Waiting && known().map(standing) != Some(standing(report))
+    };
+    let happening = |report: &ProgramReport| Happening::Program {
+        node: sliver.client_id.clone(),
+        report: report.clone(),
+    };
+    now.programs.iter().filter(is_news).map(happening).collect::<Vec<_>>().into_iter()
+}
+
+/// Events of a schedule that a host has carried out, as far as no host has told of them before.
+fn carried(state: &State, slice: &Slice, seen: &ScheduleSeen) -> Vec<Happening> {
+    let scheduled =
+        slice.networks.values().map(|network| network.run()).find(|(events, _)| !events.is_empty());
+    let Some((events, Some(run))) = scheduled else { return vec![] };
+    if run.number != seen.number {
+        return vec![];
+    }
+    let known = state.runs.iter().filter(|((id, _), known)| *id == slice.id && known.number == seen.number);
+    let known: HashSet<u32> = known.flat_map(|(_, known)| &known.recent).map(|known| known.event).collect();
+    let news = seen.recent.iter().filter(|carried| !known.contains(&carried.event));
+    // Changes that were made meanwhile are in no schedule; they have been told.
+    let happening = |carried: &Carried| {
+        let event = events.get(carried.event as usize)?;
+        let late = carried.at.duration_since(run.zero).as_nanos() - i128::from(event.at.as_nanos());
+        let late_ms = u64::try_from(late / 1_000_000).unwrap_or(0);
+        Some(Happening::Scheduled { run: run.number, due: event.at, action: event.action.clone(), late_ms })
+    };
+    news.filter_map(happening).collect()
 }
 
 /// Forgets slivers that have left, publishes ports, and begins schedules.

@@ -135,6 +135,9 @@ fn load(state: &mut State, contents: &Contents) -> Result<(), String> {
             let last = state.operational(sliver);
             state.seen.entry(sliver.id).or_default().last = Some(last);
         }
+        // It is told everything.
+        let hosts = slice.hosts().into_iter().map(|host| ((slice.id, host.clone()), slice.revision));
+        state.asked.extend(hosts);
         state.replace(slice);
     }
     state.shutdowns.extend(contents.shutdowns.iter().map(|row| row.slice.clone()));

@@ -14,7 +14,7 @@ use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 use testyard_plan::Holding;
 use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
 
-use crate::api::{Document, SliverEvent};
+use crate::api::{Document, SliverEvent, Version};
 use crate::network::{NETWORK_VERSION, Network};
 
 /// The form of a sliver's `body` column.
@@ -95,6 +95,11 @@ impl Slice {
         Self { revision: self.revision.next(), ..self.clone() }
     }
 
+    /// What a caller has seen who sees it now.
+    pub(crate) fn version(slice: Option<&Self>) -> Version {
+        slice.map_or(Version::None, |slice| Version::Of(slice.id, slice.revision))
+    }
+
     /// Slivers that callers may see.
     pub(crate) fn living(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Sliver>> {
         self.slivers.iter().filter(move |sliver| sliver.lives(now))
@@ -110,16 +115,16 @@ impl Slice {
         self.networks.values().filter_map(|network| network.next_revert()).min()
     }
 
-    /// Takes back changes of links whose time is over; whether there were any.
-    pub(crate) fn revert(&mut self, now: Timestamp) -> bool {
-        let mut any = false;
+    /// Takes back changes of links whose time is over; of which links.
+    pub(crate) fn revert(&mut self, now: Timestamp) -> BTreeSet<ClientId> {
+        let mut links = BTreeSet::new();
         for network in self.networks.values_mut() {
             if let Some(reverted) = network.reverted(now) {
+                links.extend(network.over(now).cloned());
                 *network = Arc::new(reverted);
-                any = true;
             }
         }
-        any
+        links
     }
 
     /// Whether a document of another revision, with its network, is the one of this revision.

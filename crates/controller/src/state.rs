@@ -3,12 +3,13 @@
 //! It is changed after a commit (by the writer's thread, in the order of the commits), by what hosts report, and by
 //! reservations of plans that are being carried out.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use testyard_agent::observed::{self, ScheduleSeen};
+use testyard_agent::observed::{self, LinksSeen, ScheduleSeen};
 use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
@@ -16,9 +17,20 @@ use testyard_model::urn::SliceUrn;
 use testyard_plan::{HostView, Taken, Usage};
 
 use crate::api::SliverEvent;
+use crate::convergence::Standing;
 use crate::lifecycle::operational;
-use crate::settings::Settings;
+use crate::settings::{HostSettings, Settings};
 use crate::slice::{Slice, Sliver, push_event};
+
+/// The hosts of the settings as they are now, in their order.
+pub(crate) struct HostsNow<'a>(Vec<HostNow<'a>>);
+
+/// What is in use of a host, whether it is well, and what its kernel has left.
+struct HostNow<'a> {
+    usage: Cow<'a, Usage>,
+    healthy: bool,
+    limits: HostLimits,
+}
 
 /// Everything in memory.
 #[derive(Debug, Default)]
@@ -35,14 +47,18 @@ pub(crate) struct State {
     pub(crate) shutdowns: HashSet<SliceUrn>,
     pub(crate) usage: HashMap<HostName, Usage>,
     pub(crate) hosts: HashMap<HostName, HostHealth>,
-    /// Why links of a slice are not as they should be on a host.
-    pub(crate) link_problems: BTreeMap<(SliceId, HostName), String>,
+    /// How the links of a slice stand on a host.
+    pub(crate) links: BTreeMap<(SliceId, HostName), LinksSeen>,
     /// How far the run of a slice's schedule has come on a host.
     pub(crate) runs: BTreeMap<(SliceId, HostName), ScheduleSeen>,
     /// Leaving slivers that their hosts have reported gone.
     pub(crate) gone: HashSet<SliverId>,
     /// The newest revision that each host has reported on.
     pub(crate) reported: HashMap<(SliceId, HostName), Revision>,
+    /// The newest revision that has something new for a host.
+    pub(crate) asked: HashMap<(SliceId, HostName), Revision>,
+    /// How slices stood when that was told last.
+    pub(crate) standings: HashMap<SliceId, Standing>,
 }
 
 /// What is known of a sliver beside what should be.
@@ -81,6 +97,28 @@ pub(crate) struct Turned {
     pub(crate) error: String,
 }
 
+impl HostsNow<'_> {
+    /// As planners see them.
+    pub(crate) fn views<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = HostView<'a>> {
+        settings.hosts().iter().zip(&self.0).map(|(host, now)| HostView {
+            host: &host.resources,
+            usage: &now.usage,
+            healthy: now.healthy,
+            limits: &now.limits,
+        })
+    }
+
+    /// For who looks at them while they change.
+    pub(crate) fn into_owned(self) -> HostsNow<'static> {
+        let own = |HostNow { usage, healthy, limits }: HostNow<'_>| HostNow {
+            usage: Cow::Owned(usage.into_owned()),
+            healthy,
+            limits,
+        };
+        HostsNow(self.0.into_iter().map(own).collect())
+    }
+}
+
 impl State {
     /// The living slice of this name.
     pub(crate) fn slice(&self, urn: &SliceUrn) -> Option<&Arc<Slice>> {
@@ -116,27 +154,26 @@ impl State {
         slivers.take_while(due).chain(changes.take_while(due)).map(|(_, slice)| slice).collect()
     }
 
-    /// The hosts as planners see them; `unused` stands in for those of which nothing is in use.
-    pub(crate) fn host_views<'a>(
-        &'a self,
-        settings: &'a Settings,
-        unused: &'a Usage,
-    ) -> impl Iterator<Item = HostView<'a>> {
-        settings.hosts().iter().map(move |host| HostView {
-            host: &host.resources,
-            usage: self.usage.get(host.resources.name()).unwrap_or(unused),
-            healthy: self.hosts.get(host.resources.name()).is_some_and(|health| health.healthy),
-            limits: self
-                .hosts
-                .get(host.resources.name())
-                .map_or(&HostLimits::UNKNOWN, |health| &health.limits),
-        })
+    /// The hosts as they are now.
+    pub(crate) fn hosts_now(&self, settings: &Settings) -> HostsNow<'_> {
+        let now = |host: &HostSettings| {
+            let name = host.resources.name();
+            let health = self.hosts.get(name);
+            HostNow {
+                usage: self.usage.get(name).map_or_else(Cow::default, Cow::Borrowed),
+                healthy: health.is_some_and(|health| health.healthy),
+                limits: health.map_or(HostLimits::UNKNOWN, |health| health.limits),
+            }
+        };
+        HostsNow(settings.hosts().iter().map(now).collect())
     }
 
     /// Why links of a slice are not as they should be, a text for each host.
     pub(crate) fn link_problems_of(&self, slice: Option<SliceId>) -> impl Iterator<Item = &str> {
-        let of_slice = move |(id, _): &(SliceId, HostName)| Some(*id) == slice;
-        self.link_problems.iter().filter(move |(key, _)| of_slice(key)).map(|(_, why)| why.as_str())
+        self.links.iter().filter(move |((id, _), _)| Some(*id) == slice).filter_map(|(_, seen)| match seen {
+            LinksSeen::Failed(why) => Some(why.as_str()),
+            LinksSeen::None | LinksSeen::Joining | LinksSeen::Joined => None,
+        })
     }
 
     /// A number for a new slice, marked as in use. Numbers go round, so that one rests before it is used again.
@@ -173,7 +210,9 @@ impl State {
         if slice.slivers.is_empty() {
             self.release_tag(slice.tag);
             self.reported.retain(|(id, _), _| *id != slice.id);
-            self.link_problems.retain(|(id, _), _| *id != slice.id);
+            self.asked.retain(|(id, _), _| *id != slice.id);
+            self.standings.remove(&slice.id);
+            self.links.retain(|(id, _), _| *id != slice.id);
             self.runs.retain(|(id, _), _| *id != slice.id);
             return None;
         }

@@ -10,7 +10,7 @@ use testyard_model::state::Allocation;
 use testyard_model::urn::{SliceUrn, SliverUrn};
 
 use crate::api::{LinkView, ScheduleView, SliceView, SliverView};
-use crate::network::Network;
+use crate::convergence::{Standing, has_converged, links_have_converged};
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
@@ -39,13 +39,12 @@ pub(crate) fn slice_view(
 ) -> SliceView {
     let Told { slivers: shown, mut errors, missing, diagnostics } = told;
     let shown: std::collections::HashSet<SliverId> = shown.into_iter().collect();
-    let network_of = |sliver: &Sliver| slice?.networks.get(&sliver.document).map(AsRef::as_ref);
     let slivers: Vec<SliverView> = slice
         .into_iter()
-        .flat_map(|slice| &slice.slivers)
-        .filter(|sliver| shown.contains(&sliver.id))
-        .map(|sliver| {
-            let mut view = sliver_view(state, settings, sliver, network_of(sliver));
+        .flat_map(|slice| slice.slivers.iter().map(move |sliver| (slice, sliver)))
+        .filter(|(_, sliver)| shown.contains(&sliver.id))
+        .map(|(slice, sliver)| {
+            let mut view = sliver_view(state, settings, slice, sliver);
             if let Some(error) = errors.remove(&sliver.id) {
                 view.error = error;
             }
@@ -60,6 +59,10 @@ pub(crate) fn slice_view(
         .collect();
     let networks = slice.into_iter().flat_map(|slice| &slice.networks);
     let shown = networks.filter(|(document, _)| slivers.iter().any(|sliver| sliver.document == **document));
+    let standing = slice.map(|slice| Standing::of(state, slice, now));
+    let Standing { converged, problem: trouble } =
+        standing.unwrap_or(Standing { converged: true, problem: None });
+    let links_converged = slice.is_none_or(|slice| links_have_converged(state, slice, now));
     let problems: Vec<&str> = state.link_problems_of(slice.map(|slice| slice.id)).collect();
     let problem = (!problems.is_empty()).then(|| problems.join("; "));
     let links = shown.flat_map(|(document, network)| {
@@ -72,12 +75,23 @@ pub(crate) fn slice_view(
             now,
             reverts: network.changes_of(client_id).filter_map(|change| change.until).min(),
             changed: network.changes_of(client_id).next().is_some(),
+            converged: links_converged,
             problem: problem.clone(),
         })
     });
     let links = links.collect();
     let schedule = slice.and_then(|slice| schedule_view(state, slice, now));
-    SliceView { urn: urn.clone(), documents, slivers, links, schedule, missing, diagnostics }
+    SliceView {
+        urn: urn.clone(),
+        documents,
+        slivers,
+        links,
+        schedule,
+        converged,
+        problem: trouble,
+        missing,
+        diagnostics,
+    }
 }
 
 fn schedule_view(state: &State, slice: &Slice, now: Timestamp) -> Option<ScheduleView> {
@@ -100,12 +114,8 @@ fn schedule_view(state: &State, slice: &Slice, now: Timestamp) -> Option<Schedul
 }
 
 /// A sliver as it is.
-pub(crate) fn sliver_view(
-    state: &State,
-    settings: &Settings,
-    sliver: &Sliver,
-    network: Option<&Network>,
-) -> SliverView {
+fn sliver_view(state: &State, settings: &Settings, slice: &Slice, sliver: &Sliver) -> SliverView {
+    let network = slice.networks.get(&sliver.document);
     let seen = state.seen.get(&sliver.id);
     let (operational, error) = state.operational(sliver);
     let node = &sliver.body.node;
@@ -124,6 +134,7 @@ pub(crate) fn sliver_view(
         client_id: sliver.client_id.clone(),
         allocation: sliver.allocation(),
         operational,
+        converged: has_converged(state, slice, sliver),
         expires: sliver.expires,
         error,
         host: sliver.host.clone(),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use testyard_agent::observed::{Phase, ProgramReport};
 use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceState};
+use testyard_model::schedule::Action;
 use testyard_model::service::{ExecuteFiles, Services};
 
 use crate::api::SliverView;
@@ -107,23 +108,7 @@ impl SliverView {
     #[must_use]
     pub fn programs_seen(&self) -> Vec<ProgramView> {
         let reports = self.observed.iter().flat_map(|node| &node.programs);
-        let view = |report: &ProgramReport| {
-            let (state, exit_code, signal) = standing(report.state);
-            let files = Some(&report.files).filter(|files| !files.is_empty());
-            ProgramView {
-                name: report.program.to_string(),
-                start: report.start,
-                state,
-                exit_code,
-                signal,
-                unexpected: report.unexpected,
-                logs: files
-                    .map(|files| vec![format!("{files}.out"), format!("{files}.err")])
-                    .unwrap_or_default(),
-                detail: report.detail.clone(),
-            }
-        };
-        reports.map(view).collect()
+        reports.map(ProgramView::from).collect()
     }
 
     /// What happened to it when, in order.
@@ -139,6 +124,42 @@ impl SliverView {
         let ms = |at: Timestamp| first.map_or(0, |first| at.duration_since(first).as_millis());
         let moment = |(at, what)| Moment { what, at, ms: i64::try_from(ms(at)).unwrap_or(i64::MAX) };
         entries.into_iter().map(moment).collect()
+    }
+}
+
+impl From<&ProgramReport> for ProgramView {
+    fn from(report: &ProgramReport) -> Self {
+        let (state, exit_code, signal) = standing(report.state);
+        let files = Some(&report.files).filter(|files| !files.is_empty());
+        Self {
+            name: report.program.to_string(),
+            start: report.start,
+            state,
+            exit_code,
+            signal,
+            unexpected: report.unexpected,
+            logs: files.map(|files| vec![format!("{files}.out"), format!("{files}.err")]).unwrap_or_default(),
+            detail: report.detail.clone(),
+        }
+    }
+}
+
+/// What an event of a schedule does.
+#[must_use]
+pub fn in_words(action: &Action) -> String {
+    match action {
+        Action::LinkUp(link) => format!("link {link} up"),
+        Action::LinkDown(link) => format!("link {link} down"),
+        Action::LinkSet { link, from, settings } => {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            let from = from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            format!("link {link} set {}{from}", settings.join(" "))
+        }
+        Action::ProgramStart { program, .. } => format!("program {program} start"),
+        Action::ProgramStop(program) => format!("program {program} stop"),
+        Action::ProgramSignal { program, signal } => format!("program {program} signal {signal}"),
+        Action::NodeRestart(node) => format!("node {node} restart"),
+        Action::NodeReload(node) => format!("node {node} reload"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::*;
 use testyard_controller::api::{Effort, Refusal};
-use testyard_controller::{Controller, LinkPolicy, OpenError};
+use testyard_controller::{Controller, Happening, LinkPolicy, OpenError};
 use testyard_model::state::{Action, Allocation, Operational as O};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -106,7 +106,11 @@ async fn expiry_is_to_the_second() {
     yard.controller.wait_for_counts(|counts| counts.allocated == 0).await;
     assert_eq!(yard.controller.counts().hosts[&"local".parse().unwrap()].nodes, 2, "and its slot is free");
     let event = events.recv().await.unwrap();
-    assert_eq!((event.client_id.as_str(), event.allocation), ("c", Allocation::Unallocated));
+    assert!(
+        matches!(&event.what, Happening::Sliver { client_id, allocation: Allocation::Unallocated, .. }
+            if client_id.as_str() == "c"),
+        "{event:?}"
+    );
     yard.clock.set(now() + minutes(30));
     assert!(matches!(yard.status("s").await, Err(Refusal::NotFound(_))));
     yard.controller.wait_for_counts(|counts| counts.provisioned == 0).await;
@@ -139,7 +143,8 @@ async fn a_restart_changes_nothing_that_callers_see() {
     yard.allocate("t", &["x"]).await.unwrap();
     yard.settle().await;
     let look = async |yard: &Yard| {
-        let (s, t) = (yard.status("s").await.unwrap(), yard.status("t").await.unwrap());
+        let status = async |slice| lasting(yard.status(slice).await.unwrap());
+        let (s, t) = (status("s").await, status("t").await);
         format!("{s:?}\n{t:?}\n{:?}", yard.controller.counts())
     };
     let before = look(&yard).await;

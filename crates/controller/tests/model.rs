@@ -315,7 +315,7 @@ async fn views(yard: &Yard) -> String {
     let mut text = String::new();
     for (index, slice) in SLICES.iter().enumerate() {
         let view = yard.controller.describe(&owner(index), whole(slice)).await.unwrap();
-        text += &format!("{view:#?}\n");
+        text += &format!("{:#?}\n", lasting(view));
     }
     text
 }

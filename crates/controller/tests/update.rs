@@ -5,54 +5,18 @@
 mod support;
 
 use jiff::SignedDuration;
+use support::topology::*;
 use support::*;
 use testyard_agent::desired::{HostAction, LinkChange};
 use testyard_controller::api::{Caller, ChangeLink, Effort, LinkAction, Refusal, SliceView, Update};
-use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::schedule::{Action, Event};
 use testyard_model::service::{Execute, Program, Shell};
 use testyard_model::state::{Action as Perform, Operational as O};
-use testyard_model::topology::{Interface, Topology};
 use testyard_plan::Change;
-
-/// Nodes in a row, a cable between each and the next.
-fn chain(names: &[&str]) -> Topology {
-    let mut topology =
-        Topology { nodes: names.iter().map(|name| node(name)).collect(), ..Topology::default() };
-    for (at, two) in names.windows(2).enumerate() {
-        let ends = [(at, format!("{}:right", two[0])), (at + 1, format!("{}:left", two[1]))];
-        let mut link = Link::new(format!("{}-{}", two[0], two[1]).parse().unwrap(), LinkKind::PointToPoint);
-        for (node, name) in ends {
-            topology.nodes[node].interfaces.push(Interface::new(name.parse().unwrap()));
-            link.members.push(Member::clear(name.parse().unwrap()));
-        }
-        topology.links.push(link);
-    }
-    topology
-}
-
-fn update(slice: &str, topology: Topology) -> Update {
-    let document = format!("<rspec>{}</rspec>", topology.nodes.len());
-    Update { slice: slice_urn(slice), topology, document, only: None, users: vec![user("ann")], end: None }
-}
-
-async fn up(yard: &Yard, topology: Topology) -> SliceView {
-    let view = yard.controller.update(&ann(), update("s", topology)).await.unwrap();
-    yard.settle().await;
-    view
-}
 
 fn names(view: &SliceView) -> Vec<&str> {
     view.slivers.iter().map(|sliver| sliver.client_id.as_str()).collect()
-}
-
-fn change(link: &str, what: LinkAction) -> ChangeLink {
-    ChangeLink { slice: slice_urn("s"), link: link.parse().unwrap(), from: None, what, until: None }
-}
-
-fn set(link: &str, settings: &str) -> ChangeLink {
-    change(link, LinkAction::Set(settings.split(' ').map(|setting| setting.parse().unwrap()).collect()))
 }
 
 /// The delay that the host is told for what an end of a link sends, in milliseconds.
@@ -399,6 +363,15 @@ async fn who_has_no_credential_touches_only_what_is_the_own() {
     controller.status(&own, whole("s"), Effort::AllOrNothing).await.unwrap();
     controller.update(&bob, update("t", chain(&["x"]))).await.unwrap();
     refused(controller.update(&own, update("t", chain(&["x"]))).await);
+    // Nor may anybody watch how what another has given back is removed.
+    let hear = async |caller| controller.wait_until_removed(caller, &slice_urn("s")).await;
+    assert!(matches!(hear(&bob).await, Err(Refusal::Refused(_))));
+    hear(&own).await.unwrap();
+    controller.delete(&own, whole("s"), Effort::AllOrNothing).await.unwrap();
+    assert!(matches!(hear(&bob).await, Err(Refusal::Refused(text)) if text.contains("you are")));
+    yard.settle().await;
+    hear(&own).await.unwrap();
+    hear(&bob).await.unwrap();
 }
 
 #[tokio::test]

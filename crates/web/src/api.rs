@@ -119,6 +119,11 @@ pub struct Slice {
     /// How far its schedule has come, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// Whether all that is asked of it is so, of nodes and links: they may be ready and up as they were before.
+    pub converged: bool,
+    /// What keeps it from being so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// What there is to say about the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Diagnostic>,
@@ -154,6 +159,9 @@ pub struct Node {
     pub allocation: String,
     /// `configuring`, `ready`, `ready_busy`, `stopping`, `notready`, `failed`, …
     pub state: String,
+    /// Whether it is all that is asked of it, also in what changes while it is ready.
+    #[serde(default)]
+    pub converged: bool,
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
@@ -316,6 +324,9 @@ pub struct Link {
     /// Whether it was changed while it runs.
     #[serde(default)]
     pub changed: bool,
+    /// Whether its hosts have made it so.
+    #[serde(default)]
+    pub converged: bool,
     /// When what was changed for a while is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverts: Option<Timestamp>,
@@ -358,7 +369,13 @@ pub struct Update {
     /// When it is to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Timestamp>,
+    /// As [`Outlook::revision`] had it: the call is refused as `changed` if the slice is another by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
+
+/// The [`Outlook::revision`] of a slice that there is not yet.
+pub const NONE_YET: &str = "none";
 
 /// What would become of a slice.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -371,6 +388,8 @@ pub struct Outlook {
     pub disturbs: bool,
     /// What the planner has to say.
     pub remarks: Vec<Diagnostic>,
+    /// Which slice that was worked out for; [`NONE_YET`] if there is none yet.
+    pub revision: String,
 }
 
 /// The same for who reads it: changes are for people or for the eyes of scripts.
@@ -384,6 +403,8 @@ pub struct OutlookRead {
     pub disturbs: bool,
     /// What the planner has to say.
     pub remarks: Vec<Diagnostic>,
+    /// Which slice that was worked out for; [`NONE_YET`] if there is none yet.
+    pub revision: String,
 }
 
 /// An action on nodes.
@@ -484,20 +505,53 @@ pub struct KeptReport {
     pub report: testyard_verify::Report,
 }
 
-/// A node is another than before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Something has happened to a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
-    /// The slice's name.
+    /// The slice's name; empty if events were missed of all.
     pub slice: String,
-    /// The node's name; empty if events were missed, so that the whole is to be looked at again.
+    /// What it is about.
+    #[serde(default)]
+    pub kind: EventKind,
+    /// The node's name; empty if it is not about one.
     pub node: String,
-    /// What it is doing now; `missed` if events were.
+    /// The link's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub link: String,
+    /// The program's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
+    /// What it is doing now, or what was done: see [`EventKind`].
     pub state: String,
-    /// What is wrong with it.
+    /// More of that, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// What is wrong.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+}
+
+/// What an event is about, and the words of its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A node: as [`Node::state`], and `gone`.
+    #[default]
+    Node,
+    /// A program of a node: `running`, `exited`, `signalled`, `failed`, `interrupted`.
+    Program,
+    /// A link was told to change: `set`, `up`, `down`, `reset`, `reverted`.
+    Link,
+    /// The links of the slice on a host: `joined`, or `failed` with the error.
+    Links,
+    /// The schedule: a run has `begun`, an event is `done`.
+    Schedule,
+    /// The slice as a whole: `converged`, or `converging` with what is in the way.
+    Slice,
+    /// Events were `missed`: the whole is to be looked at again.
+    Missed,
 }
 
 /// A call that was not carried out.
@@ -507,4 +561,12 @@ pub struct Problem {
     pub kind: String,
     /// For people.
     pub error: String,
+}
+
+impl Event {
+    /// Events were missed, of one slice or of all.
+    #[must_use]
+    pub fn missed(at: Timestamp, slice: String) -> Self {
+        Self { at, slice, kind: EventKind::Missed, state: "missed".to_owned(), ..Self::default() }
+    }
 }

@@ -1,12 +1,14 @@
 //! The controller's answers as what goes over the socket.
 
-use testyard_controller::Event;
-use testyard_controller::api::{LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView};
-use testyard_controller::words::{Moment, ProgramView, ServiceView};
+use testyard_controller::api::{
+    LinkAction, LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView,
+};
+use testyard_controller::words::{Moment, ProgramView, ServiceView, in_words};
+use testyard_controller::{Event, Happening};
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::SliceUrn;
 
-use crate::api;
+use crate::api::{self, EventKind};
 use crate::words::translated;
 
 /// From bad to good: a slice is what the worst of its nodes is.
@@ -63,6 +65,8 @@ pub(crate) fn slice(view: SliceView) -> api::Slice {
         nodes: view.slivers.iter().map(|sliver| node(sliver, name)).collect(),
         links: view.links.into_iter().map(link).collect(),
         schedule: view.schedule.map(schedule),
+        converged: view.converged,
+        problem: view.problem,
         remarks: view.diagnostics,
     }
 }
@@ -103,6 +107,7 @@ fn node(sliver: &SliverView, slice: &str) -> api::Node {
         urn: sliver.urn.to_string(),
         allocation: plain(sliver.allocation.as_str()).to_owned(),
         state: word(sliver.operational).to_owned(),
+        converged: sliver.converged,
         error: translated(&sliver.error, &at),
         progress: sliver.progress(),
         notices: notices.map(|notice| translated(notice, &at)).collect(),
@@ -142,7 +147,7 @@ fn service(service: ServiceView) -> api::Service {
 }
 
 fn link(link: LinkView) -> api::Link {
-    let LinkView { urn, client_id, now, reverts, changed, problem, .. } = link;
+    let LinkView { urn, client_id, now, reverts, changed, converged, problem, .. } = link;
     let member = |member: testyard_plan::network::parts::NetworkMember| api::Member {
         node: member.node.to_string(),
         interface: member.interface.to_string(),
@@ -160,21 +165,19 @@ fn link(link: LinkView) -> api::Link {
         networks: now.subnets,
         members: now.members.into_iter().map(member).collect(),
         changed,
+        converged,
         reverts,
         problem,
     }
 }
 
 pub(crate) fn outlook(outlook: Outlook) -> api::Outlook {
-    let Outlook { changes, plan } = outlook;
+    let Outlook { changes, plan, version } = outlook;
     let lines =
         if changes.is_empty() { vec![] } else { changes.to_string().lines().map(str::to_owned).collect() };
-    api::Outlook {
-        disturbs: changes.disturbs(),
-        changes,
-        lines,
-        remarks: [plan.diagnostics, plan.near_limits].concat(),
-    }
+    let (disturbs, revision) = (changes.disturbs(), version.to_string());
+    let remarks = [plan.diagnostics, plan.near_limits].concat();
+    api::Outlook { disturbs, changes, lines, remarks, revision }
 }
 
 pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {
@@ -193,26 +196,65 @@ pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {
 }
 
 pub(crate) fn event(event: Event) -> api::Event {
-    let state = match event.allocation {
-        Allocation::Unallocated => "gone",
-        _ => word(event.operational),
-    };
-    api::Event {
-        at: event.at,
-        slice: event.slice.name().to_owned(),
-        node: event.client_id.to_string(),
+    let Event { slice, at, what, .. } = event;
+    let about = |kind, state: &str| api::Event {
+        at,
+        slice: slice.name().to_owned(),
+        kind,
         state: state.to_owned(),
-        error: translated(&event.error, &format!("{}.{}", event.client_id, event.slice.name())),
+        ..api::Event::default()
+    };
+    match what {
+        Happening::Sliver { client_id, allocation, operational, error, .. } => {
+            let error = translated(&error, &format!("{client_id}.{}", slice.name()));
+            let state = if allocation == Allocation::Unallocated { "gone" } else { word(operational) };
+            api::Event { node: client_id.to_string(), error, ..about(EventKind::Node, state) }
+        }
+        Happening::Program { node, report } => {
+            let ProgramView { name, start, state, exit_code, signal, unexpected, detail, .. } =
+                ProgramView::from(&report);
+            let how = exit_code.or(signal).map(|code| format!(" {code}")).unwrap_or_default();
+            api::Event {
+                node: node.to_string(),
+                program: name,
+                detail: format!("start {start}{how}"),
+                error: if unexpected { detail } else { String::new() },
+                ..about(EventKind::Program, state)
+            }
+        }
+        Happening::Link { link, from, what, until } => {
+            let (state, mut detail) = match &what {
+                LinkAction::Up => ("up", vec![]),
+                LinkAction::Down => ("down", vec![]),
+                LinkAction::Reset => ("reset", vec![]),
+                LinkAction::Set(settings) => ("set", settings.iter().map(ToString::to_string).collect()),
+            };
+            detail.extend(from.map(|from| format!("from {from}")));
+            detail.extend(until.map(|until| format!("until {}", testyard_model::time::format(until))));
+            api::Event { link: link.to_string(), detail: detail.join(" "), ..about(EventKind::Link, state) }
+        }
+        Happening::Reverted { link } => {
+            api::Event { link: link.to_string(), ..about(EventKind::Link, "reverted") }
+        }
+        Happening::Links { problem: None } => about(EventKind::Links, "joined"),
+        Happening::Links { problem: Some(error) } => {
+            api::Event { error, ..about(EventKind::Links, "failed") }
+        }
+        Happening::Begun { run } => {
+            api::Event { detail: format!("run {run}"), ..about(EventKind::Schedule, "begun") }
+        }
+        Happening::Scheduled { run, due, action, late_ms } => {
+            let detail = format!("{}, at {due} of run {run}, {late_ms} ms late", in_words(&action));
+            api::Event { detail, ..about(EventKind::Schedule, "done") }
+        }
+        Happening::Converged { converged, problem } => {
+            let state = if converged { "converged" } else { "converging" };
+            api::Event { error: problem.unwrap_or_default(), ..about(EventKind::Slice, state) }
+        }
     }
 }
 
 /// What a listener is told that was too slow.
 pub(crate) fn missed(at: jiff::Timestamp, slice: Option<&SliceUrn>) -> api::Event {
-    api::Event {
-        at,
-        slice: slice.map(|slice| slice.name().to_owned()).unwrap_or_default(),
-        node: String::new(),
-        state: "missed".to_owned(),
-        error: String::new(),
-    }
+    api::Event::missed(at, slice.map(|slice| slice.name().to_owned()).unwrap_or_default())
 }

@@ -12,6 +12,7 @@
 //! | [`api`] | what goes over the socket, as plain types |
 //! | `from`, `words` | the controller's answers as these types, and their texts in the words of this door |
 //! | [`peer`], `connections` | who calls, and how often at a time |
+//! | `bodies` | how long bodies may be, and may take |
 //! | [`server`] | the socket, and the way to the routes |
 //! | `routes` | a noun a file |
 //! | [`client`] | the other end |
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod bodies;
 pub mod client;
 mod connections;
 mod from;

@@ -1,5 +1,7 @@
 //! Calls that were not carried out, as HTTP says it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
@@ -29,6 +31,20 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
     }
 
+    pub(crate) fn too_large(most: usize) -> Self {
+        let error = format!("the request's body is longer than {} MiB, or broken off", most >> 20);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_request", error)
+    }
+
+    pub(crate) fn too_slow(within: Duration) -> Self {
+        let error = format!("the request's body did not come within {} s", within.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", error)
+    }
+
+    pub(crate) fn busy(error: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error)
+    }
+
     /// For who has been told that the call is carried out.
     pub(crate) fn problem(self) -> Problem {
         self.problem
@@ -50,6 +66,7 @@ impl From<Refusal> for Refused {
             Refusal::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
             Refusal::OutOfRange(_) => (StatusCode::BAD_REQUEST, "out_of_range"),
             Refusal::AlreadyExists(_) => (StatusCode::CONFLICT, "already_exists"),
+            Refusal::Changed(_) => (StatusCode::CONFLICT, "changed"),
             Refusal::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Refusal::Expired(_) => (StatusCode::FORBIDDEN, "expired"),
             Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use nix::unistd::{Group, chown};
 use testyard_controller::Controller;
 use testyard_model::image::ImageName;
@@ -20,13 +18,10 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Authority;
-use crate::{SOCKET, connections, routes};
+use crate::{SOCKET, bodies, connections, routes};
 
 /// The group whose members may connect.
 pub const GROUP: &str = "testyard";
-
-/// The largest request: a topology of ten thousand nodes has a few megabytes.
-const LARGEST_BODY: usize = 32 << 20;
 
 /// This front door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +60,7 @@ impl Server {
     /// Answers until the token is cancelled; calls that run then are finished.
     pub async fn serve(self, listener: UnixListener) {
         let ended = self.shutdown.clone();
-        let router: Router = routes::all(self).layer(DefaultBodyLimit::max(LARGEST_BODY));
-        connections::serve(listener, router, ended).await;
+        connections::serve(listener, bodies::bounded(routes::all(self)), ended).await;
     }
 }
 

@@ -71,7 +71,7 @@ impl Door {
 
     /// Has the slice be so, and waits until its nodes are ready.
     async fn up(&self, topology: Value) -> Slice {
-        let update = Update { topology, only: None, keys: vec![KEY.to_owned()], end: None };
+        let update = Update { topology, only: None, keys: vec![KEY.to_owned()], end: None, revision: None };
         self.client.update("lab", &update).await.unwrap();
         self.until(|slice| slice.state == "ready").await
     }
@@ -224,8 +224,13 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let for_ever = ChangeLink { for_ms: Some(1), ..change("reset") };
     assert_eq!(kind(door.client.change_link("lab", "line", &for_ever).await), "bad_request");
     assert_eq!(kind(door.client.slice("a b/c").await), "bad_request");
-    let nothing =
-        Update { topology: json!({"nodes": {"a": {"colour": 7}}}), only: None, keys: vec![], end: None };
+    let nothing = Update {
+        topology: json!({"nodes": {"a": {"colour": 7}}}),
+        only: None,
+        keys: vec![],
+        end: None,
+        revision: None,
+    };
     assert_eq!(kind(door.client.update("lab", &nothing).await), "bad_request");
     assert_eq!(door.client.slice("lab").await.unwrap(), before);
 }

@@ -8,7 +8,7 @@ use testyard_model::id::SliceId;
 use testyard_runtime::RuntimeEvent;
 use tokio::sync::mpsc;
 
-use super::roster::{Shared, lock};
+use super::roster::{Seen, Shared, lock};
 use super::sweep::{remove_orphan, sweep};
 use crate::node::task::{Context, Report};
 use crate::node::wake::Wake;
@@ -31,7 +31,7 @@ pub(super) async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<
                         Some(seen) => {
                             let mut nodes = entry.nodes.iter_mut();
                             if let Some((_, node)) = nodes.find(|(id, _)| *id == report.sliver) {
-                                node.seen = Some(seen);
+                                node.seen = Some(Seen { node: seen, issue: report.issue });
                             }
                         }
                         None => entry.nodes.retain(|(id, _)| *id != report.sliver),

@@ -43,8 +43,27 @@ pub(super) struct SliceEntry {
 pub(super) struct NodeEntry {
     pub(super) wanted: watch::Sender<Option<Wanted>>,
     pub(super) wake: Arc<Wake>,
-    pub(super) seen: Option<observed::Node>,
+    pub(super) seen: Option<Seen>,
     pub(super) task: JoinHandle<()>,
+}
+
+/// What a node's task has said.
+pub(super) struct Seen {
+    pub(super) node: observed::Node,
+    /// Of which [`Wanted::issue`].
+    pub(super) issue: u64,
+}
+
+// === impl NodeEntry ===
+
+impl NodeEntry {
+    /// How it stands to what is wanted of it now.
+    fn observed(&self, sliver: SliverId) -> observed::Node {
+        // A node that is not in a report counts as gone, and what it holds is given to others.
+        let Some(Seen { node, issue }) = &self.seen else { return observed::Node::waiting(sliver) };
+        let is_news = self.wanted.borrow().as_ref().is_none_or(|wanted| wanted.issue != *issue);
+        observed::Node { converged: node.converged && !is_news, ..node.clone() }
+    }
 }
 
 // === impl State ===
@@ -85,11 +104,7 @@ impl SliceEntry {
     }
 
     pub(super) fn observed(&self, slice: SliceId) -> observed::Slice {
-        let seen = |(sliver, node): &(SliverId, NodeEntry)| {
-            // A node that is not in a report counts as gone, and what it holds is given to others.
-            node.seen.clone().unwrap_or_else(|| observed::Node::waiting(*sliver))
-        };
-        let nodes = self.nodes.iter().map(seen).collect();
+        let nodes = self.nodes.iter().map(|(sliver, node)| node.observed(*sliver)).collect();
         let schedule = self.scheduled.as_ref().map(Scheduled::seen);
         observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen(), schedule }
     }

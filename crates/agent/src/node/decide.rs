@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) image_ready: bool,
     /// The run whose interfaces are set up.
     pub(crate) attached: Option<Timestamp>,
+    /// They are set up as was wanted before: the node goes on with them until they are changed.
+    pub(crate) outdated: bool,
     /// The run whose guest is listened to.
     pub(crate) listening: Option<Timestamp>,
     /// Why it was given up, and for what.
@@ -108,7 +110,7 @@ pub(crate) fn decide(desired: &desired::Node, facts: &Facts, now: Timestamp) -> 
                 Step::Rest
             } else if facts.listening != Some(running.since) {
                 Step::Listen
-            } else if facts.attached != Some(running.since) {
+            } else if facts.attached != Some(running.since) || facts.outdated {
                 Step::Attach
             } else {
                 Step::Rest
@@ -203,6 +205,8 @@ mod tests {
         assert_eq!(decide(&desired, &facts, now), Step::Attach);
         facts.attached = Some(at(5));
         assert_eq!(decide(&desired, &facts, now), Step::Rest);
+        facts.outdated = true;
+        assert_eq!(decide(&desired, &facts, now), Step::Attach);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a node stands, in the words of the controller. Pure.
 
-use testyard_guest_protocol::{ProgramState, Stage};
+use testyard_guest_protocol::{self as guest, ProgramState, Stage};
 use testyard_runtime::PowerSeen;
 
 use crate::desired;
@@ -64,6 +64,22 @@ pub(crate) fn stand(desired: &desired::Node, facts: &Facts, doing: &Doing) -> (P
         _ => Phase::Configuring,
     };
     (phase, doing.trouble.clone())
+}
+
+/// Whether a node for which no step is left is all that is asked of it: its guest has done what it was told last.
+pub(crate) fn has_all(
+    desired: &desired::Node,
+    phase: Phase,
+    told: Option<&guest::Desired>,
+    report: Option<&guest::Report>,
+) -> bool {
+    match (desired.power, phase) {
+        (desired::Power::Off, _) => phase == Phase::Stopped,
+        (desired::Power::On, Phase::Ready | Phase::Installing) => {
+            told.is_some() && told.map(|told| told.revision) == report.map(|report| report.revision)
+        }
+        (desired::Power::On, _) => false,
+    }
 }
 
 /// The state of the image's program, none before the guest has said it.

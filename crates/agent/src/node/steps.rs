@@ -37,6 +37,8 @@ impl Task {
             Step::FetchImage => Some(Phase::Pulling),
             Step::Create | Step::Boot(_) => Some(Phase::Booting),
             Step::Stop | Step::Discard(_) => Some(Phase::Stopping),
+            // It can be used as before while its interfaces change.
+            Step::Attach if self.is_connected(node.disk) => None,
             Step::Listen | Step::Attach => Some(Phase::Configuring),
             Step::GiveUp(_) | Step::Rest => None,
         };
@@ -231,7 +233,7 @@ impl Task {
         let connection = self.connection_of(wanted);
         match self.connect(&connection, &running.netns).await {
             Ok(()) => {
-                self.facts.attached = Some(running.since);
+                (self.facts.attached, self.facts.outdated) = (Some(running.since), false);
                 self.context.places.put(self.sliver, running.netns.clone());
                 self.connection = Some(connection);
                 self.reached(Stage::Attached);

@@ -42,7 +42,7 @@ impl Task {
     /// If it is more than a message can hold; the guest keeps what it was told before.
     pub(super) fn tell(&mut self, wanted: &Wanted) -> Result<(), String> {
         let (Some(conversation), Some(image)) = (&self.conversation, &self.image) else { return Ok(()) };
-        let go = self.facts.attached.is_some() && self.facts.attached == self.running_since(wanted.node.disk);
+        let go = self.is_connected(wanted.node.disk);
         let domain = format!("{}.{}", wanted.slice_name.to_lowercase(), self.context.domain);
         let servers = &self.context.name_servers;
         let mut desired =

@@ -26,7 +26,7 @@ use crate::node::disk;
 use crate::node::inside::InstallLimits;
 use crate::node::notice;
 use crate::node::programs::reports;
-use crate::node::report::{Doing, program, stand};
+use crate::node::report::{Doing, has_all, program, stand};
 use crate::node::steps::Setback;
 use crate::node::wake::Wake;
 use crate::observed::{self, Milestone, Phase, Stage};
@@ -72,6 +72,8 @@ pub(crate) struct NodeReport {
     pub(crate) slice: SliceId,
     pub(crate) sliver: SliverId,
     pub(crate) node: Option<observed::Node>,
+    /// What is said is said of this [`Wanted::issue`].
+    pub(crate) issue: u64,
 }
 
 /// A node as it should be, with what it shares with its slice.
@@ -86,6 +88,8 @@ pub(crate) struct Wanted {
     pub(crate) node: desired::Node,
     /// What the schedule has added.
     pub(crate) plays: Plays,
+    /// Counts changes of all this, so that a report says which of them it is about.
+    pub(crate) issue: u64,
 }
 
 impl Wanted {
@@ -104,6 +108,15 @@ impl Wanted {
         let disk = self.node.disk.max(asked.disk.saturating_add(plays.reloads));
         let new = (self.node.boot, self.node.disk, &self.plays) != (boot, disk, &plays);
         (self.node.boot, self.node.disk, self.plays) = (boot, disk, plays);
+        self.issue += u64::from(new);
+        new
+    }
+
+    /// Takes the number that is due after `before`; whether it is another than that.
+    pub(crate) fn renew(&mut self, before: Option<&Self>) -> bool {
+        self.issue = before.map_or(0, |before| before.issue);
+        let new = before != Some(&*self);
+        self.issue += u64::from(new);
         new
     }
 }
@@ -164,7 +177,8 @@ pub(crate) struct Task {
     pub(super) failures: u32,
     /// When the next try may be, unless something else is wanted.
     pub(super) held: Option<(Instant, Wanted)>,
-    pub(super) published: Option<observed::Node>,
+    /// What was said last, and of which [`Wanted::issue`].
+    pub(super) published: Option<(u64, observed::Node)>,
     /// Somebody waits for this node.
     pub(super) hurry: Option<Hurry>,
 }
@@ -226,7 +240,8 @@ impl Task {
                 }
                 None => match self.clear().await {
                     Ok(()) => {
-                        let gone = NodeReport { slice: self.slice, sliver: self.sliver, node: None };
+                        let (slice, sliver) = (self.slice, self.sliver);
+                        let gone = NodeReport { slice, sliver, node: None, issue: 0 };
                         let _ = self.context.reports.send(Report::Node(Box::new(gone)));
                         return;
                     }
@@ -265,9 +280,8 @@ impl Task {
             return Some(pause);
         }
         self.held = None;
-        if self.connection.as_ref().is_some_and(|connection| *connection != self.connection_of(wanted)) {
-            self.facts.attached = None;
-        }
+        let connection = self.connection_of(wanted);
+        self.facts.outdated |= self.connection.as_ref().is_some_and(|there| *there != connection);
         let attempt = Attempt::of(&wanted.node);
         if self.attempt != Some(attempt) || wanted.node.power == desired::Power::Off {
             self.attempt = Some(attempt);
@@ -284,7 +298,7 @@ impl Task {
                     self.facts.given_up = Some((attempt, reason));
                 }
                 self.hear();
-                self.publish(wanted);
+                self.publish_at(wanted, true);
                 return None;
             }
             let done = self.carry_out(wanted, step).await;
@@ -424,7 +438,12 @@ impl Task {
         }
     }
 
+    /// Tells how the node stands while something is left to be done for it.
     pub(super) fn publish(&mut self, wanted: &Wanted) {
+        self.publish_at(wanted, false);
+    }
+
+    fn publish_at(&mut self, wanted: &Wanted, at_rest: bool) {
         let node = &wanted.node;
         let (phase, problem) = stand(node, &self.facts, &self.doing);
         match (&self.hurry, matches!(phase, Phase::Booting | Phase::Configuring)) {
@@ -456,6 +475,7 @@ impl Task {
         let seen = observed::Node {
             sliver: self.sliver,
             phase,
+            converged: at_rest && has_all(node, phase, self.told.as_ref(), report),
             boot: boot.saturating_sub(restarts),
             disk: disk.saturating_sub(reloads),
             accounts_revision: self.accounts_done,
@@ -472,12 +492,15 @@ impl Task {
             programs,
             timeline: self.timeline.clone(),
         };
-        if self.published.as_ref() != Some(&seen) {
-            self.published = Some(seen.clone());
+        let said = (wanted.issue, seen);
+        if self.published.as_ref() != Some(&said) {
+            let (issue, seen) = said.clone();
+            self.published = Some(said);
             let _ = self.context.reports.send(Report::Node(Box::new(NodeReport {
                 slice: self.slice,
                 sliver: self.sliver,
                 node: Some(seen),
+                issue,
             })));
         }
     }
@@ -501,6 +524,11 @@ impl Task {
             Some(PowerSeen::Running(running)) => Some(running.since),
             _ => None,
         }
+    }
+
+    /// Whether the interfaces of the present run are set up, as wanted now or before.
+    pub(super) fn is_connected(&self, disk: u32) -> bool {
+        self.facts.attached.is_some() && self.facts.attached == self.running_since(disk)
     }
 
     pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, Setback> {

@@ -6,7 +6,7 @@ use testyard_agent::observed::{LinksSeen, Phase};
 use testyard_agent::{Host as _, desired};
 use testyard_fabric::Repair;
 use testyard_fabric::fake::{Call, Failure, Verb};
-use testyard_fabric::links::{HostLink, LinkEnd, NodePort, PortId};
+use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
 use testyard_model::id::{Revision, SliverId};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
@@ -170,4 +170,64 @@ async fn links_that_cannot_be_mended_say_so_and_come_back() {
         .until("told", |seen| matches!(&seen.links, LinksSeen::Failed(why) if why.contains("no wire")))
         .await;
     running.until("joined again", |seen| seen.links == LinksSeen::Joined).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_while_it_runs_is_told_as_done_when_it_is_and_the_node_is_ready_all_the_while() {
+    let mut world = cabled();
+    let mut running = world.start().await;
+    let all = |slice: &testyard_agent::observed::Slice| slice.nodes.iter().all(|node| node.converged);
+    running.until("made", all).await;
+    for failures in [0, 2] {
+        (1..=failures).for_each(|at| world.fabric.fail(Verb::Plug, at, Failure::Kernel("no route".into())));
+        let via = format!("10.1.1.{}", 100 + failures).parse().unwrap();
+        let route = NodeRoute { to: "10.9.0.0/16".parse().unwrap(), via, device: "eth1".into() };
+        world.change(&running, |slice| slice.nodes[0].network.routes = vec![route.clone()]).await;
+        let (revision, mut problems) = (world.slice.revision, Vec::new());
+        running
+            .until("changed", |slice| {
+                assert!(slice.nodes.iter().all(|node| node.phase == Phase::Ready), "{slice:#?}");
+                problems.extend(slice.nodes[0].problem.clone());
+                let has = world.fabric.ports(slice.nodes[0].sliver).unwrap().routes == [route.clone()];
+                assert!(has || slice.revision < revision || !slice.nodes[0].converged, "not before it is so");
+                slice.revision == revision && all(slice)
+            })
+            .await;
+        assert_eq!(problems.is_empty(), failures == 0);
+        assert!(problems.iter().all(|problem| problem.contains("no route")), "{problems:?}");
+    }
+    // What the guest alone has to do is done when it says so.
+    let line = desired::HostsLine { address: "10.1.1.9".parse().unwrap(), names: vec!["x".into()] };
+    world.change(&running, |slice| slice.nodes[0].network.names = vec![line]).await;
+    let revision = world.slice.revision;
+    let mut underway = false;
+    running
+        .until("told inside", |slice| {
+            underway |= slice.revision == revision && !slice.nodes[0].converged;
+            slice.revision == revision && all(slice)
+        })
+        .await;
+    assert!(underway, "a host has to be told before a node can be");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_desired_state_that_was_taken_is_told() {
+    let mut world = cabled();
+    let mut running = world.start().await;
+    running.until_phase(Phase::Ready).await;
+    world.change(&running, |_| {}).await;
+    let seen = running.until("taken", |slice| slice.revision == Revision(2)).await;
+    assert_eq!(seen.links, LinksSeen::Joined);
+    assert!(seen.nodes.iter().all(|node| node.converged));
+    world.fabric.fail(Verb::Join, 1, Failure::Kernel("no room".into()));
+    world.change(&running, |slice| slice.links[0].up = false).await;
+    let mut seen = Vec::new();
+    running
+        .until("joined", |slice| {
+            seen.extend((slice.revision == Revision(3)).then(|| slice.links.clone()));
+            seen.last() == Some(&LinksSeen::Joined)
+        })
+        .await;
+    assert_ne!(seen[0], LinksSeen::Joined, "what was joined before is not what is wanted now");
+    assert!(seen.iter().any(|seen| matches!(seen, LinksSeen::Failed(why) if why.contains("no room"))));
 }

@@ -39,6 +39,8 @@ fn nothing(urn: SliceUrn) -> SliceView {
         slivers: vec![],
         links: vec![],
         schedule: None,
+        converged: true,
+        problem: None,
         missing: vec![],
         diagnostics: vec![],
     }

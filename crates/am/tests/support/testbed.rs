@@ -167,6 +167,8 @@ impl Testbed for FakeTestbed {
             links: vec![],
             slivers: vec![],
             schedule: None,
+            converged: true,
+            problem: None,
             missing: vec![],
             diagnostics: vec![],
         });
@@ -268,6 +270,7 @@ fn sliver(client_id: &str, document: i64, expires: Timestamp, services: &Service
         client_id: client_id.parse().unwrap(),
         allocation: Allocation::Allocated,
         operational: Operational::PendingAllocation,
+        converged: true,
         expires,
         error: String::new(),
         host: "one".parse().unwrap(),
@@ -298,6 +301,7 @@ fn seen(sliver: &SliverView) -> observed::Node {
     observed::Node {
         sliver: sliver.id,
         phase: observed::Phase::Ready,
+        converged: true,
         boot: 0,
         disk: 0,
         accounts_revision: 0,

@@ -10,7 +10,7 @@ use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::id::{SliceId, SliverId};
 use testyard_model::state::Allocation;
 use testyard_model::time::format;
-use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, Usage, plan};
+use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, plan};
 use testyard_store::SliverState;
 
 use crate::api::{Allocate, Caller, Document, Refusal, SliceView};
@@ -125,8 +125,8 @@ fn choose(
             .flat_map(|n| n.networks())
             .collect(),
     };
-    let unused = Usage::default();
-    let hosts: Vec<HostView<'_>> = state.host_views(settings, &unused).collect();
+    let hosts = state.hosts_now(settings);
+    let hosts: Vec<HostView<'_>> = hosts.views(settings).collect();
     let site = Site {
         authority: settings.authority(),
         sliver_types: settings.sliver_types(),
@@ -185,7 +185,7 @@ fn propose(
     told.diagnostics.extend(cut_notice(cut, expires));
     let names: BTreeSet<&str> = request.topology.nodes.iter().map(|node| node.client_id.as_str()).collect();
     let detail = format!("{} nodes until {}: {}", names.len(), format(expires), shorten(names));
-    let step = Step { old, new, operation: "allocate", detail, shutdown: None };
+    let step = Step { old, new, operation: "allocate", detail, shutdown: None, news: vec![] };
     Ok(Proposal { step: Some(step), told })
 }
 

@@ -9,6 +9,7 @@ use testyard_plan::network::live::LiveError;
 use crate::api::{Caller, ChangeLink, LinkAction, Refusal, SliceView};
 use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
+use crate::event::Happening;
 use crate::network::{ChangeError, Live};
 use crate::select::nothing;
 use crate::view::Told;
@@ -74,7 +75,9 @@ fn propose(context: Context<'_>, request: &ChangeLink) -> Result<Proposal<Told>,
     }
     new.networks.insert(*number, Arc::new(changed));
     let detail = format!("{}: {}", request.link, in_words(&request.what));
-    Ok(Proposal { step: Some(Step::new(&old, new, "link", detail)), told })
+    let ChangeLink { link, from, what, until, .. } = request.clone();
+    let news = vec![Happening::Link { link, from, what, until }];
+    Ok(Proposal { step: Some(Step::new(&old, new, "link", detail).telling(news)), told })
 }
 
 fn in_words(what: &LinkAction) -> String {

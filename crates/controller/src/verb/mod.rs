@@ -11,6 +11,7 @@ mod read;
 mod renew;
 mod replay;
 mod shutdown;
+mod sketch;
 mod update;
 mod users;
 mod verify;
@@ -24,6 +25,7 @@ pub(crate) use verify::Verifying;
 use crate::api::{Caller, Refusal, SliceView};
 use crate::commit::{Context, Proposal};
 use crate::core::Core;
+use crate::slice::Slice;
 use crate::view::{Told, slice_view};
 
 impl Core {
@@ -36,7 +38,12 @@ impl Core {
     ) -> Result<SliceView, Refusal> {
         self.admit(caller, slice)?;
         let (changed, told) = self.change(slice, caller, verb).await?;
+        Ok(self.show(slice, changed.as_deref(), told))
+    }
+
+    /// What is shown of a slice that was changed.
+    fn show(&self, slice: &SliceUrn, changed: Option<&Slice>, told: Told) -> SliceView {
         let (state, settings) = (self.shared.read(), self.settings.load());
-        Ok(slice_view(&state, &settings, slice, changed.as_deref(), told, self.clock.now()))
+        slice_view(&state, &settings, slice, changed, told, self.clock.now())
     }
 }

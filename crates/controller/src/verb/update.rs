@@ -18,23 +18,24 @@ use testyard_agent::desired::{HostKey, Power};
 use testyard_model::account::{Account, User};
 use testyard_model::id::{SliceId, SliverId};
 use testyard_model::name::{ClientId, Hostname};
-use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Allocation, Operational};
-use testyard_plan::{Existing, HostView, Plan, PlannedNode, PortForward, Site, Usage, Wanted, diff, replan};
+use testyard_model::urn::SliceUrn;
+use testyard_plan::{Plan, PlannedNode};
 use testyard_store::SliverState;
 
 use super::allocate::{body, cut_notice, forward, shorten};
+use super::sketch::{Sketch, running};
 use super::users;
-use crate::api::{Caller, Document, Outlook, Refusal, SliceView, Update};
-use crate::commit::{Context, Proposal, Step};
+use crate::api::{Caller, Document, LinkAction, Outlook, Refusal, SliceView, Update};
+use crate::commit::{ATTEMPTS, Context, Proposal, Step, others_were_faster};
 use crate::core::Core;
 use crate::entropy::uuid;
+use crate::event::Happening;
 use crate::host_keys;
 use crate::network::Network;
 use crate::run;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
-use crate::state::State;
 use crate::view::Told;
 
 /// Host keys of nodes that are to come.
@@ -47,53 +48,48 @@ impl Core {
         request: Update,
     ) -> Result<SliceView, Refusal> {
         self.admit(caller, &request.slice)?;
+        let (urn, request) = (request.slice.clone(), Arc::new(request));
         // Refuses what cannot be had before keys are made for it.
-        let coming = match self.coming(&request) {
+        let sketch = match self.sketch(&request).await {
             // Room may be missing only because a host was not well when it was looked at last.
             Err(Refusal::TooBig(_)) if self.shared.read().hosts.values().any(|host| !host.healthy) => {
                 self.examine_hosts().await;
-                self.coming(&request)?
+                self.sketch(&request).await?
             }
             outcome => outcome?,
         };
-        let keys = self.keys_for(coming).await?;
-        let verb = |context: Context<'_>| propose(context, caller, &request, &keys);
-        self.change_and_show(&request.slice, caller, verb).await
+        let keys = self.keys_for(sketch.coming.clone()).await?;
+        let turn = self.turns.take(&urn).await;
+        // It may have been shut down, or made by somebody else, while this call waited.
+        self.admit(caller, &urn)?;
+        self.expire_in_turn(&urn, &turn).await?;
+        let mut sketch = Some(sketch);
+        for left in (0..ATTEMPTS).rev() {
+            let sketched = sketch.take();
+            let verb = |context: Context<'_>| propose(context, caller, &request, &keys, sketched);
+            if let Some((slice, told)) = self.attempt(&urn, caller, &turn, verb).await? {
+                return Ok(self.show(&urn, slice.as_deref(), told));
+            }
+            // The last time it is worked out where nobody can be faster.
+            if left > 1 {
+                sketch = Some(self.sketch(&request).await?);
+            }
+        }
+        Err(others_were_faster())
     }
 
     /// What an update would come to.
-    pub(crate) fn outlook(&self, caller: &Caller, request: &Update) -> Result<Outlook, Refusal> {
+    pub(crate) async fn outlook(&self, caller: &Caller, request: &Update) -> Result<Outlook, Refusal> {
         self.admit(caller, &request.slice)?;
-        let (settings, now) = (self.settings.load(), self.clock.now());
-        let state = self.shared.read();
-        let slice = state.slice(&request.slice).map(AsRef::as_ref);
-        let before = running(slice, &settings, now)?;
-        let plan = choose(&state, &settings, slice, &before, request, now)?;
-        Ok(Outlook { changes: diff(&before, &plan), plan })
+        let Sketch { slice, changes, plan, .. } = self.sketch(&Arc::new(request.clone())).await?;
+        Ok(Outlook { changes, plan, version: Slice::version(slice.as_deref()) })
     }
 
     /// What runs of a slice, as a plan.
-    pub(crate) fn running(
-        &self,
-        caller: &Caller,
-        slice: &testyard_model::urn::SliceUrn,
-    ) -> Result<Plan, Refusal> {
+    pub(crate) fn running(&self, caller: &Caller, slice: &SliceUrn) -> Result<Plan, Refusal> {
         self.admit(caller, slice)?;
-        let (settings, now) = (self.settings.load(), self.clock.now());
-        let state = self.shared.read();
-        running(state.slice(slice).map(AsRef::as_ref), &settings, now)
-    }
-
-    /// Nodes of the request that do not run yet.
-    fn coming(&self, request: &Update) -> Result<Vec<ClientId>, Refusal> {
-        let (settings, now) = (self.settings.load(), self.clock.now());
-        let state = self.shared.read();
-        let slice = state.slice(&request.slice).map(AsRef::as_ref);
-        let before = running(slice, &settings, now)?;
-        let plan = choose(&state, &settings, slice, &before, request, now)?;
-        let known: BTreeSet<&ClientId> = before.nodes.iter().map(|node| &node.client_id).collect();
-        let coming = plan.nodes.iter().map(|node| &node.client_id).filter(|name| !known.contains(name));
-        Ok(coming.cloned().collect())
+        let slice = self.shared.read().slice(slice).cloned();
+        running(slice.as_deref(), &self.settings.load(), self.clock.now())
     }
 
     async fn keys_for(&self, nodes: Vec<ClientId>) -> Result<Keys, Refusal> {
@@ -112,108 +108,28 @@ impl Core {
     }
 }
 
-/// What of a slice runs or is reserved, as a plan. A slice that was put together of several requests has no one plan.
-fn running(slice: Option<&Slice>, settings: &Settings, now: Timestamp) -> Result<Plan, Refusal> {
-    let Some(slice) = slice else { return Ok(Plan::default()) };
-    if slice.documents.len() > 1 {
-        return Err(Refusal::Unsupported(format!(
-            "slice {} was put together of {} requests, so that no one topology can take its place: \
-             delete it, or go on with single requests",
-            slice.urn,
-            slice.documents.len()
-        )));
-    }
-    let nodes = slice.living(now).map(|sliver| planned(sliver, settings)).collect();
-    let network = slice.networks.values().next();
-    let schedule = network.map(|network| network.run().0.to_vec()).unwrap_or_default();
-    let network = network.map(|network| network.at(now).into_owned());
-    Ok(Plan { nodes, network, schedule, ..Plan::default() })
-}
-
-/// A sliver as the node that was planned. Its kind is as it was when it came; what only matters to new nodes is as it is
-/// configured now.
-fn planned(sliver: &Sliver, settings: &Settings) -> PlannedNode {
-    let node = &sliver.body.node;
-    let configured =
-        settings.sliver_types().iter().find(|kind| kind.name == sliver.body.sliver_type).cloned();
-    let kind = configured.unwrap_or_else(|| SliverType {
-        name: sliver.body.sliver_type.clone(),
-        description: String::new(),
-        runtime: node.runtime,
-        default_image: node.image.clone(),
-        images: vec![],
-        limits: node.limits,
-        privileges: node.privileges.clone(),
-        ports: vec![],
-        publish_exposed: sliver.body.publish_exposed,
-        sudo: sliver.body.sudo,
-    });
-    let port =
-        |forward: &testyard_fabric::Forward| PortForward { host_port: forward.host_port, port: forward.port };
-    PlannedNode {
-        client_id: sliver.client_id.clone(),
-        hostname: node.hostname.clone(),
-        host: sliver.host.clone(),
-        sliver_type: SliverType {
-            runtime: node.runtime,
-            limits: node.limits,
-            privileges: node.privileges.clone(),
-            publish_exposed: sliver.body.publish_exposed,
-            sudo: sliver.body.sudo,
-            ..kind
-        },
-        image: node.image.clone(),
-        ipv4: node.address.ipv4,
-        ipv6: node.address.ipv6,
-        forwards: node.forwards.iter().map(port).collect(),
-        services: node.services.clone(),
-    }
-}
-
-/// The plan for a request, as things are.
-fn choose(
-    state: &State,
-    settings: &Settings,
-    slice: Option<&Slice>,
-    before: &Plan,
-    request: &Update,
-    now: Timestamp,
-) -> Result<Plan, Refusal> {
-    let in_topology: BTreeSet<&ClientId> =
-        request.topology.nodes.iter().map(|node| &node.client_id).collect();
-    // What runs goes on running, if only some are asked for.
-    let only = request.only.as_ref().map(|only| {
-        let runs = before.nodes.iter().map(|node| &node.client_id).filter(|name| in_topology.contains(name));
-        only.iter().chain(runs).cloned().collect::<BTreeSet<ClientId>>()
-    });
-    let leaving = slice.into_iter().flat_map(|slice| &slice.slivers).filter(|sliver| !sliver.lives(now));
-    let existing = Existing {
-        // They are still to be seen at the prompt.
-        hostnames: leaving.map(|sliver| sliver.body.node.hostname.clone()).collect(),
-        ..Existing::default()
-    };
-    let unused = Usage::default();
-    let hosts: Vec<HostView<'_>> = state.host_views(settings, &unused).collect();
-    let site = Site {
-        authority: settings.authority(),
-        sliver_types: settings.sliver_types(),
-        nodes_per_slice: settings.quotas.nodes_per_slice,
-        links: settings.links,
-    };
-    let wanted = Wanted { topology: &request.topology, only: only.as_ref(), running: Some(before) };
-    Ok(replan(wanted, site, &hosts, &existing)?)
-}
-
+/// `sketch` is the plan, if it was made before; nothing comes of it if that is not the plan any more.
 fn propose(
     context: Context<'_>,
     caller: &Caller,
     request: &Update,
     keys: &Keys,
-) -> Result<Proposal<Told>, Refusal> {
+    sketch: Option<Sketch>,
+) -> Result<Option<Proposal<Told>>, Refusal> {
     let Context { core, state, settings, slice: old, now, reservation } = context;
-    let before = running(old.as_deref(), settings, now)?;
-    let plan = choose(state, settings, old.as_deref(), &before, request, now)?;
-    let changes = diff(&before, &plan);
+    if request.seen.is_some_and(|seen| seen != Slice::version(old.as_deref())) {
+        return Err(Refusal::Changed(format!(
+            "slice {} is not as it was when it was looked at: look again at what would change",
+            request.slice.name()
+        )));
+    }
+    let is_old = sketch.is_some();
+    let sketch = match sketch {
+        Some(sketch) if !sketch.stands(old.as_ref(), settings, now) => return Ok(None),
+        Some(sketch) => sketch,
+        None => Sketch::of(old.as_ref(), settings, &state.hosts_now(settings), request, now)?,
+    };
+    let Sketch { plan, changes, .. } = sketch;
     let ends = Ends::of(old.as_deref(), settings, request, caller, now)?;
     let mut new = match &old {
         Some(old) => old.next(),
@@ -231,6 +147,8 @@ fn propose(
     if network_before.is_some_and(|before| before.run().0 != schedule.as_slice()) {
         run::end(&mut new, number, now);
     }
+    let over = network_before.into_iter().flat_map(|before| before.changed_links().cloned());
+    let over: BTreeSet<ClientId> = over.collect();
     let living: HashMap<ClientId, Arc<Sliver>> =
         new.living(now).map(|sliver| (sliver.client_id.clone(), Arc::clone(sliver))).collect();
     let stays: BTreeSet<&ClientId> =
@@ -267,8 +185,12 @@ fn propose(
             let fresh = node.forwards.iter().map(|forward| forward.host_port);
             let fresh: Vec<u16> = fresh.filter(|port| sliver.ports().all(|had| had != *port)).collect();
             if !fresh.is_empty() {
-                let taken = reservation.ports(state, &node.host, fresh);
-                taken.map_err(|error| core.internal("update", &error))?;
+                match reservation.ports(state, &node.host, fresh) {
+                    Ok(()) => {}
+                    // Somebody has been given it since.
+                    Err(_) if is_old => return Ok(None),
+                    Err(error) => return Err(core.internal("update", &error)),
+                }
             }
             let failed = state.operational(sliver).0 == Operational::Failed;
             // What nobody has asked for stays stopped.
@@ -282,9 +204,11 @@ fn propose(
             }
             continue;
         }
-        let taken = reservation.node(state, &node.host, node.holding());
-        // The plan was made of the same state a moment ago.
-        taken.map_err(|error| core.internal("update", &error))?;
+        match reservation.node(state, &node.host, node.holding()) {
+            Ok(()) => {}
+            Err(_) if is_old => return Ok(None),
+            Err(error) => return Err(core.internal("update", &error)),
+        }
         let id = SliverId::from_uuid(uuid(&*core.randomness));
         let keys = match keys.get(&node.client_id) {
             Some(keys) => keys.clone(),
@@ -320,12 +244,18 @@ fn propose(
         old.slivers == new.slivers && old.documents == new.documents && old.networks == new.networks
     });
     if same {
-        return Ok(Proposal { step: None, told });
+        return Ok(Some(Proposal { step: None, told }));
     }
     let names =
         new.slivers.iter().filter(|sliver| !sliver.is_leaving()).map(|sliver| sliver.client_id.as_str());
     let detail = format!("{} changes, nodes: {}", changes.0.len(), shorten(names));
-    Ok(Proposal { step: Some(Step { old, new, operation: "update", detail, shutdown: None }), told })
+    let news = over.into_iter().map(|link| {
+        // Links are as the topology says.
+        Happening::Link { link, from: None, what: LinkAction::Reset, until: None }
+    });
+    let news = news.collect();
+    let step = Step { old, new, operation: "update", detail, shutdown: None, news };
+    Ok(Some(Proposal { step: Some(step), told }))
 }
 
 /// Puts the slivers in the order of the topology, behind those that leave, and numbers them anew where that is another order

@@ -1,6 +1,6 @@
 //! Verify: what the links of a slice really do is measured by its host, judged, and kept with the slice.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -9,17 +9,20 @@ use testyard_fabric::links::PortId;
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::name::ClientId;
 use testyard_model::probe::Probed;
+use testyard_model::quantity::Span;
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
 use testyard_plan::NetworkPlan;
 use testyard_store::{Change, ChangeError, WriteError};
+use testyard_verify::report::Reference;
 use testyard_verify::schedule::End;
-use testyard_verify::{Report, Schedule, Step, Subject, report, schedule};
+use testyard_verify::{Options, Outcome, Report, Schedule, Step, Subject, report, schedule};
 
 use crate::api::{Caller, KeptReport, Refusal, Verify};
 use crate::core::Core;
-use crate::network::ChangeError as NoLink;
+use crate::network::{ChangeError as NoLink, Network};
 use crate::select::nothing;
+use crate::slice::Slice;
 use crate::state::State;
 
 /// Slices whose links are being measured: two at a time would measure each other.
@@ -48,9 +51,15 @@ impl Drop for Measuring<'_> {
 /// What is to be measured, and by whom.
 struct Task {
     slice: SliceId,
+    host: HostName,
+    /// One after the other.
+    parts: Vec<Part>,
+}
+
+/// What is to be measured of one request of the slice: each has its own links.
+struct Part {
     document: i64,
     network: NetworkPlan,
-    host: HostName,
     schedule: Schedule,
     slivers: HashMap<ClientId, SliverId>,
 }
@@ -69,18 +78,25 @@ impl Core {
             Refusal::Busy(format!("the links of slice {} are being measured already", request.slice))
         })?;
         let driver = self.drivers.get(&task.host).ok_or_else(|| nothing(&request.slice))?;
-        let (mut taken, all) = (Vec::with_capacity(task.schedule.steps.len()), task.schedule.steps.len());
-        for step in &task.schedule.steps {
-            progress(taken.len(), all);
-            if !task.stands(&self.shared.read(), self.clock.now()) {
-                return Err(Refusal::Busy(
-                    "links were changed, or ended, while they were measured: measure them again".to_owned(),
-                ));
+        let all = task.parts.iter().map(|part| part.schedule.steps.len()).sum();
+        let (mut done, mut reports) = (0, Vec::with_capacity(task.parts.len()));
+        for part in &task.parts {
+            let mut taken = Vec::with_capacity(part.schedule.steps.len());
+            for step in &part.schedule.steps {
+                progress(done, all);
+                if !task.stands(&self.shared.read(), self.clock.now()) {
+                    return Err(Refusal::Busy(
+                        "links were changed, or ended, while they were measured: measure them again"
+                            .to_owned(),
+                    ));
+                }
+                let answers = driver.host.probe(task.slice, part.probes(step)).await;
+                taken.push(answers.unwrap_or_else(|error| {
+                    step.trials.iter().map(|_| Probed::Failed(error.to_string())).collect()
+                }));
+                done += 1;
             }
-            let answers = driver.host.probe(task.slice, task.probes(step)).await;
-            taken.push(answers.unwrap_or_else(|error| {
-                step.trials.iter().map(|_| Probed::Failed(error.to_string())).collect()
-            }));
+            reports.push(report(&part.schedule, &taken));
         }
         if !task.stands(&self.shared.read(), self.clock.now()) {
             return Err(Refusal::Busy(
@@ -88,7 +104,7 @@ impl Core {
             ));
         }
         progress(all, all);
-        let report = report(&task.schedule, &taken);
+        let report = reports.into_iter().reduce(together).ok_or_else(|| nothing(&request.slice))?;
         self.keep_report(task.slice, &report).await?;
         Ok(report)
     }
@@ -116,15 +132,9 @@ impl Core {
         let now = self.clock.now();
         let state = self.shared.read();
         let slice = state.slice(&request.slice).ok_or_else(|| nothing(&request.slice))?;
-        let (document, network) = slice
-            .networks
-            .iter()
-            .find(|(_, network)| network.links().next().is_some())
-            .ok_or_else(|| Refusal::Unsupported(format!("slice {} has no links", request.slice)))?;
-        for link in &request.options.links {
-            network.now().link(link).map_err(|error| Refusal::from(NoLink::Live(error)))?;
-        }
-        let nodes: Vec<_> = slice.living(now).filter(|sliver| sliver.document == *document).collect();
+        let networks = choose(slice, &request.options.links)?;
+        let nodes: Vec<_> =
+            slice.living(now).filter(|sliver| networks.contains_key(&sliver.document)).collect();
         if let Some(late) = nodes.iter().find(|sliver| state.operational(sliver).0 != Operational::Ready) {
             let (name, is) = (&late.client_id, state.operational(late).0);
             return Err(Refusal::Unsupported(format!(
@@ -136,24 +146,100 @@ impl Core {
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return Err(Refusal::Unsupported("the slice is on several hosts".to_owned()));
         };
-        Ok(Task {
-            slice: slice.id,
-            document: *document,
-            network: network.at(now).into_owned(),
-            host: host.clone(),
-            schedule: schedule(&network.at(now), &request.options),
-            slivers: nodes.iter().map(|sliver| (sliver.client_id.clone(), sliver.id)).collect(),
-        })
+        let plans: Vec<(i64, NetworkPlan)> = networks
+            .into_iter()
+            .map(|(document, network)| (document, network.at(now).into_owned()))
+            .collect();
+        let shares = shares(plans.iter().map(|(_, plan)| plan), &request.options);
+        let part = |((document, network), options): ((i64, NetworkPlan), Options)| {
+            let of_it = nodes.iter().filter(|sliver| sliver.document == document);
+            let slivers = of_it.map(|sliver| (sliver.client_id.clone(), sliver.id)).collect();
+            Part { document, schedule: schedule(&network, &options), network, slivers }
+        };
+        // Of a small sample a network may have no share; its reference need not be measured then.
+        let is_nobodys = shares.iter().all(|options| options.sample == Some(0));
+        let has_share = |(_, options): &(_, Options)| is_nobodys || options.sample != Some(0);
+        let parts = plans.into_iter().zip(shares).filter(has_share).map(part);
+        Ok(Task { slice: slice.id, host: host.clone(), parts: parts.collect() })
+    }
+}
+
+/// Networks of a slice that have some of these links, or any if none is named.
+fn choose<'s>(slice: &'s Slice, links: &BTreeSet<ClientId>) -> Result<BTreeMap<i64, &'s Network>, Refusal> {
+    let with_links: BTreeMap<i64, &Network> = slice
+        .networks
+        .iter()
+        .filter(|(_, network)| network.links().next().is_some())
+        .map(|(document, network)| (*document, &**network))
+        .collect();
+    let Some(first) = with_links.values().next() else {
+        return Err(Refusal::Unsupported(format!("slice {} has no links", slice.urn)));
+    };
+    let has = |network: &Network, link: &ClientId| network.now().link(link).is_ok();
+    let unknown = links.iter().find(|link| !with_links.values().any(|network| has(network, link)));
+    if let Some(Err(error)) = unknown.map(|link| first.now().link(link)) {
+        return Err(Refusal::from(NoLink::Live(error)));
+    }
+    let wanted = |network: &Network| links.is_empty() || links.iter().any(|link| has(network, link));
+    Ok(with_links.into_iter().filter(|(_, network)| wanted(network)).collect())
+}
+
+/// What is asked for, shared out among networks by how many ways each has: the sample, the time, and the chance to err.
+fn shares<'p>(plans: impl Iterator<Item = &'p NetworkPlan>, options: &Options) -> Vec<Options> {
+    let ways = |plan| schedule(plan, &Options { sample: Some(0), ..options.clone() }).ways_there;
+    let ways: Vec<usize> = plans.map(ways).collect();
+    let all = ways.iter().sum::<usize>().max(1);
+    let (mut before, mut shares) = (0, Vec::with_capacity(ways.len()));
+    for ways in ways {
+        // Up to here rounded, less what went to those before: together it is the whole.
+        let up_to = |ways: usize, sample: usize| ways * sample.min(all) / all;
+        let sample = options.sample.map(|sample| up_to(before + ways, sample) - up_to(before, sample));
+        let share = ways as f64 / all as f64;
+        let budget = Span::from_nanos((options.budget.as_nanos() as f64 * share) as u64);
+        shares.push(Options { sample, budget, error: options.error * share, ..options.clone() });
+        before += ways;
+    }
+    shares
+}
+
+/// Reports of two networks as one: each way was held against its own reference, of which the worse is told.
+fn together(one: Report, other: Report) -> Report {
+    let worse = |one: Option<f64>, other: Option<f64>, by: fn(f64, f64) -> f64| match (one, other) {
+        (Some(one), Some(other)) => Some(by(one, other)),
+        (one, other) => one.or(other),
+    };
+    let outcome = match (one.outcome, other.outcome) {
+        (Outcome::Broken, _) | (_, Outcome::Broken) => Outcome::Broken,
+        (Outcome::Holds, _) | (_, Outcome::Holds) => Outcome::Holds,
+        (Outcome::NotMeasured, Outcome::NotMeasured) => Outcome::NotMeasured,
+    };
+    Report {
+        version: one.version,
+        outcome,
+        error: one.error + other.error,
+        tests: one.tests + other.tests,
+        ways_there: one.ways_there + other.ways_there,
+        reference: Reference {
+            delay: worse(one.reference.delay, other.reference.delay, f64::max),
+            drift: worse(one.reference.drift, other.reference.drift, f64::max),
+            moves: worse(one.reference.moves, other.reference.moves, f64::min),
+        },
+        ways: one.ways.into_iter().chain(other.ways).collect(),
     }
 }
 
 impl Task {
     /// Whether the links are still those that are measured.
     fn stands(&self, state: &State, now: Timestamp) -> bool {
-        let network = state.life(self.slice).and_then(|slice| slice.networks.get(&self.document));
-        network.is_some_and(|network| *network.at(now) == self.network)
+        let slice = state.life(self.slice);
+        self.parts.iter().all(|part| {
+            let network = slice.and_then(|slice| slice.networks.get(&part.document));
+            network.is_some_and(|network| *network.at(now) == part.network)
+        })
     }
+}
 
+impl Part {
     fn probes(&self, step: &Step) -> Vec<Probe> {
         let probe = |trial: &testyard_verify::Trial| Probe {
             path: match trial.subject {

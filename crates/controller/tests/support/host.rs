@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use testyard_agent::desired::{self, Power};
-use testyard_agent::observed::{self, ImageSeen, Phase};
+use testyard_agent::observed::{self, ImageSeen, LinksSeen, Phase, ProgramReport, ScheduleSeen};
 use testyard_agent::probe::Probe;
 use testyard_agent::{Host, HostError, HostFacts};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
@@ -28,9 +28,32 @@ struct Inner {
     fails: Option<String>,
     exposes: Vec<Port>,
     limits: HostLimits,
+    trouble: Option<String>,
+    schedule: Option<ScheduleSeen>,
 }
 
 impl ScriptedHost {
+    /// Links cannot be joined for this reason, or can again; reported at once.
+    pub fn trouble_links(&self, why: Option<&str>) {
+        let mut inner = self.0.lock().unwrap();
+        inner.trouble = why.map(str::to_owned);
+        inner.report_all();
+    }
+
+    /// This is how far schedules have come; reported at once.
+    pub fn carry_out(&self, schedule: ScheduleSeen) {
+        let mut inner = self.0.lock().unwrap();
+        inner.schedule = Some(schedule);
+        inner.report_all();
+    }
+
+    /// Programs of every node stand like this; reported at once.
+    pub fn run_programs(&self, programs: &[ProgramReport]) {
+        let mut inner = self.0.lock().unwrap();
+        inner.nodes.values_mut().for_each(|(_, node)| node.programs = programs.to_vec());
+        inner.report_all();
+    }
+
     /// Does one thing for the node that `choice` falls on, and reports, perhaps late. Whether there was one to do.
     pub fn step(&self, choice: usize, report_late: bool) -> bool {
         let mut inner = self.0.lock().unwrap();
@@ -143,14 +166,29 @@ impl Inner {
         self.report(slice, report_late);
     }
 
+    fn report_all(&mut self) {
+        let slices: Vec<SliceId> = self.desired.keys().copied().collect();
+        slices.into_iter().for_each(|slice| self.report(slice, false));
+    }
+
     fn report(&mut self, slice: SliceId, late: bool) {
         let Some(desired) = self.desired.get(&slice) else { return };
+        let wanted = |id: SliverId| desired.nodes.iter().find(|node| node.sliver == id);
+        let seen = |node: &observed::Node| observed::Node {
+            converged: wanted(node.sliver)
+                .is_some_and(|wanted| node.phase != Phase::Failed && done(wanted, node)),
+            ..node.clone()
+        };
         let report = observed::Slice {
             slice,
             revision: desired.revision,
-            nodes: self.nodes.values().filter(|(id, _)| *id == slice).map(|(_, node)| node.clone()).collect(),
-            links: observed::LinksSeen::None,
-            schedule: None,
+            nodes: self.nodes.values().filter(|(id, _)| *id == slice).map(|(_, node)| seen(node)).collect(),
+            links: match &self.trouble {
+                _ if desired.links.is_empty() => LinksSeen::None,
+                None => LinksSeen::Joined,
+                Some(why) => LinksSeen::Failed(why.clone()),
+            },
+            schedule: self.schedule.clone(),
         };
         if desired.nodes.is_empty() && report.nodes.is_empty() {
             self.desired.remove(&slice);
@@ -174,6 +212,7 @@ fn fresh(desired: &desired::Node) -> observed::Node {
     observed::Node {
         sliver: desired.sliver,
         phase: Phase::Waiting,
+        converged: false,
         boot: desired.boot,
         disk: desired.disk,
         accounts_revision: 0,
@@ -241,6 +280,8 @@ impl Host for ScriptedHost {
         let named: BTreeSet<SliceId> = slices.iter().map(|slice| slice.slice).collect();
         inner.nodes.retain(|_, (slice, _)| named.contains(slice));
         inner.desired = slices.into_iter().map(|slice| (slice.slice, slice)).collect();
+        let named = named.into_iter().filter(|slice| !inner.desired[slice].nodes.is_empty());
+        named.collect::<Vec<_>>().into_iter().for_each(|slice| inner.report(slice, true));
         Ok(())
     }
 
@@ -251,7 +292,9 @@ impl Host for ScriptedHost {
         }
         let known = inner.desired.get(&slice.slice).map_or(Revision(0), |known| known.revision);
         if slice.revision >= known {
-            inner.desired.insert(slice.slice, slice);
+            let id = slice.slice;
+            inner.desired.insert(id, slice);
+            inner.report(id, true);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod host;
+pub mod topology;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -205,6 +206,14 @@ async fn open(
     let randomness = Arc::new(SeededRandomness::new(seed));
     let clock = Arc::clone(clock) as Arc<dyn testyard_controller::Clock>;
     Controller::open_with(store.clone(), settings.clone(), hosts, clock, randomness).await.unwrap()
+}
+
+/// A slice without what hosts have to say first after each start: whether it is as it was asked to be.
+pub fn lasting(mut view: SliceView) -> SliceView {
+    (view.converged, view.problem) = (false, None);
+    view.slivers.iter_mut().for_each(|sliver| sliver.converged = false);
+    view.links.iter_mut().for_each(|link| link.converged = false);
+    view
 }
 
 pub fn slice_urn(name: &str) -> SliceUrn {

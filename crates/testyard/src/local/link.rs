@@ -7,6 +7,7 @@ use testyard_web::api::{ChangeLink, Slice};
 
 use super::session::{Connection, Session};
 use super::show;
+use super::wait::{self, Limit};
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
@@ -58,9 +59,14 @@ pub struct Which {
     slice: String,
     /// The link
     link: String,
+    /// Do not wait until it is so
+    #[arg(long)]
+    no_wait: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limit: Limit,
     #[command(flatten)]
     connection: Connection,
 }
@@ -92,7 +98,11 @@ pub(super) async fn run(command: &Command) -> Outcome {
         Command::Reset(which) => (which, plain("reset")),
     };
     let session = Session::open(&which.connection);
-    let slice = session.client.change_link(&which.slice, &which.link, &change).await?;
+    let mut slice = session.client.change_link(&which.slice, &which.link, &change).await?;
+    if !which.no_wait {
+        let limit = which.limit.duration();
+        slice = wait::wait_for_link(&session, &slice.urn, &which.link, limit).await?;
+    }
     tell(which, &slice)
 }
 

@@ -11,6 +11,7 @@ mod act;
 mod capture;
 mod copy;
 mod down;
+mod ear;
 mod events;
 mod exec;
 mod identity;

@@ -4,8 +4,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use testyard_web::api::{Event, Slice};
+use testyard_web::api::Slice;
 
+use super::ear::Ear;
 use super::session::{Connection, Session};
 use super::show;
 use crate::exit::Outcome;
@@ -19,7 +20,7 @@ pub struct Arguments {
     /// Show what took how long, too
     #[arg(long)]
     timeline: bool,
-    /// Show it anew whenever something changes, until Ctrl-C
+    /// Show it anew whenever something changes, until Ctrl-C, also over restarts of the testbed
     #[arg(long, short)]
     watch: bool,
     /// Print JSON; with --watch a line for each state
@@ -40,19 +41,13 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     }
     let urn = slice.urn.clone();
     let mut last: Option<Slice> = None;
-    let mut events = session.client.events(Some(&urn)).await?;
+    let mut ear = Ear::new(&session.client, Some(&urn));
     loop {
-        let slice = session.client.slice(&urn).await?;
+        let slice = ear.look(&urn, REFRESH).await?;
         if last.as_ref() != Some(&slice) || !arguments.json {
             present(arguments, &slice)?;
         }
         last = Some(slice);
-        if let Ok(event) = tokio::time::timeout(REFRESH, events.next::<Event>()).await {
-            if event?.is_none() {
-                return Ok(());
-            }
-            while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::ZERO, events.next::<Event>()).await {}
-        }
     }
 }
 

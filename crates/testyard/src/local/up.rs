@@ -5,8 +5,10 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::name::ClientId;
-use testyard_web::api::{OutlookRead, Slice, Update};
+use testyard_web::ClientError;
+use testyard_web::api::{NONE_YET, OutlookRead, Slice, Update};
 
 use super::session::{Connection, Session};
 use super::show;
@@ -43,7 +45,7 @@ pub struct Arguments {
     /// A public SSH key to install beside the own one; repeat for more
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
-    /// Do not wait until the nodes are ready
+    /// Do not wait until all of it is so
     #[arg(long)]
     no_wait: bool,
     /// Print JSON
@@ -56,6 +58,9 @@ pub struct Arguments {
     #[command(flatten)]
     connection: Connection,
 }
+
+/// How often a change is asked for again since the slice was changed by somebody else meanwhile.
+const ATTEMPTS: u32 = 10;
 
 pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let session = Session::open(&arguments.connection);
@@ -70,20 +75,14 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     }
     let only = (!arguments.only.is_empty()).then(|| arguments.only.iter().cloned().collect::<BTreeSet<_>>());
     let end = arguments.end.as_deref().map(crate::end::parse).transpose()?;
-    let update = Update { topology, only, keys, end };
+    let mut update = Update { topology, only, keys, end, revision: None };
 
-    let is_new = session.client.slices().await?.iter().all(|slice| slice.name != name && slice.urn != name);
-    if arguments.dry_run || !is_new {
+    if arguments.dry_run {
         let outlook = session.client.outlook(&name, &update).await?;
-        if arguments.dry_run {
-            return tell(arguments, &name, &outlook);
-        }
-        if !arguments.json {
-            changes(&outlook);
-        }
-        ask(arguments, &outlook)?;
+        strictly(arguments, &name, &outlook)?;
+        return tell(arguments, &name, &outlook);
     }
-    let slice = session.client.update(&name, &update).await?;
+    let slice = change(arguments, &session, &name, &mut update).await?;
     topology::print_remarks(&name, &slice.remarks);
     if arguments.no_wait {
         return if arguments.json { print::json(&slice) } else { Ok(()) };
@@ -95,6 +94,58 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     show::slice(&slice);
     next_steps(&slice);
     Ok(())
+}
+
+/// Has the slice run it. What it has come to be since it was looked at is looked at anew: nobody loses what nobody was told of.
+async fn change(
+    arguments: &Arguments,
+    session: &Session,
+    name: &str,
+    update: &mut Update,
+) -> Result<Slice, Failure> {
+    let mut is_new =
+        session.client.slices().await?.iter().all(|slice| slice.name != name && slice.urn != name);
+    let mut told: Option<OutlookRead> = None;
+    for _ in 0..ATTEMPTS {
+        if is_new && !arguments.language.strict {
+            update.revision = Some(NONE_YET.to_owned());
+        } else {
+            let outlook = session.client.outlook(name, update).await?;
+            strictly(arguments, name, &outlook)?;
+            if outlook.revision != NONE_YET {
+                let is_news = told.as_ref().is_none_or(|told| told.lines != outlook.lines);
+                if !arguments.json && is_news {
+                    changes(&outlook);
+                }
+                let agreed = told.as_ref().map(losses).unwrap_or_default();
+                if losses(&outlook).iter().any(|loss| !agreed.contains(loss)) {
+                    ask(arguments, &outlook)?;
+                }
+            }
+            update.revision = Some(outlook.revision.clone());
+            told = Some(outlook);
+        }
+        match session.client.update(name, update).await {
+            Err(ClientError::Refused(problem)) if problem.kind == "changed" => {
+                remark!("slice {name} has changed meanwhile; looking at it again");
+                is_new = false;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(Failure::failed(format!("slice {name} changes again and again: somebody else is at it, too")))
+}
+
+/// With --strict, what the planner warns of is refused.
+fn strictly(arguments: &Arguments, name: &str, outlook: &OutlookRead) -> Outcome {
+    let is_grave = |remark: &&Diagnostic| remark.severity != Severity::Notice;
+    let warnings = outlook.remarks.iter().filter(is_grave).count();
+    if !arguments.language.strict || warnings == 0 {
+        return Ok(());
+    }
+    topology::print_remarks(name, &outlook.remarks);
+    let counted = format!("{warnings} {}", if warnings == 1 { "warning" } else { "warnings" });
+    Err(Failure::failed(format!("{counted}, and --strict was asked for; nothing has changed")))
 }
 
 /// What a slice is called if nobody says: as its file.
@@ -138,12 +189,17 @@ fn changes(outlook: &OutlookRead) {
     }
 }
 
-/// Nobody loses what is on a disk without having said so.
-fn ask(arguments: &Arguments, outlook: &OutlookRead) -> Outcome {
+/// Nodes whose disks are lost, a line each.
+fn losses(outlook: &OutlookRead) -> Vec<&String> {
     let loses = |line: &&String| {
         line.starts_with("- node ") || (line.starts_with("! node ") && line.contains("fresh disk"))
     };
-    let lost = outlook.lines.iter().filter(loses).count();
+    outlook.lines.iter().filter(loses).collect()
+}
+
+/// Nobody loses what is on a disk without having said so.
+fn ask(arguments: &Arguments, outlook: &OutlookRead) -> Outcome {
+    let lost = losses(outlook).len();
     if lost == 0 || arguments.yes {
         return Ok(());
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use testyard_web::ClientError;
-use testyard_web::api::{Event, Node, Slice};
+use testyard_web::api::{Link, Node, Slice};
 use tokio::time::Instant;
 
+use super::ear::Ear;
 use super::session::{Connection, Session};
 use crate::exit::{Failure, Kind, Outcome};
 use crate::print;
@@ -25,7 +26,7 @@ pub(super) struct Limit {
 /// `wait`
 #[derive(Debug, Args)]
 #[command(after_help = "Example: testyard up lab.yaml --no-wait; …; testyard wait lab\n\
-                        Exit codes: 0 it is so, 4 a node has failed, 5 time over.")]
+                        Exit codes: 0 it is so, 4 a node has failed or something stays in the way, 5 time over.")]
 pub struct Arguments {
     /// The slice [default: the only one]
     slice: Option<String>,
@@ -44,7 +45,7 @@ pub struct Arguments {
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Goal {
-    /// Everything runs, and SSH answers
+    /// Everything is as asked for: nodes run, SSH answers, links and what changes while they run are so
     Ready,
     /// Stopped
     Stopped,
@@ -60,8 +61,46 @@ enum Progress {
     Underway,
 }
 
-/// How soon a testbed that has ended is looked for again.
-const AWAY: Duration = Duration::from_millis(500);
+/// What a slice has come to.
+#[derive(Debug)]
+enum Verdict {
+    Reached,
+    Underway,
+    /// Something is in the way, which may pass.
+    Troubled(String),
+    /// It will not come to it.
+    Failed(Failure),
+}
+
+/// What is waited for, and what is shown meanwhile.
+trait Aim {
+    /// How far the slice has come to it.
+    fn judge(&self, slice: &Slice) -> Verdict;
+
+    /// Shows it.
+    fn show(&self, slice: &Slice, screen: &mut Option<Screen>);
+
+    /// What has not come to it, for people.
+    fn late(&self, slice: &Slice) -> Vec<String>;
+
+    /// Whether there is to be nothing left of the slice.
+    fn is_end(&self) -> bool {
+        false
+    }
+}
+
+/// Nodes come to a goal.
+struct OfNodes<'a> {
+    goal: Goal,
+    /// All if none is named.
+    names: &'a [String],
+}
+
+/// A link becomes what it was told to be.
+struct OfLink<'a>(&'a str);
+
+/// For how long something may be in the way: hosts try again, sooner than this.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often what is shown is looked at when nothing is told.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -105,22 +144,31 @@ pub(super) async fn wait(
     nodes: &[String],
     limit: Duration,
 ) -> Result<Slice, Failure> {
+    come_to(session, name, &OfNodes { goal, names: nodes }, limit).await
+}
+
+/// Waits until a link is what it was told to be, and gives the slice as it is then.
+pub(super) async fn wait_for_link(
+    session: &Session,
+    name: &str,
+    link: &str,
+    limit: Duration,
+) -> Result<Slice, Failure> {
+    come_to(session, name, &OfLink(link), limit).await
+}
+
+async fn come_to(session: &Session, name: &str, aim: &impl Aim, limit: Duration) -> Result<Slice, Failure> {
     let deadline = Instant::now() + limit;
     let mut screen: Option<Screen> = None;
     let mut last: Option<Slice> = None;
-    let outcome =
-        tokio::time::timeout_at(deadline, follow(session, name, goal, nodes, &mut screen, &mut last)).await;
+    let follow = follow(session, name, aim, &mut screen, &mut last);
+    let outcome = tokio::time::timeout_at(deadline, follow).await;
     if let Some(screen) = &screen {
         screen.finish();
     }
     outcome.unwrap_or_else(|_| {
-        let waited = |node: &&Node| nodes.is_empty() || nodes.contains(&node.name);
-        let late = last.iter().flat_map(|slice| &slice.nodes).filter(waited);
-        let late: Vec<&str> = late
-            .filter(|node| goal.progress(node) == Progress::Underway)
-            .map(|node| node.name.as_str())
-            .take(10)
-            .collect();
+        let mut late: Vec<String> = last.iter().flat_map(|slice| aim.late(slice)).take(10).collect();
+        late.extend(last.and_then(|slice| slice.problem));
         let message = format!("not there within {} s: {}", limit.as_secs(), late.join(", "));
         Err(Failure { kind: Kind::TimedOut, message })
     })
@@ -129,75 +177,127 @@ pub(super) async fn wait(
 async fn follow(
     session: &Session,
     name: &str,
-    goal: Goal,
-    nodes: &[String],
+    aim: &impl Aim,
     screen: &mut Option<Screen>,
     last: &mut Option<Slice>,
 ) -> Result<Slice, Failure> {
+    let mut ear = Ear::new(&session.client, Some(name));
+    let mut troubled: Option<Instant> = None;
     loop {
-        // First the ear, then the eye: what happens in between is not missed.
-        let mut events = match session.client.events(Some(name)).await {
-            Ok(events) => events,
-            Err(ClientError::Refused(problem)) if goal == Goal::Gone && problem.kind == "not_found" => {
+        let slice = match ear.look(name, REFRESH).await {
+            Ok(slice) => slice,
+            Err(ClientError::Refused(problem)) if aim.is_end() && problem.kind == "not_found" => {
                 return Ok(nothing(name));
-            }
-            Err(error) if last.is_some() && is_away(&error) => {
-                tokio::time::sleep(AWAY).await;
-                continue;
             }
             Err(error) => return Err(error.into()),
         };
-        loop {
-            let slice = match session.client.slice(name).await {
-                Ok(slice) => slice,
-                Err(ClientError::Refused(problem)) if goal == Goal::Gone && problem.kind == "not_found" => {
-                    return Ok(nothing(name));
+        aim.show(&slice, screen);
+        match aim.judge(&slice) {
+            Verdict::Reached => return Ok(slice),
+            Verdict::Failed(failure) => return Err(failure),
+            Verdict::Underway => troubled = None,
+            Verdict::Troubled(problem) => {
+                if troubled.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    let message = format!("{} is not as it was asked to be: {problem}", slice.name);
+                    return Err(Failure { kind: Kind::SliverFailed, message });
                 }
-                Err(error) if last.is_some() && is_away(&error) => break,
-                Err(error) => return Err(error.into()),
-            };
-            let waited: Vec<&Node> =
-                slice.nodes.iter().filter(|node| nodes.is_empty() || nodes.contains(&node.name)).collect();
-            if let Some(strange) =
-                nodes.iter().find(|name| slice.nodes.iter().all(|node| node.name != **name))
-            {
-                return Err(Failure::usage(format!("slice {} has no node {strange:?}", slice.name)));
             }
-            let screen = screen.get_or_insert_with(|| Screen::new(waited.len()));
-            for node in &waited {
-                let doing = node.progress.as_deref().unwrap_or_default();
-                screen.update(
-                    &node.urn,
-                    format!("{}  {}  {doing}", node.name, node.state).trim_end().to_owned(),
-                );
-            }
-            let count = |progress| waited.iter().filter(|node| goal.progress(node) == progress).count();
-            screen.count(count(Progress::Reached), waited.len());
-            if count(Progress::Underway) == 0 && goal != Goal::Gone {
-                return match waited.iter().find(|node| goal.progress(node) == Progress::Failed) {
-                    None => Ok(slice),
-                    Some(failed) => Err(Failure {
-                        kind: Kind::SliverFailed,
-                        message: format!("{} has failed: {}", failed.name, failed.error),
-                    }),
-                };
-            }
-            *last = Some(slice);
-            // How far a pull has come is no event.
-            if let Ok(Ok(None) | Err(_)) = tokio::time::timeout(REFRESH, events.next::<Event>()).await {
-                break;
-            }
-            // Many things happen at a time; one look is enough for them.
-            while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::ZERO, events.next::<Event>()).await {}
         }
-        // The testbed ended; it may be back in a moment.
-        tokio::time::sleep(AWAY).await;
+        *last = Some(slice);
     }
 }
 
-/// Whether the testbed is away, and may be back in a moment.
-fn is_away(error: &ClientError) -> bool {
-    matches!(error, ClientError::Connect { .. } | ClientError::Broken(_))
+// === impl OfNodes ===
+
+impl OfNodes<'_> {
+    fn waited<'s>(&self, slice: &'s Slice) -> impl Iterator<Item = &'s Node> {
+        slice.nodes.iter().filter(|node| self.names.is_empty() || self.names.contains(&node.name))
+    }
+
+    /// Whether what is asked of them is so, also where they are ready all the while.
+    fn has_converged(&self, slice: &Slice) -> bool {
+        if self.names.is_empty() {
+            return slice.converged;
+        }
+        self.waited(slice).all(|node| node.converged) && self.links(slice).all(|link| link.converged)
+    }
+
+    fn links<'s>(&self, slice: &'s Slice) -> impl Iterator<Item = &'s Link> {
+        let concerned = |link: &&Link| link.members.iter().any(|member| self.names.contains(&member.node));
+        slice.links.iter().filter(move |link| self.names.is_empty() || concerned(link))
+    }
+}
+
+impl Aim for OfNodes<'_> {
+    fn judge(&self, slice: &Slice) -> Verdict {
+        let Self { goal, names } = self;
+        if let Some(strange) = names.iter().find(|name| slice.nodes.iter().all(|node| node.name != **name)) {
+            let message = format!("slice {} has no node {strange:?}", slice.name);
+            return Verdict::Failed(Failure::usage(message));
+        }
+        let is_underway = self.waited(slice).any(|node| goal.progress(node) == Progress::Underway);
+        let failed = self.waited(slice).find(|node| goal.progress(node) == Progress::Failed);
+        match (goal, failed) {
+            (Goal::Gone, _) => Verdict::Underway,
+            (_, Some(failed)) if !is_underway => Verdict::Failed(Failure {
+                kind: Kind::SliverFailed,
+                message: format!("{} has failed: {}", failed.name, failed.error),
+            }),
+            (Goal::Stopped, _) if is_underway => Verdict::Underway,
+            (Goal::Stopped, _) => Verdict::Reached,
+            (Goal::Ready, _) if !is_underway && self.has_converged(slice) => Verdict::Reached,
+            (Goal::Ready, _) => {
+                let links = self.links(slice).find_map(|link| link.problem.clone());
+                let trouble = links.or_else(|| slice.problem.clone().filter(|_| !is_underway));
+                trouble.map_or(Verdict::Underway, Verdict::Troubled)
+            }
+        }
+    }
+
+    fn show(&self, slice: &Slice, screen: &mut Option<Screen>) {
+        let waited = || self.waited(slice);
+        let screen = screen.get_or_insert_with(|| Screen::new(waited().count()));
+        for node in waited() {
+            let doing = node.progress.as_deref().unwrap_or_default();
+            let line = format!("{}  {}  {doing}", node.name, node.state);
+            screen.update(&node.urn, line.trim_end().to_owned());
+        }
+        let reached = waited().filter(|node| self.goal.progress(node) == Progress::Reached);
+        screen.count(reached.count(), waited().count());
+    }
+
+    fn late(&self, slice: &Slice) -> Vec<String> {
+        let is_late = |node: &&Node| {
+            let converges = self.goal == Goal::Ready && !node.converged;
+            self.goal.progress(node) == Progress::Underway || converges
+        };
+        self.waited(slice).filter(is_late).map(|node| node.name.clone()).collect()
+    }
+
+    fn is_end(&self) -> bool {
+        self.goal == Goal::Gone
+    }
+}
+
+// === impl OfLink ===
+
+impl Aim for OfLink<'_> {
+    fn judge(&self, slice: &Slice) -> Verdict {
+        let Some(link) = slice.links.iter().find(|link| link.name == self.0) else {
+            return Verdict::Failed(Failure::failed(format!("link {} is gone", self.0)));
+        };
+        match &link.problem {
+            Some(problem) => Verdict::Troubled(problem.clone()),
+            None if link.converged => Verdict::Reached,
+            None => Verdict::Underway,
+        }
+    }
+
+    fn show(&self, _slice: &Slice, _screen: &mut Option<Screen>) {}
+
+    fn late(&self, _slice: &Slice) -> Vec<String> {
+        vec![format!("link {}", self.0)]
+    }
 }
 
 /// A slice of which nothing is left.
@@ -209,6 +309,8 @@ fn nothing(name: &str) -> Slice {
         nodes: vec![],
         links: vec![],
         schedule: None,
+        converged: true,
+        problem: None,
         remarks: vec![],
     }
 }

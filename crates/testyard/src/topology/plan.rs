@@ -242,7 +242,7 @@ fn difference_to_slice(arguments: &Arguments, slice: &str) -> Outcome {
     let source = file::open(&arguments.file, reading.language)?;
     let running = Running::new(slice, &reading.config)?;
     let topology = own_format_of(&source, reading, &running.surroundings()?)?;
-    let OutlookRead { changes, lines, disturbs, mut remarks } = running.outlook(topology)?;
+    let OutlookRead { changes, lines, disturbs, mut remarks, .. } = running.outlook(topology)?;
     if reading.strict {
         refuse_warnings(&mut remarks);
     }

@@ -42,7 +42,7 @@ pub(crate) struct LanguageArguments {
     language: Option<Language>,
     /// Refuse what there would be a warning about
     #[arg(long)]
-    strict: bool,
+    pub(crate) strict: bool,
     /// For a container list: the file with the topology of its hosts, which says how wide their networks are
     #[arg(long, value_name = "FILE")]
     host_topology: Option<PathBuf>,

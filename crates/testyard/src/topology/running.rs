@@ -44,7 +44,7 @@ impl<'s> Running<'s> {
 
     /// What changes if a topology takes the place of what runs.
     pub(super) fn outlook(&self, topology: serde_json::Value) -> Result<OutlookRead, Failure> {
-        let update = Update { topology, only: None, keys: vec![], end: None };
+        let update = Update { topology, only: None, keys: vec![], end: None, revision: None };
         self.call(async |session, name| session.client.outlook(name, &update).await)
     }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use testyard_controller::api::{Effort, Perform, Renew, Selection, SliceView, Update};
+use testyard_controller::api::{Effort, Perform, Renew, Selection, SliceView, Update, Version};
 use testyard_formats::export::export;
 use testyard_formats::language::Language;
 use testyard_formats::own::parse_json;
@@ -81,10 +81,17 @@ pub(super) async fn delete(
 }
 
 /// Answers when hosts have removed everything of a slice that was deleted or has expired.
-pub(super) async fn removed(State(server): State<Server>, Touched { slice, .. }: Touched) -> Json<bool> {
+pub(super) async fn removed(
+    State(server): State<Server>,
+    Touched { person, slice }: Touched,
+) -> Answer<bool> {
+    let caller = person.caller();
     tokio::select! {
-        () = server.controller.wait_until_removed(&slice) => Json(true),
-        () = server.shutdown.cancelled() => Json(false),
+        removed = server.controller.wait_until_removed(&caller, &slice) => {
+            removed?;
+            Ok(Json(true))
+        }
+        () = server.shutdown.cancelled() => Ok(Json(false)),
     }
 }
 
@@ -163,7 +170,8 @@ fn operators_only(person: &Person) -> Result<(), Refused> {
 
 /// What is asked for, checked as everything that comes from outside: the topology is read like any file.
 fn read(touched: &Touched, body: api::Update) -> Result<Update, Refused> {
-    let api::Update { topology, only, keys, end } = body;
+    let api::Update { topology, only, keys, end, revision } = body;
+    let seen = revision.map(|text| text.parse::<Version>().map_err(Refused::bad_request)).transpose()?;
     let import = parse_json(&topology.to_string())
         .map_err(|refused| Refused::bad_request(summary(&refused.diagnostics, "the topology is refused")))?;
     // Manifests are made of requests. What an RSpec cannot say is in the plan.
@@ -178,7 +186,7 @@ fn read(touched: &Touched, body: api::Update) -> Result<Update, Refused> {
     let users =
         if all.is_empty() { vec![] } else { vec![User { urn: touched.person.urn.clone(), keys: all }] };
     let slice = touched.slice.clone();
-    Ok(Update { slice, topology: import.topology, document, only, users, end })
+    Ok(Update { slice, topology: import.topology, document, only, users, end, seen })
 }
 
 fn sliver(view: &SliceView, name: &str) -> Result<SliverUrn, Refused> {

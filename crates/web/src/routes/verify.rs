@@ -34,7 +34,7 @@ pub(super) async fn verify(
         options.budget = Span::from_millis(budget);
     }
     let (lines, heard) = mpsc::unbounded_channel::<Verified>();
-    let server_ended = server.shutdown.clone().cancelled_owned();
+    let (server_ended, left) = (server.shutdown.clone().cancelled_owned(), lines.clone());
     let measure = async move {
         let request = Verify { slice, options };
         let told = lines.clone();
@@ -48,12 +48,12 @@ pub(super) async fn verify(
         };
         let _ = lines.send(last);
     };
-    // It goes on if the caller leaves, since the report is kept with the slice, but not when the testbed ends.
-    let ended = server_ended;
+    // Not beyond the caller: frames load the links, and nobody else can measure them meanwhile.
     tokio::spawn(async move {
         tokio::select! {
             () = measure => {}
-            () = ended => {}
+            () = left.closed() => {}
+            () = server_ended => {}
         }
     });
     let lines =
