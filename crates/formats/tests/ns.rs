@@ -9,6 +9,8 @@ use common::ns::{import, site};
 use common::{not_run, shared};
 use testyard_formats::import::{Import, Refused, Treatment};
 use testyard_model::diagnostic::Severity;
+use testyard_model::schedule::Action;
+use testyard_model::setting::Setting;
 
 fn told(outcome: &Result<Import, Refused>) -> String {
     let mut text = String::new();
@@ -117,6 +119,94 @@ fn the_example() {
         assert_eq!(member.to_link.rate.unwrap().to_string(), "10Mbit");
         assert!(member.from_link.is_clear());
     }
+}
+
+/// What became of the statements of a line of a file.
+fn verdicts(import: &Import, line: u32) -> Vec<(Treatment, String)> {
+    let of_line = import.report.iter().filter(|statement| statement.position.line == line);
+    of_line.map(|s| (s.treatment, s.note.clone().unwrap_or_default())).collect()
+}
+
+/// DETER's users have csh, and their files have its redirections.
+#[test]
+fn commands_of_csh_are_written_for_sh() {
+    let import = import(
+        r#"set ns [new Simulator]
+set a [$ns node]
+tb-set-node-startcmd $a "sudo /x/bootstrap site.conf >& /tmp/container.log"
+set p [$a program-agent -command "setenv A b; make |& tee log"]
+set q [$a program-agent -command "ls 2>&1 >&2"]
+set r [$a program-agent -command "foreach i (1 2 3)"]
+$ns at 1 "$q start -command {id >& /tmp/id}"
+$ns run
+"#,
+    )
+    .unwrap();
+    let node = &import.topology.nodes[0];
+    assert_eq!(node.services.executes[0].command, "sudo /x/bootstrap site.conf >/tmp/container.log 2>&1");
+    let programs: Vec<&str> = node.programs.iter().map(|program| program.command.as_str()).collect();
+    assert_eq!(programs, ["export A=b; make 2>&1 | tee log", "ls 2>&1 >&2", "foreach i (1 2 3)"]);
+    assert!(format!("{:?}", import.topology.schedule).contains("id >/tmp/id 2>&1"));
+    for (line, treatment, note) in [
+        (3, Treatment::Approximated, ">& FILE is taken for >FILE 2>&1"),
+        (4, Treatment::Approximated, "setenv A B is taken for export A=B, |& is taken for 2>&1 |"),
+        (5, Treatment::Honoured, ""),
+        (6, Treatment::Approximated, "foreach is csh's"),
+        (7, Treatment::Approximated, ">& FILE"),
+    ] {
+        let told = verdicts(&import, line);
+        assert!(told.iter().any(|(t, n)| *t == treatment && n.contains(note)), "{line}: {told:?}");
+    }
+    let warned: Vec<_> = import.diagnostics.iter().filter(|d| d.severity == Severity::Warning).collect();
+    assert_eq!(warned.len(), 1, "{warned:#?}");
+}
+
+/// The order in which a queue's variables are set does not count, in the file and at one time.
+#[test]
+fn a_queue_is_what_all_its_variables_say() {
+    let prologue = "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+                    set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\nset q [[$ns link $a $b] queue]\n";
+    let read = |lines: &str| import(&format!("{prologue}{lines}\n$ns run\n")).unwrap();
+    let whole = "$q set thresh_ 10\n$q set maxthresh_ 40\n$q set gentle_ 1\n$q set red_ 1\n$q set linterm_ 5";
+    let mut backwards: Vec<&str> = whole.lines().collect();
+    backwards.reverse();
+    let (one, other) = (read(whole), read(&backwards.join("\n")));
+    assert_eq!(one.topology, other.topology);
+    let red = one.topology.links[0].members[0].to_link.queue.unwrap().red.unwrap();
+    assert_eq!((red.min, red.max, red.gentle, red.probability.ratio()), (10, 40, true, 0.2));
+    assert_eq!(one.diagnostics, []);
+    let idle = read("$q set thresh_ 10");
+    assert_eq!(verdicts(&idle, 6), [(Treatment::Ignored, "the queue is not RED: set red_ 1 too".to_owned())]);
+
+    let events = read(
+        "$ns at 30 \"$q set thresh_ 4\"\n$ns at 11 \"$q set limit_ 100; $q set thresh_ 7\"\n\
+         $ns at 20 \"$q set red_ 1\"\n$ns at 40 \"$q set red_ 0\"",
+    );
+    let shown: Vec<String> = events
+        .topology
+        .schedule
+        .iter()
+        .map(|event| match &event.action {
+            Action::LinkSet { settings, .. } => match settings[0] {
+                Setting::Queue(Some(queue)) => {
+                    format!("{} {:?} {:?}", event.at, queue.limit, queue.red.map(|red| red.min))
+                }
+                other => panic!("{other}"),
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "30s Packets(100) Some(4)",
+            "11s Packets(100) None",
+            "11s Packets(100) None",
+            "20s Packets(100) Some(7)",
+            "40s Packets(100) None"
+        ]
+    );
+    assert_eq!(events.diagnostics, []);
 }
 
 /// What Emulab's own tests expect of its parser (deter.md §11), where we are not more generous.

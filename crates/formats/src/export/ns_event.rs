@@ -13,6 +13,7 @@ use testyard_model::topology::Node;
 use super::ns_names::Names;
 use super::ns_node::listed;
 use super::{Losses, ns_link};
+use crate::csh;
 use crate::exact::decimal;
 
 /// Routes of a node, but those that NS's reader refuses.
@@ -131,7 +132,14 @@ fn statements(event: &Event, names: &Names<'_>, losses: &mut Losses) -> Option<V
         Action::ProgramStart { program, command } => {
             let what = match command {
                 None => "start".to_owned(),
-                Some(command) => format!("start -command {}", listed(&command.replace('\n', "; "))),
+                Some(command) => {
+                    if !csh::is_sh(command) {
+                        losses.add(format!(
+                            "the command of an event of program {program} is read as csh's in NS"
+                        ));
+                    }
+                    format!("start -command {}", listed(&command.replace('\n', "; ")))
+                }
             };
             one(names.program(program), &what)
         }

@@ -11,6 +11,7 @@ use testyard_model::quantity::Size;
 use testyard_model::service::{Execute, Program};
 use testyard_model::topology::{InterfaceAddress, Node, OnFailure};
 
+use super::queue::QueueDraft;
 use super::reader::Reader;
 
 /// What a name stands for; numbers are places in the reader's lists.
@@ -64,8 +65,8 @@ pub(super) struct NodeDraft {
     pub(super) packages: Vec<Execute>,
     pub(super) executes: Vec<Execute>,
     pub(super) start: Option<Execute>,
-    /// The image of `containers:image_name`, which counts if nothing else chose one.
-    pub(super) box_image: Option<(Option<Position>, String)>,
+    /// Statements that say something of a box (`containers:image_name`), which counts if nothing else chose an image.
+    pub(super) of_box: Vec<(Option<Position>, String)>,
     pub(super) routes: Vec<RouteDraft>,
 }
 
@@ -80,7 +81,7 @@ impl NodeDraft {
             packages: Vec::new(),
             executes: Vec::new(),
             start: None,
-            box_image: None,
+            of_box: Vec::new(),
             routes: Vec::new(),
         }
     }
@@ -112,6 +113,8 @@ pub(super) struct MemberDraft {
     pub(super) port: usize,
     pub(super) to: Impairment,
     pub(super) from: Impairment,
+    /// Of what it sends.
+    pub(super) queue: Option<QueueDraft>,
     pub(super) address: Option<IpAddr>,
     pub(super) address_position: Option<Position>,
     /// Beside that one.

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod call;
+mod changes;
 mod commands;
 mod deter_lan;
 mod drafts;
@@ -19,6 +20,7 @@ mod finish;
 mod links;
 mod nodes;
 mod programs;
+mod queue;
 mod queues;
 mod reader;
 mod units;

@@ -117,7 +117,22 @@ impl<'a> Reader<'a> {
         self.file_quietly(position, command, treatment, note);
     }
 
-    fn file_quietly(
+    /// Files what became of a statement in its case.
+    pub(super) fn conclude(&mut self, position: Option<Position>, command: String, taken: Taken) {
+        match taken {
+            Taken::AsListed => self.file(position, command, Treatment::Honoured, None),
+            Taken::Approximated(note) => self.file(position, command, Treatment::Approximated, Some(note)),
+            Taken::Doubtful(note) => {
+                self.warn(position, format!("{command} is approximated: {note}"));
+                self.file_quietly(position, command, Treatment::Approximated, Some(note));
+            }
+            Taken::Ignored(note) => self.file(position, command, Treatment::Ignored, Some(note)),
+            Taken::Later => {}
+        }
+    }
+
+    /// Files what became of a statement that is told already, or elsewhere.
+    pub(super) fn file_quietly(
         &mut self,
         position: Option<Position>,
         command: String,
@@ -219,10 +234,7 @@ impl<'a> Reader<'a> {
                 let note = listed().filter(|_| call.entry.treatment != Treatment::Honoured);
                 self.file(call.position, title, call.entry.treatment, note);
             }
-            Ok(Taken::Approximated(note)) => {
-                self.file(call.position, title, Treatment::Approximated, Some(note));
-            }
-            Ok(Taken::Ignored(note)) => self.file(call.position, title, Treatment::Ignored, Some(note)),
+            Ok(taken) => self.conclude(call.position, title, taken),
             Err(Complaint::Broken(note)) => {
                 self.file_quietly(call.position, title, Treatment::Ignored, Some(note));
             }
