@@ -209,6 +209,54 @@ fn a_queue_is_what_all_its_variables_say() {
     assert_eq!(events.diagnostics, []);
 }
 
+/// What is refused has a place and a remedy that helps.
+#[test]
+fn what_was_meant_is_said() {
+    let refused =
+        |lines: &str| import(&format!("set ns [new Simulator]\n{lines}\n")).unwrap_err().to_string();
+    for (lines, told) in [
+        ("set n(1) [$ns node]\nset n(3) [$ns node]\ntb-set-node-os $n(2) x", "(there are $n(1), $n(3))"),
+        ("set a [$ns node]\nnss node", "(did you mean ns?)"),
+        ("set a [$ns node]\ntb-fix-node $a $a\n$ns run", "3:1: a cannot be fixed to itself"),
+        ("set a [$ns node]", "2:1: the file never runs its simulator"),
+    ] {
+        assert!(refused(lines).contains(told), "{}", refused(lines));
+    }
+}
+
+/// Emulab's limit holds for every language.
+#[test]
+fn events_are_counted() {
+    let events = |count: usize| {
+        import(&format!(
+            "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+             set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\n\
+             for {{set i 0}} {{$i < {count}}} {{incr i}} {{\n$ns at $i \"$l down\"\n}}\n$ns run\n"
+        ))
+    };
+    assert_eq!(events(14_000).unwrap().topology.schedule.len(), 14_000);
+    assert!(events(14_001).unwrap_err().to_string().contains("6:1: more than 14000 events"));
+}
+
+/// One verdict a statement, and a mask without addresses says how large the network is.
+#[test]
+fn masks_are_of_what_is_chosen_too() {
+    let import = import(
+        "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+         set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\ntb-set-netmask $l 255.255.255.248\n$ns run\n",
+    )
+    .unwrap();
+    assert_eq!(import.topology.links[0].prefix_length, Some(29));
+    assert_eq!(verdicts(&import, 5), [(Treatment::Honoured, String::new())]);
+    for file in ["containers", "services", "statements", "events", "typos", "lists"] {
+        let import = self::import(&data(file)).unwrap();
+        let mut places = std::collections::HashSet::new();
+        for statement in import.report.iter().filter(|s| !s.command.starts_with("event ")) {
+            assert!(places.insert((statement.position, &statement.command)), "{file}: {statement:?}");
+        }
+    }
+}
+
 /// What Emulab's own tests expect of its parser (deter.md §11), where we are not more generous.
 #[test]
 fn what_emulab_took_and_refused() {

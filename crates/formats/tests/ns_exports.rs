@@ -208,6 +208,8 @@ fn things_that_come_back() {
         "{name: l, lan: [a, b, c], queue: 7 packets, duplicate: 1%}",
         "{name: l, lan: [{node: a, address: 10.2.0.2/16}, {node: b, mac: \"02:00:00:00:00:05\"}, c], mtu: 1400, seed: 9, down: true}",
         "{name: l, between: [{node: a, address: 10.2.0.2/30}, {node: b, address: \"fd00::1/64\"}], capture: {bytes: 96, filter: tcp port 80}}",
+        "{name: l, lan: [a, b, c], prefix: 29}",
+        "{name: l, between: [a, b], prefix: 24}",
         "{name: l, between: [{node: a, cost: 5}, {node: b, cost: 7}]}",
     ] {
         let text = format!("nodes: {{a: , b: , c: }}\nlinks: [{links}]\n");

@@ -119,13 +119,6 @@ fn statements(event: &Event, names: &Names<'_>, losses: &mut Losses) -> Option<V
                 return Some(changes.into_iter().map(|change| (object.clone(), change)).collect());
             }
             losses.add(format!("an event of link {} is for Testyard only", link.client_id));
-            let is_whole = |setting: &&Setting| setting.to_string().parse() == Ok(**setting);
-            if settings.iter().any(|setting| !is_whole(&setting)) {
-                losses.add(format!(
-                    "NS has RED with its own parameters only: an event of link {} changes",
-                    link.client_id
-                ));
-            }
             let words: Vec<String> = settings.iter().map(|setting| listed(&setting.to_string())).collect();
             one(object, &format!("testyard:set {}", words.join(" ")))
         }

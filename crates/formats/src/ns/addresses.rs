@@ -76,7 +76,7 @@ pub(super) fn netmask(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let [link, mask] = call.exactly()?;
     let (link, prefix) = (reader.link(link)?, units::netmask(mask)?);
     reader.links[link].prefix = prefix;
-    reader.links[link].mask_position = call.position;
+    reader.links[link].is_masked = true;
     Ok(Taken::AsListed)
 }
 

@@ -297,7 +297,7 @@ const COMMANDS: &[Entry] = &[
     honoured(On::Command, "tb-set-ip-link", "NODE LINK ADDRESS", None, Some(addresses::ip_link), ""),
     honoured(On::Command, "tb-set-ip-lan", "NODE LAN ADDRESS", None, Some(addresses::ip_lan), ""),
     honoured(On::Command, "tb-set-ip-interface", "NODE PEER ADDRESS", None, Some(addresses::ip_interface), ""),
-    honoured(On::Command, "tb-set-netmask", "LINK MASK", None, Some(addresses::netmask), "of addresses that the file gives; any from 8 to 30 bits"),
+    honoured(On::Command, "tb-set-netmask", "LINK MASK", None, Some(addresses::netmask), "of addresses that the file gives, else of the network that is chosen; any from 8 to 30 bits"),
     honoured(On::Command, "tb-set-link-loss", "LINK LOSS", None, Some(links::link_loss), "also `NODE NODE LOSS`; on a LAN the loss between two nodes"),
     honoured(On::Command, "tb-set-lan-loss", "LAN LOSS", None, Some(links::link_loss), ""),
     honoured(On::Command, "tb-set-node-lan-delay", "NODE LAN DELAY", None, Some(links::node_lan_delay), "both ways between node and switch"),

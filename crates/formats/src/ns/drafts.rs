@@ -131,7 +131,8 @@ pub(super) struct LinkDraft {
     pub(super) members: Vec<MemberDraft>,
     /// The bits of its network.
     pub(super) prefix: u8,
-    pub(super) mask_position: Option<Position>,
+    /// Whether the file says them.
+    pub(super) is_masked: bool,
     pub(super) unshaped: bool,
     pub(super) mtu: Option<u16>,
     pub(super) seed: Option<u64>,
@@ -139,6 +140,14 @@ pub(super) struct LinkDraft {
     pub(super) capture: Option<CaptureDraft>,
     pub(super) snap_length: Option<u32>,
     pub(super) attributes: Vec<Attribute>,
+}
+
+impl LinkDraft {
+    /// The length of the prefix of a network that is still to be chosen, if the file says it.
+    pub(super) fn prefix_length(&self) -> Option<u8> {
+        let is_open = self.members.iter().all(|member| member.address.is_none());
+        (self.is_masked && is_open).then_some(self.prefix)
+    }
 }
 
 pub(super) struct CaptureDraft {

@@ -3,7 +3,7 @@
 use testyard_model::diagnostic::Position;
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::Span;
-use testyard_model::schedule::{Action, Event};
+use testyard_model::schedule::{Action, Event, MOST_EVENTS};
 use testyard_model::setting::Setting;
 
 use super::call::{Call, Complaint, Taken, short};
@@ -30,8 +30,6 @@ pub(super) struct Scheduled {
 const SET: &str = "testyard:set";
 /// How deep groups may be in groups.
 const DEPTH: usize = 8;
-/// How many events there may be.
-const MOST: usize = 100_000;
 
 /// `$ns at TIME "OBJECT EVENT ARGUMENTS; …"`.
 pub(super) fn at(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
@@ -109,7 +107,7 @@ pub(super) fn schedule(reader: &mut Reader<'_>, names: &Names) -> Vec<Event> {
     for scheduled in std::mem::take(&mut reader.scheduled) {
         expand(reader, names, &scheduled, 0, &mut made);
     }
-    let Made { mut events, changes } = made;
+    let Made { mut events, changes, .. } = made;
     changes::settle(reader, &mut events, changes);
     events
 }
@@ -119,16 +117,23 @@ pub(super) fn schedule(reader: &mut Reader<'_>, names: &Names) -> Vec<Event> {
 struct Made {
     events: Vec<Event>,
     changes: Vec<Change>,
+    /// There are more than there may be.
+    is_full: bool,
 }
 
 fn expand(reader: &mut Reader<'_>, names: &Names, scheduled: &Scheduled, depth: usize, made: &mut Made) {
     let Scheduled { position, at, words } = scheduled;
     let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     let event = rest.first().map_or("", String::as_str);
-    if depth > DEPTH || made.events.len() >= MOST {
-        let text =
-            if depth > DEPTH { "groups of events contain each other" } else { "there are too many events" };
-        reader.complain(*position, Complaint::error(text));
+    if depth > DEPTH {
+        reader.complain(*position, Complaint::error("groups of events contain each other"));
+        return;
+    }
+    if made.events.len() >= MOST_EVENTS {
+        // What follows is too many as well, and is told once.
+        if !std::mem::replace(&mut made.is_full, true) {
+            reader.complain(*position, Complaint::error(format!("more than {MOST_EVENTS} events")));
+        }
         return;
     }
     let mut go_on = |reader: &mut Reader<'_>, at: Span, words: Vec<String>| {

@@ -40,7 +40,8 @@ pub(super) fn finish(reader: &mut Reader<'_>) -> Topology {
         } else {
             "begin with set ns [new Simulator], end with $ns run"
         };
-        reader.tell(Severity::Error, None, "the file never runs its simulator", Some(hint.to_owned()));
+        let at = reader.last.unwrap_or(Position { line: 1, column: 1 });
+        reader.tell(Severity::Error, Some(at), "the file never runs its simulator", Some(hint.to_owned()));
     }
     let names = names(reader);
     let schedule = events::schedule(reader, &names);
@@ -123,7 +124,6 @@ fn names(reader: &mut Reader<'_>) -> Names {
 
 fn check_links(reader: &mut Reader<'_>) {
     let mut errors: Vec<(Option<Position>, Complaint)> = Vec::new();
-    let mut masks = Vec::new();
     for link in &mut reader.links {
         let distinct: HashSet<usize> = link.members.iter().map(|member| member.node).collect();
         if distinct.len() < 2 {
@@ -157,24 +157,12 @@ fn check_links(reader: &mut Reader<'_>) {
                 }
             }
         }
-        if link.mask_position.is_some()
-            && link.members.iter().all(|member| member.address.is_none())
-            && link.prefix != 24
-        {
-            masks.push((link.mask_position, link.name.clone()));
-        }
         if let (Some(capture), Some(length)) = (&mut link.capture, link.snap_length) {
             capture.snap_length = length;
         }
     }
     for (position, error) in errors {
         reader.complain(position, error);
-    }
-    for (position, name) in masks {
-        let note = format!(
-            "{name} has no address that it could be the mask of: say tb-set-ip-link or tb-set-ip-lan too"
-        );
-        reader.file(position, "tb-set-netmask".to_owned(), Treatment::Ignored, Some(note));
     }
 }
 
@@ -361,6 +349,7 @@ fn links(reader: &mut Reader<'_>, names: &Names) -> Vec<Link> {
                 })
                 .collect(),
             mtu: draft.mtu,
+            prefix_length: draft.prefix_length(),
             down: draft.down,
             seed: draft.seed,
             capture: draft

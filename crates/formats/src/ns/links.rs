@@ -120,7 +120,7 @@ fn add(
         kind,
         members,
         prefix: 24,
-        mask_position: None,
+        is_masked: false,
         unshaped: false,
         mtu: None,
         seed: None,

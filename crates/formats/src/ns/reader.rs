@@ -36,6 +36,8 @@ pub(super) struct Reader<'a> {
     pub(super) installs: Vec<testyard_model::service::Install>,
     /// LANs that events of NS's own change: whether their delay, loss, rate.
     pub(super) lan_events: HashMap<usize, [bool; 3]>,
+    /// Of the last thing that the file does.
+    pub(super) last: Option<Position>,
     pub(super) ran: bool,
     pub(super) simulator: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -63,6 +65,7 @@ impl<'a> Reader<'a> {
             on_failure: None,
             installs: Vec::new(),
             lan_events: HashMap::new(),
+            last: None,
             ran: false,
             simulator: false,
             diagnostics: Vec::new(),

@@ -149,7 +149,8 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
                     "there are no routes: nodes reach their neighbours only, and {:?} has none to others",
                     node.client_id.as_str()
                 ),
-                "ask for static routing (NS: $ns rtproto Static)",
+                "ask for static routing (NS: $ns rtproto Static; RSpec: <testyard:routing name=\"static\"/>; YAML, JSON: \
+                 routing: static)",
             );
         }
     }
