@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod boxes;
 pub mod containers;
+mod csh;
 mod exact;
 pub mod export;
 pub mod import;

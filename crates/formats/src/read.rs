@@ -1,6 +1,6 @@
 //! Reading a file in whatever language it is.
 
-use testyard_model::diagnostic::Severity;
+use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::topology::Topology;
 
 use crate::import::{Import, Refused, Site};
@@ -75,6 +75,10 @@ impl Reader<'_> {
             }
             Err(RequestError::NotRSpec(diagnostic)) => Err(Refused { diagnostics: vec![diagnostic] }),
             Err(error @ RequestError::NotXml { .. }) => Err(refuse_xml(&error.to_string(), None)),
+            Err(RequestError::NothingForUs(foreign)) => {
+                let diagnostic = Diagnostic::new(Severity::Error, foreign.to_string());
+                Err(Refused { diagnostics: vec![Diagnostic { position: Some(foreign.place), ..diagnostic }] })
+            }
             Err(error) => Err(refuse(error.to_string(), None)),
         }
     }

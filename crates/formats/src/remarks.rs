@@ -35,11 +35,6 @@ impl Remarks {
         self.add(Severity::Notice, Some(at), message.into())
     }
 
-    /// A warning about the whole.
-    pub(crate) fn general(&mut self, severity: Severity, message: impl Into<String>) -> Remark<'_> {
-        self.add(severity, None, message.into())
-    }
-
     fn add(&mut self, severity: Severity, position: Option<Position>, message: String) -> Remark<'_> {
         if self.kept[severity as usize] >= MAX_EACH {
             self.dropped[severity as usize] += 1;

@@ -7,8 +7,11 @@ mod common;
 use std::fmt::Write as _;
 
 use common::{OPEN, US, context, node, request};
+use testyard_formats::export::{export, export_for};
+use testyard_formats::language::Language;
 use testyard_formats::rspec::{Request, RequestError, RequestLimits, TESTYARD, Unbound, parse_request};
 use testyard_model::diagnostic::Severity;
+use testyard_model::link::LinkKind;
 use testyard_model::route::Routing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -407,6 +410,80 @@ fn only_requests_become_documents() {
     let json = serde_json::to_string(&good).unwrap();
     assert_eq!(serde_json::from_str::<RequestDocument>(&json).unwrap(), good);
     assert!(serde_json::from_str::<RequestDocument>("\"<rspec/>\"").is_err());
+}
+
+/// What a link is carried over is kept, and a LAN of two is one; nothing is left out without a word.
+#[test]
+fn types_of_links_are_kept() {
+    let nodes = bound("a", "<interface client_id=\"a:0\"/>") + &bound("b", "<interface client_id=\"b:0\"/>");
+    let refs = "<interface_ref client_id=\"a:0\"/><interface_ref client_id=\"b:0\"/>";
+    let read = |text: &str| parse_request(text, &context()).unwrap();
+    for (name, kind, kept) in [
+        ("lan", LinkKind::Lan, None),
+        ("", LinkKind::PointToPoint, None),
+        ("gre-tunnel", LinkKind::PointToPoint, Some("gre-tunnel")),
+    ] {
+        let link = format!("<link client_id=\"l\">{refs}<link_type name=\"{name}\"/></link>");
+        let first = read(&request(&(nodes.clone() + &link))).topology;
+        assert_eq!(first.links[0].kind, kind, "{name}");
+        let attributes: Vec<&str> = first.links[0].attributes.iter().map(|a| a.value.as_str()).collect();
+        assert_eq!(attributes, kept.into_iter().collect::<Vec<_>>(), "{name}");
+        let written = export(&first, Language::Rspec).unwrap();
+        assert!(written.losses.is_empty(), "{:?}", written.losses);
+        assert_eq!(read(&written.text).topology.links, first.links, "{}", written.text);
+    }
+    let mut lan = read(&request(
+        &(nodes.clone() + &format!("<link client_id=\"l\">{refs}<link_type name=\"vlan\"/></link>")),
+    ))
+    .topology;
+    lan.links[0].kind = LinkKind::Lan;
+    let written = export(&lan, Language::Rspec).unwrap();
+    assert_eq!(
+        (read(&written.text).topology.links, written.losses.len()),
+        (lan.links.clone(), 0),
+        "{}",
+        written.text
+    );
+
+    let alone = read(&request(&(nodes + "<link client_id=\"l\"/>")));
+    assert!(alone.diagnostics[0].to_string().contains("has no interface_ref: it is left out"));
+}
+
+/// What is written twice is the same text: a loss has no more digits than it was given with.
+#[test]
+fn losses_keep_their_digits() {
+    let nodes: String =
+        ["a", "b", "c"].map(|id| bound(id, &format!("<interface client_id=\"{id}:0\"/>"))).concat();
+    let refs: String = ["a", "b", "c"].map(|id| format!("<interface_ref client_id=\"{id}:0\"/>")).concat();
+    let pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("b", "c"), ("c", "a"), ("c", "b")];
+    for loss in ["0.28", "0.01", "0.125", "0.0005", "1"] {
+        let properties: String = pairs
+            .iter()
+            .map(|(from, to)| {
+                format!("<property source_id=\"{from}:0\" dest_id=\"{to}:0\" packet_loss=\"{loss}\"/>")
+            })
+            .collect();
+        let text = request(&format!("{nodes}<link client_id=\"l\">{refs}{properties}</link>"));
+        let topology = parse_request(&text, &context()).unwrap().topology;
+        let first = export(&topology, Language::Rspec).unwrap().text;
+        assert_eq!(first.matches(&format!("packet_loss=\"{loss}\"")).count(), 6, "{first}");
+        let again = parse_request(&first, &context()).unwrap().topology;
+        assert_eq!(export(&again, Language::Rspec).unwrap().text, first);
+    }
+}
+
+/// A testbed's own kind of node is written where a node has an image and no kind, as RSpec has no other place for it.
+#[test]
+fn images_need_a_sliver_type() {
+    let mut topology = parse_request(&node(""), &context()).unwrap().topology;
+    topology.nodes[0].image = Some("debian:12".parse().unwrap());
+    let default = "docker-container".parse().unwrap();
+    let written = export_for(&topology, Language::Rspec, Some(&default)).unwrap();
+    assert_eq!(written.losses, []);
+    let again = parse_request(&written.text, &context()).unwrap().topology;
+    assert_eq!(again.nodes[0].image, topology.nodes[0].image);
+    assert_eq!(again.nodes[0].sliver_type, Some(default));
+    assert_eq!(export(&topology, Language::Rspec).unwrap().losses.len(), 1);
 }
 
 /// What a delay node does is done by the link: all of a direction at its sender.

@@ -58,6 +58,10 @@ fn an_address_takes_the_mask_of_its_hosts_lan() {
     let hosts = parse_yaml(hosts).unwrap().topology;
     let import = parse(LIST, &site(), Some(&hosts)).unwrap();
     assert!(shown(&import).contains("lan-10-8-0-0-16: web1:if1, desk2:if0\n"), "{}", shown(&import));
+    // One address tells the network of the whole LAN, and with it that of every host on it.
+    let hosts = "nodes: [rackhost-a, rackhost-b]\nlinks:\n- lan: [{node: rackhost-a, address: 10.7.0.1/16}, rackhost-b]\n";
+    let import = parse(LIST, &site(), Some(&parse_yaml(hosts).unwrap().topology)).unwrap();
+    assert!(shown(&import).contains("lan-10-7-0-0-16: web1:if0, desk1:if0\n"), "{}", shown(&import));
     let other = parse_yaml("nodes: [rackhost-a, rackhost-c]").unwrap().topology;
     let import = parse(LIST, &site(), Some(&other)).unwrap();
     assert!(

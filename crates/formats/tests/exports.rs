@@ -141,6 +141,16 @@ fn requests_validate() {
     common::validate(&schemas, "request.xsd", &[("everything".to_owned(), text)]);
 }
 
+/// A request for other testbeds is refused at its first node.
+#[test]
+fn nothing_for_us_has_a_place() {
+    let context = Context { unbound: Unbound::Foreign, ..common::context() };
+    let site = site();
+    let reader = Reader { site: &site, context: Some(&context), hosts: None, ns: None };
+    let refused = reader.read(&common::request("<node client_id=\"a\"/>"), Language::Rspec).unwrap_err();
+    assert!(refused.to_string().starts_with("2:1: "), "{refused}");
+}
+
 /// The examples read without a warning, those of one topology as that one. NS needs an interpreter, and has its own test.
 #[test]
 fn the_examples_are_read() {

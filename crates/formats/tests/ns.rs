@@ -9,6 +9,8 @@ use common::ns::{import, site};
 use common::{not_run, shared};
 use testyard_formats::import::{Import, Refused, Treatment};
 use testyard_model::diagnostic::Severity;
+use testyard_model::schedule::Action;
+use testyard_model::setting::Setting;
 
 fn told(outcome: &Result<Import, Refused>) -> String {
     let mut text = String::new();
@@ -116,6 +118,142 @@ fn the_example() {
         assert_eq!(member.to_link.delay.to_string(), "40ms");
         assert_eq!(member.to_link.rate.unwrap().to_string(), "10Mbit");
         assert!(member.from_link.is_clear());
+    }
+}
+
+/// What became of the statements of a line of a file.
+fn verdicts(import: &Import, line: u32) -> Vec<(Treatment, String)> {
+    let of_line = import.report.iter().filter(|statement| statement.position.line == line);
+    of_line.map(|s| (s.treatment, s.note.clone().unwrap_or_default())).collect()
+}
+
+/// DETER's users have csh, and their files have its redirections.
+#[test]
+fn commands_of_csh_are_written_for_sh() {
+    let import = import(
+        r#"set ns [new Simulator]
+set a [$ns node]
+tb-set-node-startcmd $a "sudo /x/bootstrap site.conf >& /tmp/container.log"
+set p [$a program-agent -command "setenv A b; make |& tee log"]
+set q [$a program-agent -command "ls 2>&1 >&2"]
+set r [$a program-agent -command "foreach i (1 2 3)"]
+$ns at 1 "$q start -command {id >& /tmp/id}"
+$ns run
+"#,
+    )
+    .unwrap();
+    let node = &import.topology.nodes[0];
+    assert_eq!(node.services.executes[0].command, "sudo /x/bootstrap site.conf >/tmp/container.log 2>&1");
+    let programs: Vec<&str> = node.programs.iter().map(|program| program.command.as_str()).collect();
+    assert_eq!(programs, ["export A=b; make 2>&1 | tee log", "ls 2>&1 >&2", "foreach i (1 2 3)"]);
+    assert!(format!("{:?}", import.topology.schedule).contains("id >/tmp/id 2>&1"));
+    for (line, treatment, note) in [
+        (3, Treatment::Approximated, ">& FILE is taken for >FILE 2>&1"),
+        (4, Treatment::Approximated, "setenv A B is taken for export A=B, |& is taken for 2>&1 |"),
+        (5, Treatment::Honoured, ""),
+        (6, Treatment::Approximated, "foreach is csh's"),
+        (7, Treatment::Approximated, ">& FILE"),
+    ] {
+        let told = verdicts(&import, line);
+        assert!(told.iter().any(|(t, n)| *t == treatment && n.contains(note)), "{line}: {told:?}");
+    }
+    let warned: Vec<_> = import.diagnostics.iter().filter(|d| d.severity == Severity::Warning).collect();
+    assert_eq!(warned.len(), 1, "{warned:#?}");
+}
+
+/// The order in which a queue's variables are set does not count, in the file and at one time.
+#[test]
+fn a_queue_is_what_all_its_variables_say() {
+    let prologue = "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+                    set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\nset q [[$ns link $a $b] queue]\n";
+    let read = |lines: &str| import(&format!("{prologue}{lines}\n$ns run\n")).unwrap();
+    let whole = "$q set thresh_ 10\n$q set maxthresh_ 40\n$q set gentle_ 1\n$q set red_ 1\n$q set linterm_ 5";
+    let mut backwards: Vec<&str> = whole.lines().collect();
+    backwards.reverse();
+    let (one, other) = (read(whole), read(&backwards.join("\n")));
+    assert_eq!(one.topology, other.topology);
+    let red = one.topology.links[0].members[0].to_link.queue.unwrap().red.unwrap();
+    assert_eq!((red.min, red.max, red.gentle, red.probability.ratio()), (10, 40, true, 0.2));
+    assert_eq!(one.diagnostics, []);
+    let idle = read("$q set thresh_ 10");
+    assert_eq!(verdicts(&idle, 6), [(Treatment::Ignored, "the queue is not RED: set red_ 1 too".to_owned())]);
+
+    let events = read(
+        "$ns at 30 \"$q set thresh_ 4\"\n$ns at 11 \"$q set limit_ 100; $q set thresh_ 7\"\n\
+         $ns at 20 \"$q set red_ 1\"\n$ns at 40 \"$q set red_ 0\"",
+    );
+    let shown: Vec<String> = events
+        .topology
+        .schedule
+        .iter()
+        .map(|event| match &event.action {
+            Action::LinkSet { settings, .. } => match settings[0] {
+                Setting::Queue(Some(queue)) => {
+                    format!("{} {:?} {:?}", event.at, queue.limit, queue.red.map(|red| red.min))
+                }
+                other => panic!("{other}"),
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "30s Packets(100) Some(4)",
+            "11s Packets(100) None",
+            "11s Packets(100) None",
+            "20s Packets(100) Some(7)",
+            "40s Packets(100) None"
+        ]
+    );
+    assert_eq!(events.diagnostics, []);
+}
+
+/// What is refused has a place and a remedy that helps.
+#[test]
+fn what_was_meant_is_said() {
+    let refused =
+        |lines: &str| import(&format!("set ns [new Simulator]\n{lines}\n")).unwrap_err().to_string();
+    for (lines, told) in [
+        ("set n(1) [$ns node]\nset n(3) [$ns node]\ntb-set-node-os $n(2) x", "(there are $n(1), $n(3))"),
+        ("set a [$ns node]\nnss node", "(did you mean ns?)"),
+        ("set a [$ns node]\ntb-fix-node $a $a\n$ns run", "3:1: a cannot be fixed to itself"),
+        ("set a [$ns node]", "2:1: the file never runs its simulator"),
+    ] {
+        assert!(refused(lines).contains(told), "{}", refused(lines));
+    }
+}
+
+/// Emulab's limit holds for every language.
+#[test]
+fn events_are_counted() {
+    let events = |count: usize| {
+        import(&format!(
+            "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+             set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\n\
+             for {{set i 0}} {{$i < {count}}} {{incr i}} {{\n$ns at $i \"$l down\"\n}}\n$ns run\n"
+        ))
+    };
+    assert_eq!(events(14_000).unwrap().topology.schedule.len(), 14_000);
+    assert!(events(14_001).unwrap_err().to_string().contains("6:1: more than 14000 events"));
+}
+
+/// One verdict a statement, and a mask without addresses says how large the network is.
+#[test]
+fn masks_are_of_what_is_chosen_too() {
+    let import = import(
+        "set ns [new Simulator]\nset a [$ns node]\nset b [$ns node]\n\
+         set l [$ns duplex-link $a $b 1Mb 2ms DropTail]\ntb-set-netmask $l 255.255.255.248\n$ns run\n",
+    )
+    .unwrap();
+    assert_eq!(import.topology.links[0].prefix_length, Some(29));
+    assert_eq!(verdicts(&import, 5), [(Treatment::Honoured, String::new())]);
+    for file in ["containers", "services", "statements", "events", "typos", "lists"] {
+        let import = self::import(&data(file)).unwrap();
+        let mut places = std::collections::HashSet::new();
+        for statement in import.report.iter().filter(|s| !s.command.starts_with("event ")) {
+            assert!(places.insert((statement.position, &statement.command)), "{file}: {statement:?}");
+        }
     }
 }
 

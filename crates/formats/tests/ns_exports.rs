@@ -123,6 +123,75 @@ fn files_are_fixed_points() {
     assert!(count >= 15, "{count}");
 }
 
+/// Every example comes back from every language as it was, unless that says what it loses. No image is lost without a
+/// word of it, whatever else is.
+#[test]
+fn examples_come_back() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Ok(language) = Language::detect(&name, &text) else { continue };
+        let first = read(&text, language).unwrap();
+        for to in [Language::Rspec, Language::Topdl, Language::Ns, Language::Json, Language::Yaml] {
+            let (written, second) = there_and_back(&first, to).unwrap();
+            let losses = export(&first, to).unwrap().losses;
+            let images = |topology: &Topology| -> Vec<_> {
+                topology.nodes.iter().map(|node| node.image.clone()).collect()
+            };
+            let is_said = losses.iter().any(|loss| loss.message.contains("the image"));
+            assert!(is_said || images(&first) == images(&second), "{name} as {to}\n{written}");
+            let told = if to == Language::Ns { is_told(&first) } else { !losses.is_empty() };
+            let wanted = if to == Language::Ns { numbered(&first) } else { first.clone() };
+            assert!(told || second == wanted, "{name} as {to}\n{written}\n{losses:#?}");
+            count += usize::from(!told);
+        }
+    }
+    assert!(count >= 20, "{count}");
+}
+
+/// A box is the same image in every language that can name it.
+#[test]
+fn boxes_are_one_image_in_every_language() {
+    let mut site = common::ns::site();
+    site.images.insert("ub14.box".to_owned(), "ubuntu:14.04".parse().unwrap());
+    for (os, kind, name, url, image) in [
+        ("ubuntu", "vagrant", "lab/ub14", "http://mirror.example/ub14.box", Some("ubuntu:14.04")),
+        ("ubuntu", "vagrant", "lab/other", "http://mirror.example/other.box", None),
+        ("windows", "vagrant", "deter/win7", "http://mirror.example/win7.box", None),
+        ("linux", "docker", "debian:12", "", Some("debian:12")),
+    ] {
+        let list = format!(
+            "[{{\"name\": \"a\", \"image_os\": {os:?}, \"image_type\": {kind:?}, \"image_name\": {name:?}, \"image_url\": {url:?}}}]"
+        );
+        let pairs = [("os", os), ("type", kind), ("name", name), ("url", url)];
+        let ns: String = pairs
+            .iter()
+            .map(|(key, value)| format!("tb-add-node-attribute $a containers:image_{key} {value:?}\n"))
+            .collect();
+        let ns = format!("set ns [new Simulator]\nset a [$ns node]\n{ns}$ns run\n");
+        let topdl: String = pairs
+            .iter()
+            .map(|(key, value)| {
+                format!("<attribute><attribute>containers:image_{key}</attribute><value>{value}</value></attribute>")
+            })
+            .collect();
+        let topdl =
+            format!("<topology><elements><computer><name>a</name>{topdl}</computer></elements></topology>");
+        for (language, text) in [(Language::Containers, list), (Language::Ns, ns), (Language::Topdl, topdl)] {
+            let run = |text: &str, site: &Site| testyard_formats::ns::import(text, site, &Process::default());
+            let reader = Reader { site: &site, context: None, hosts: None, ns: Some(&run) };
+            let import = reader.read(&text, language).unwrap();
+            let found = import.topology.nodes[0].image.as_ref().map(|image| image.as_str());
+            assert_eq!(found, image, "{language} {text}");
+            let warned = import.diagnostics.iter().any(|d| d.message.contains("the default"));
+            assert_eq!(warned, image.is_none(), "{language} {:#?}", import.diagnostics);
+        }
+    }
+}
+
 /// What both must agree on, one by one.
 #[test]
 fn things_that_come_back() {
@@ -139,6 +208,8 @@ fn things_that_come_back() {
         "{name: l, lan: [a, b, c], queue: 7 packets, duplicate: 1%}",
         "{name: l, lan: [{node: a, address: 10.2.0.2/16}, {node: b, mac: \"02:00:00:00:00:05\"}, c], mtu: 1400, seed: 9, down: true}",
         "{name: l, between: [{node: a, address: 10.2.0.2/30}, {node: b, address: \"fd00::1/64\"}], capture: {bytes: 96, filter: tcp port 80}}",
+        "{name: l, lan: [a, b, c], prefix: 29}",
+        "{name: l, between: [a, b], prefix: 24}",
         "{name: l, between: [{node: a, cost: 5}, {node: b, cost: 7}]}",
     ] {
         let text = format!("nodes: {{a: , b: , c: }}\nlinks: [{links}]\n");

@@ -30,10 +30,33 @@ fn refused(text: &str, reason: &str) {
 #[test]
 fn limits_are_told() {
     refused("set ns [new Simulator]\n\nwhile 1 {}\n$ns run", "3:1: the file was stopped: it ran for 1000 ms");
+    refused("set ns [new Simulator]\n\nwhile 1 {}\n$ns run", "is there a loop that never ends?");
     refused("set x a\nwhile 1 { append x $x }", "memory");
+    refused("set x a\nwhile 1 { append x $x }", "1:1: the file needs");
     refused(&format!("# {}", "x".repeat(10_000_000)), "longer than 4194304 bytes");
     refused("set ns [new Simulator]\nwhile 1 { $ns node }", "the file was stopped");
     refused("proc p {} { p }\np", "too many nested evaluations");
+}
+
+/// Files of ten thousand nodes and twenty thousand links are read, whether a loop makes them or each has its line.
+#[test]
+fn large_files_are_read() {
+    let (nodes, links) = (10_000, 20_000);
+    let ends = |link: usize| (link % nodes, (link + 1 + link / nodes) % nodes);
+    let mut flat: String = (0..nodes).map(|n| format!("set n{n} [$ns node]\n")).collect();
+    for link in 0..links {
+        let (one, other) = ends(link);
+        flat += &format!("set l{link} [$ns duplex-link $n{one} $n{other} 100Mb 10ms DropTail]\n");
+    }
+    let looped = format!(
+        "for {{set i 0}} {{$i < {nodes}}} {{incr i}} {{\n  set n($i) [$ns node]\n}}\n\
+         for {{set i 0}} {{$i < {links}}} {{incr i}} {{\n  set l($i) [$ns duplex-link $n([expr {{$i % {nodes}}}]) \
+         $n([expr {{($i + 1 + $i / {nodes}) % {nodes}}}]) 100Mb 10ms DropTail]\n}}\n"
+    );
+    for text in [flat, looped] {
+        let import = import(&format!("set ns [new Simulator]\n{text}$ns run\n")).unwrap();
+        assert_eq!((import.topology.nodes.len(), import.topology.links.len()), (nodes, links));
+    }
 }
 
 #[test]

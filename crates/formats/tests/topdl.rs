@@ -53,6 +53,26 @@ fn what_is_read() {
 }
 
 #[test]
+fn a_start_command_of_csh_is_written_for_sh() {
+    let read = |command: &str| {
+        let startup = format!(
+            "<attribute><attribute>startup</attribute><value>{command}</value></attribute></computer></elements>\n"
+        );
+        let import =
+            parse(&EXAMPLE.replacen("</computer></elements>", &startup, 2), &Site::default()).unwrap();
+        let said: Vec<String> =
+            import.diagnostics.iter().map(|d| format!("{:?} {}", d.severity, d.message)).collect();
+        (import.topology.nodes[1].services.executes[0].command.clone(), said)
+    };
+    let (command, said) = read("go &gt;&amp; /tmp/log");
+    assert_eq!(command, "go >/tmp/log 2>&1");
+    assert!(said.iter().any(|one| one.starts_with("Notice startup: the command is csh's")), "{said:#?}");
+    let (command, said) = read("foreach i (1 2)");
+    assert_eq!(command, "foreach i (1 2)");
+    assert!(said.iter().any(|one| one.starts_with("Warning startup: foreach is csh's")), "{said:#?}");
+}
+
+#[test]
 fn what_is_wrong() {
     let inside = |text: &str| format!("<topology>{text}</topology>");
     let computer = |name: &str, text: &str| {

@@ -268,7 +268,13 @@ impl fmt::Display for Queue {
             QueueLimit::Packets(count) => write!(f, "{count} packets")?,
             QueueLimit::Bytes(size) => size.fmt(f)?,
         }
-        f.write_str(if self.red.is_some() { " red" } else { "" })
+        let Some(red) = self.red else { return Ok(()) };
+        f.write_str(" red")?;
+        let usual = Red::for_limit(self.limit);
+        if (Red { gentle: usual.gentle, ..red }) != usual {
+            write!(f, " {}-{} {} {}", red.min, red.max, red.probability, red.weight)?;
+        }
+        f.write_str(if red.gentle { " gentle" } else { "" })
     }
 }
 

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::impairment::Impairment;
 use crate::name::ClientId;
 
+/// The lengths that a link's prefix may be asked to have: room for two hosts at least.
+pub const PREFIX_LENGTHS: std::ops::RangeInclusive<u8> = 8..=30;
+
 /// A layer-2 segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
@@ -21,6 +24,9 @@ pub struct Link {
     /// The largest packet, in bytes without the Ethernet header; the plan chooses if the user has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The length of the prefix of its IPv4 network, where no address tells it; the plan chooses if the user has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_length: Option<u8>,
     /// Whether it is down at the start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub down: bool,
@@ -44,6 +50,7 @@ impl Link {
             kind,
             members: Vec::new(),
             mtu: None,
+            prefix_length: None,
             down: false,
             seed: None,
             capture: None,

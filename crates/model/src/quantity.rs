@@ -399,7 +399,7 @@ impl Probability {
     }
 }
 
-/// An amount of data: whole bytes. `KiB` and `MiB` are powers of two, `kB` and `MB` of ten; a bare number is bytes.
+/// An amount of data: whole bytes. `KiB` to `TiB` are powers of two, `kB` to `TB` of ten; a bare number is bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Size(u64);
@@ -412,6 +412,8 @@ const SIZES: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
     ("kB", 1_000),
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
     ("", 1),
 ];
 
@@ -423,7 +425,7 @@ quantity!(
         most: "16 EiB",
         max: u64::MAX,
         units: SIZES,
-        shown_units: "B, kB, MB, GB, KiB, MiB, GiB",
+        shown_units: "B, kB, MB, GB, TB, KiB, MiB, GiB, TiB",
     },
     &SIZES[..4]
 );
@@ -483,6 +485,22 @@ mod tests {
         }
         for text in ["50", "ms", "1d", "-5ms", "99999999999999999999s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("900TB", 900_000_000_000_000),
+            ("2TiB", 2 << 40),
+            ("64KiB", 64 << 10),
+            ("5", 5),
+            ("1.5kB", 1_500),
+        ] {
+            assert_eq!(text.parse::<Size>().unwrap().bytes(), bytes, "{text}");
+        }
+        for text in ["", "TB", "1PB", "-1B", "99999999TiB"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
 

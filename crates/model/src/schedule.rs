@@ -6,6 +6,9 @@ use crate::name::ClientId;
 use crate::quantity::Span;
 use crate::setting::Setting;
 
+/// The most events of a topology, as in Emulab.
+pub const MOST_EVENTS: usize = 14_000;
+
 /// Something that happens so long after the topology is ready. Those of one time happen in the order of the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

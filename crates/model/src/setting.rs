@@ -17,7 +17,7 @@ use crate::quantity::{Probability, QuantityError, Rate, Span};
 /// | `jitter` | `5ms`, `5ms normal`, or `none` |
 /// | `loss` | `1%`, `burst 1% 25%` (enter, leave), `every 100`, or `none` |
 /// | `duplicate`, `reorder`, `corrupt` | `0.1%`, or `none` |
-/// | `queue` | `50`, `50 packets`, `64KiB`, with ` red` (NS's parameters) behind, or `none` |
+/// | `queue` | `50`, `50 packets`, `64KiB`, with ` red` (NS's parameters) or ` red 4-15 10% 0.2%` (thresholds, chance at the upper one, weight of the newest length) behind, with ` gentle` behind that, or `none` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Setting {
@@ -196,20 +196,42 @@ fn loss(value: &str) -> Result<Loss, SettingError> {
 }
 
 fn queue(value: &str) -> Result<Queue, SettingError> {
-    const EXPECTED: &str = "write 50 packets or 64KiB, and red behind it for random early detection";
-    let mut words: Vec<&str> = value.split_whitespace().collect();
-    let is_red = words.last() == Some(&"red");
-    if is_red {
-        words.pop();
-    }
-    let limit = match words.as_slice() {
+    const EXPECTED: &str = "write 50 packets or 64KiB, and red behind it for random early detection, like red 5-15 10% 0.2% gentle";
+    let unexpected = || unexpected("queue", value, EXPECTED);
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let (words, early) = match words.iter().position(|word| *word == "red") {
+        Some(at) => (&words[..at], Some(&words[at + 1..])),
+        None => (&words[..], None),
+    };
+    let limit = match words {
         [count] | [count, "packets" | "packet"] if count.bytes().all(|b| b.is_ascii_digit()) => {
-            QueueLimit::Packets(count.parse().map_err(|_| unexpected("queue", value, EXPECTED))?)
+            QueueLimit::Packets(count.parse().map_err(|_| unexpected())?)
         }
         [size] => QueueLimit::Bytes(quantity("queue", size)?),
-        _ => return Err(unexpected("queue", value, EXPECTED)),
+        _ => return Err(unexpected()),
     };
-    Ok(Queue { limit, red: is_red.then(|| Red::for_limit(limit)) })
+    let Some(early) = early else { return Ok(Queue { limit, red: None }) };
+    let (early, gentle) = match early {
+        [rest @ .., "gentle"] => (rest, true),
+        rest => (rest, false),
+    };
+    let mut red = Red { gentle, ..Red::for_limit(limit) };
+    let mut rest = early.iter();
+    if let Some(thresholds) = rest.next() {
+        let (min, max) = thresholds.split_once('-').ok_or_else(unexpected)?;
+        let number = |text: &str| text.parse::<u32>().map_err(|_| unexpected());
+        (red.min, red.max) = (number(min)?, number(max)?);
+    }
+    if let Some(chance) = rest.next() {
+        red.probability = quantity("queue", chance)?;
+    }
+    if let Some(weight) = rest.next() {
+        red.weight = quantity("queue", weight)?;
+    }
+    if rest.next().is_some() {
+        return Err(unexpected());
+    }
+    Ok(Queue { limit, red: Some(red) })
 }
 
 impl FromStr for Setting {
@@ -274,6 +296,10 @@ mod tests {
             ("reorder=none", "reorder=0%"),
             ("queue=50", "queue=50 packets"),
             ("queue=64KiB red", "queue=64KiB red"),
+            ("queue=50 red gentle", "queue=50 packets red gentle"),
+            ("queue=50 red 5-15 10% 0.2%", "queue=50 packets red"),
+            ("queue=50 red 4-15", "queue=50 packets red 4-15 10% 0.2%"),
+            ("queue=64KiB red 5-15 7.1% 1% gentle", "queue=64KiB red 5-15 7.1% 1% gentle"),
         ] {
             let setting: Setting = text.parse().unwrap();
             assert_eq!(setting.to_string(), shown, "{text}");
@@ -289,6 +315,9 @@ mod tests {
         assert!(error("bandwidth=5").contains("it can be rate, delay"), "{}", error("bandwidth=5"));
         assert!(error("delay=5").contains("like 50ms"), "{}", error("delay=5"));
         assert!(error("loss=every 0").contains("every 100"), "{}", error("loss=every 0"));
+        for text in ["queue=50 red 4", "queue=50 red 4-15 10% 0.2% 1%", "queue=red", "queue=50 gentle"] {
+            assert!(error(text).contains("like red 5-15"), "{}", error(text));
+        }
         assert!(error("jitter=5ms bell").contains("normal"), "{}", error("jitter=5ms bell"));
     }
 }

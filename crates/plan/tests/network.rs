@@ -71,6 +71,25 @@ fn addresses(plan: &NetworkPlan, link: usize) -> Vec<String> {
     members.flat_map(|member| &member.addresses).map(ToString::to_string).collect()
 }
 
+/// A network is as large as its link asks for, from where DETER's begin (deter.md §7.1).
+#[test]
+fn networks_are_as_large_as_is_asked_for() {
+    let mut topology = ring(4);
+    topology.links[0].prefix_length = Some(29);
+    topology.links[2].prefix_length = Some(29);
+    topology.links[3].prefix_length = Some(22);
+    let plan = network(&topology);
+    assert_eq!(subnets(&plan), ["10.1.1.8/29", "10.1.2.0/24", "10.1.1.16/29", "10.1.4.0/22"]);
+    assert_eq!(addresses(&plan, 0), ["10.1.1.10/29", "10.1.1.11/29"]);
+    // One that runs keeps its network only as long as it is that large.
+    let conditions = Conditions { previous: Some(&plan), ..Conditions::default() };
+    topology.links[1].prefix_length = Some(29);
+    let again = testyard_plan::network::plan(&topology, &conditions).unwrap().network;
+    assert_eq!(subnets(&again), ["10.1.1.8/29", "10.1.1.24/29", "10.1.1.16/29", "10.1.4.0/22"]);
+    topology.links[0].prefix_length = Some(30);
+    assert!(told(&topology)[0].contains("has no address left"), "{:?}", told(&topology));
+}
+
 #[test]
 fn addresses_come_in_the_order_of_the_file() {
     let plan = network(&ring(4));

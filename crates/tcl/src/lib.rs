@@ -58,8 +58,12 @@ pub struct Limits {
     pub text: usize,
     /// Commands that it runs.
     pub commands: u32,
-    /// How much processor time it takes.
+    /// How much processor time it takes, if it asks for nothing.
     pub time: Duration,
+    /// How much more for a thousand records.
+    pub time_per_thousand: Duration,
+    /// How much at most, whatever it asks for.
+    pub longest: Duration,
     /// How deep calls may nest.
     pub depth: u32,
     /// How much memory the interpreter may have, in bytes, its own included.
@@ -76,6 +80,8 @@ impl Default for Limits {
             text: 4 << 20,
             commands: 5_000_000,
             time: Duration::from_secs(1),
+            time_per_thousand: Duration::from_millis(30),
+            longest: Duration::from_secs(4),
             depth: 400,
             memory: 512 << 20,
             records: 300_000,
@@ -187,6 +193,8 @@ pub enum End {
         limit: Limit,
         /// Where it was then.
         place: Option<Place>,
+        /// Whether most of its time went into the few lines there, as in a loop.
+        repeats: bool,
     },
 }
 
@@ -203,6 +211,8 @@ pub struct Failure {
     pub globals: Vec<String>,
     /// The names of commands at that time.
     pub commands: Vec<String>,
+    /// What the array has, if one was asked for an element that it has not.
+    pub elements: Vec<String>,
 }
 
 /// What a file may not exceed.
@@ -234,11 +244,21 @@ pub enum TclError {
     #[error("the file is longer than {0} bytes")]
     Length(usize),
     /// It ran on after its time limit, in one step.
-    #[error("the file was stopped: a single step of it ran for over {} ms", .0.as_millis())]
-    Time(Duration),
+    #[error("the file was stopped: a single step of it ran for over {} ms", .limit.as_millis())]
+    Time {
+        /// The limit.
+        limit: Duration,
+        /// About where it was.
+        place: Option<Place>,
+    },
     /// It wanted more memory than it may have, or nested deeper than Tcl can bear.
-    #[error("the file needs more than {0} MiB of memory, or nests too deeply")]
-    Memory(u64),
+    #[error("the file needs more than {limit} MiB of memory, or nests too deeply")]
+    Memory {
+        /// The limit.
+        limit: u64,
+        /// About where it was.
+        place: Option<Place>,
+    },
     /// The interpreter's answer is not one.
     #[error("{program} answered what cannot be read: {line:?}")]
     Answer {
@@ -247,4 +267,15 @@ pub enum TclError {
         /// The line that cannot be read.
         line: String,
     },
+}
+
+impl TclError {
+    /// Where in the file it happened, if that is known.
+    #[must_use]
+    pub const fn place(&self) -> Option<Place> {
+        match self {
+            Self::Time { place, .. } | Self::Memory { place, .. } => *place,
+            Self::Missing(_) | Self::Io { .. } | Self::Length(_) | Self::Answer { .. } => None,
+        }
+    }
 }

@@ -1,7 +1,8 @@
 # Runs a user's NS file in a safe interpreter and writes a record of whatever it asks for to standard output.
 #
-# Standard input, after this text: a line of settings (commands, milliseconds, depth, records, bytes), a line for each
-# word of the vocabulary up to an empty one, then the user's file, its continued lines joined.
+# Standard input, after this text: a line of settings (commands, milliseconds, milliseconds for a thousand records,
+# milliseconds at most, depth, records, bytes), a line for each word of the vocabulary up to an empty one, then the user's
+# file, its continued lines joined.
 #
 # A record is a line of fields with tabs between them; in a field, backslash, tab, newline and carriage return are
 # written \\ \t \n \r. The first field is its kind, the next two are line and column, both from 1, 0 if unknown.
@@ -14,9 +15,12 @@ namespace eval yard {
     variable records 0
     variable bytes 0
     variable counter 0
+    variable objects 0
     variable pending ""
     variable places
     variable bases
+    variable first 1
+    variable began 0
     variable class
     variable answers
     variable classes
@@ -45,7 +49,7 @@ proc yard::record {kind place args} {
         incr bytes [string length $field]
     }
     if {$records > $most || $bytes > $mostbytes} {
-        puts "end\t[lindex $place 0]\t[lindex $place 1]\toutput"
+        puts "end\t[lindex $place 0]\t[lindex $place 1]\toutput\t[repeats]"
         flush stdout
         exit
     }
@@ -61,9 +65,9 @@ proc yard::record {kind place args} {
 proc yard::where {} {
     variable box
     variable places
-    set depth [interp invokehidden $box frame]
-    for {set level $depth} {$level > 0 && $level > $depth - 20} {incr level -1} {
-        set frame [interp invokehidden $box frame $level]
+    # Nearly always it is the innermost: how many there are need not be asked then.
+    for {set level 0} {$level > -20} {incr level -1} {
+        if {[catch {interp invokehidden $box frame $level} frame]} break
         if {![dict exists $frame cmd]} continue
         set key [list [dict get $frame type] [dict get $frame line] [dict get $frame cmd]]
         if {[dict exists $frame proc]} {
@@ -82,12 +86,15 @@ proc yard::where {} {
 proc yard::place {type line command {procedure ""}} {
     variable lines
     variable bases
+    variable first
     if {$type eq "proc"} {
         if {![info exists bases($procedure)]} {
             return ""
         }
         set line [expr {$line + $bases($procedure) - 1}]
-    } elseif {$type ne "eval"} {
+    } elseif {$type eq "eval"} {
+        set line [expr {$line + $first - 1}]
+    } else {
         return ""
     }
     set text [lindex $lines $line-1]
@@ -169,6 +176,7 @@ proc yard::call_by_name {name object args} {
 
 proc yard::make {kind} {
     variable counter
+    variable objects
     variable pending
     variable box
     variable class
@@ -180,7 +188,7 @@ proc yard::make {kind} {
         default { set stem "" }
     }
     if {$stem eq ""} {
-        set object _o[array size class]
+        set object _o$objects
     } else {
         set object $stem[incr counter]
         while {[info exists named($object)]} {
@@ -188,6 +196,7 @@ proc yard::make {kind} {
         }
     }
     set class($object) $kind
+    incr objects
     interp alias $box $object {} yard::call $object
     set pending $object
     return $object
@@ -245,7 +254,7 @@ proc yard::proc_ {args} {
     variable box
     variable bases
     if {[llength $args] == 3} {
-        set frame [interp invokehidden $box frame [interp invokehidden $box frame]]
+        set frame [interp invokehidden $box frame 0]
         set base 0
         if {[dict exists $frame cmd]} {
             set key [list [dict get $frame type] [dict get $frame line] [dict get $frame cmd]]
@@ -314,12 +323,13 @@ proc yard::failed {message options} {
     variable box
     variable lines
     variable bases
+    variable first
     set story [dict get $options -errorinfo]
     set line 0
     set column 0
     set procedure ""
     foreach {- number} [regexp -all -inline {\("eval" body line (\d+)\)} $story] {
-        set line $number
+        set line [expr {$number + $first - 1}]
     }
     foreach {- name number} [regexp -all -inline {\(procedure "([^\n"]*)" line (\d+)\)} $story] {
         set full ::[string trimleft $name :]
@@ -344,16 +354,24 @@ proc yard::failed {message options} {
     }
     # A limit that is exceeded stays so: the next command fails too, whatever the file made of the error.
     if {[catch {interp eval $box list} limit] && [string match "*limit exceeded*" $limit]} {
-        puts "end\t$line\t$column\t[expr {[string match time* $limit] ? "time" : "commands"}]"
+        puts "end\t$line\t$column\t[expr {[string match time* $limit] ? "time" : "commands"}]\t[repeats]"
         return
     }
     foreach which {globals commands} {
         set count 0
         if {[catch {interp invokehidden $box -global $which} names]} continue
         foreach name [lsort $names] {
-            if {[string length $name] > 80 || [regexp {^(tcl|_o\d|tb(node|link|lan)-[nl])} $name]} continue
+            if {[string length $name] > 80 || [regexp {^(tcl|_o\d|yard-|tb(node|link|lan)-[nl])} $name]} continue
             if {[incr count] > 1000} break
             record known {0 0} $which $name
+        }
+    }
+    if {[regexp {^can't read "([^"(]+)\(.*": no such element in array} $message - array]
+            && ![catch {interp invokehidden $box -global names $array} names]} {
+        foreach name [lrange [lsort -dictionary $names] 0 99] {
+            if {[string length $name] <= 80} {
+                record known {0 0} elements $name
+            }
         }
     }
     record failed [list $line $column] [string range $message 0 2000] $procedure
@@ -368,10 +386,24 @@ proc yard::used {} {
     return [expr {([lindex $fields 11] + [lindex $fields 12]) * 10}]
 }
 
-# Tcl's limit is of the clock. On a busy machine a file is given what it has not had of the processor.
+# Whether most of the time went into the few lines that run now.
+proc yard::repeats {} {
+    variable started
+    variable began
+    set now [used]
+    return [expr {$now - $began > ($now - $started) / 2}]
+}
+
+# Tcl's limit is of the clock. On a busy machine a file is given what it has not had of the processor; and one that asks
+# for much may take longer.
 proc yard::check_time {} {
-    variable allowed
-    set left [expr {$allowed - [used]}]
+    variable started
+    variable milliseconds
+    variable forthousand
+    variable mostmilliseconds
+    variable records
+    set allowed [expr {min($milliseconds + $records * $forthousand / 1000, max($milliseconds, $mostmilliseconds))}]
+    set left [expr {$started + $allowed - [used]}]
     if {$left > 0} {
         extend_time [expr {max($left, 20)}]
     }
@@ -383,6 +415,50 @@ proc yard::extend_time {milliseconds} {
     interp limit $box time -seconds [expr {$until / 1000}] -milliseconds [expr {$until % 1000}]
 }
 
+# Runs the file piece by piece, as Tcl finds the line of a running command by going through all that was compiled with
+# it. A piece ends where a command does: it may be looked for again and again only as the piece grows.
+proc yard::run {} {
+    variable box
+    variable lines
+    variable first
+    variable began
+    variable places
+    variable over
+    set piece ""
+    set size 0
+    set least 0
+    set number 0
+    set count [llength $lines]
+    foreach line $lines {
+        incr number
+        append piece $line \n
+        incr size [string length $line]
+        if {$number < $count} {
+            if {$number - $first < 19 || $size < $least} continue
+            if {![info complete $piece]} {
+                set least [expr {$size + $size / 4 + 1}]
+                continue
+            }
+        }
+        array unset places
+        puts "at\t$first\t1"
+        flush stdout
+        set began [used]
+        set over 0
+        if {[catch {interp eval $box [list eval "$piece\nyard-over"]} message options] == 1} {
+            failed $message $options
+            return
+        }
+        # A file may end itself by return.
+        if {!$over} break
+        set piece ""
+        set size 0
+        set least 0
+        set first [expr {$number + 1}]
+    }
+    puts "end\t0\t0\tfinished"
+}
+
 proc yard::main {} {
     variable box
     variable most
@@ -392,7 +468,10 @@ proc yard::main {} {
     variable classes
     # Standard output's bytes are UTF-8 whatever the environment.
     fconfigure stdout -encoding utf-8 -translation lf -buffering full -buffersize 65536
-    lassign [gets stdin] commands milliseconds depth most mostbytes
+    variable milliseconds
+    variable forthousand
+    variable mostmilliseconds
+    lassign [gets stdin] commands milliseconds forthousand mostmilliseconds depth most mostbytes
     set box [interp create -safe]
     interp recursionlimit $box $depth
     # The file may use all but the first of these, so it gets those back as aliases.
@@ -403,6 +482,9 @@ proc yard::main {} {
             interp alias $box ::tcl::info::$command {} interp invokehidden $box $command
         }
     }
+    interp eval $box {rename ::tcl::array::names names}
+    interp hide $box names
+    interp alias $box ::tcl::array::names {} interp invokehidden $box names
     foreach command {
         after chan close eof fblocked fcopy fileevent flush gets interp read seek tell update vwait zlib
     } {
@@ -425,20 +507,17 @@ proc yard::main {} {
         }
     }
     interp alias $box ::yard-opt {} yard::opt_trace
+    interp alias $box ::yard-over {} set yard::over 1
     interp eval $box {trace add variable ::opt {write} ::yard-opt}
     # The same file gives the same topology each time.
     interp eval $box {expr {srand(1)}}
     set text [read stdin]
     set lines [split $text \n]
-    variable allowed [expr {[used] + $milliseconds}]
+    variable started [used]
     interp limit $box command -value [expr {[interp eval $box {info cmdcount}] + $commands}] -granularity 1
     interp limit $box time -granularity 1 -command yard::check_time
     extend_time $milliseconds
-    if {[catch {interp eval $box [list eval $text]} message options] == 1} {
-        failed $message $options
-    } else {
-        puts "end\t0\t0\tfinished"
-    }
+    run
     flush stdout
     exit
 }

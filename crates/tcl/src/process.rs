@@ -69,20 +69,23 @@ impl Tcl for Process {
         // It has read nothing of ours yet: what runs so far is the installed interpreter alone.
         restrict(&child.0, limits).map_err(self.io())?;
         let most = limits.output as usize * 4 + (1 << 20);
-        let deadline = Instant::now() + (limits.time + GRACE) * PATIENCE;
+        let deadline = Instant::now() + (limits.time.max(limits.longest) + GRACE) * PATIENCE;
         let answer = converse(&mut child.0, input.as_bytes(), most, deadline).map_err(self.io())?;
-        let Some(answer) = answer else { return Err(TclError::Time(limits.time)) };
+        let Some(answer) = answer else { return Err(TclError::Time { limit: limits.time, place: None }) };
         let output = String::from_utf8_lossy(&answer.output);
         records::read(&output, &file).map_err(|line| match line {
             Some(line) => TclError::Answer { program: self.program.display().to_string(), line },
             None => {
                 // If it has closed its output it is ending already: then this only hears how.
                 let _ = child.0.kill();
+                let place = records::last_place(&output, &file);
                 let status = child.0.wait();
                 tracing::debug!(?status, stderr = %String::from_utf8_lossy(&answer.errors), "the interpreter died");
                 match status.ok().and_then(|status| status.signal()) {
-                    Some(signal) if signal == Signal::XCPU.as_raw() => TclError::Time(limits.time),
-                    _ => TclError::Memory(limits.memory >> 20),
+                    Some(signal) if signal == Signal::XCPU.as_raw() => {
+                        TclError::Time { limit: limits.time, place }
+                    }
+                    _ => TclError::Memory { limit: limits.memory >> 20, place },
                 }
             }
         })
@@ -105,8 +108,13 @@ fn input(text: &str, vocabulary: &Vocabulary, limits: &Limits) -> String {
         "fconfigure stdin -encoding utf-8 -translation lf -eofchar {{}}\neval [read stdin {}]\n{PRELUDE}",
         PRELUDE.chars().count()
     );
-    let Limits { commands, time, depth, records, output, .. } = limits;
-    input += &format!("{commands} {} {depth} {records} {output}\n", time.as_millis());
+    let Limits { commands, time, time_per_thousand, longest, depth, records, output, .. } = limits;
+    input += &format!(
+        "{commands} {} {} {} {depth} {records} {output}\n",
+        time.as_millis(),
+        time_per_thousand.as_millis(),
+        longest.as_millis()
+    );
     for command in &vocabulary.commands {
         input += &format!("command\t{command}\n");
     }
@@ -123,7 +131,7 @@ fn input(text: &str, vocabulary: &Vocabulary, limits: &Limits) -> String {
 /// The kernel's limits: memory, processor time, no process, no file written, few opened, no core.
 fn restrict(child: &Child, limits: &Limits) -> io::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let seconds = (limits.time + GRACE).as_secs().max(1);
+    let seconds = (limits.time.max(limits.longest) + GRACE).as_secs().max(1);
     for (resource, most, hard) in [
         (Resource::As, limits.memory, limits.memory),
         // The first is told by its own signal.

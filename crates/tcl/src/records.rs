@@ -10,7 +10,7 @@ use crate::{End, Failure, Limit, Place, Record, Run, What};
 pub(crate) fn read(output: &str, file: &Joined) -> Result<Run, Option<String>> {
     let mut records = Vec::new();
     let mut failure: Option<Failure> = None;
-    let (mut globals, mut commands) = (Vec::new(), Vec::new());
+    let (mut globals, mut commands, mut elements) = (Vec::new(), Vec::new(), Vec::new());
     for line in output.split_terminator('\n') {
         let bad = || Some(line.chars().take(200).collect());
         let mut fields = line.split('\t').map(plain);
@@ -38,9 +38,12 @@ pub(crate) fn read(output: &str, file: &Joined) -> Result<Run, Option<String>> {
             "source" => What::Source(next()?),
             "clock" => What::Clock,
             "exit" => What::Exit,
+            // A piece of the file begins.
+            "at" => continue,
             "known" => {
                 match next()?.as_str() {
                     "globals" => globals.push(next()?),
+                    "elements" => elements.push(next()?),
                     _ => commands.push(next()?),
                 }
                 continue;
@@ -52,6 +55,7 @@ pub(crate) fn read(output: &str, file: &Joined) -> Result<Run, Option<String>> {
                     procedure: Some(next()?).filter(|name| !name.is_empty()),
                     globals: Vec::new(),
                     commands: Vec::new(),
+                    elements: Vec::new(),
                 });
                 continue;
             }
@@ -60,11 +64,11 @@ pub(crate) fn read(output: &str, file: &Joined) -> Result<Run, Option<String>> {
                     "finished" => End::Finished,
                     "failed" => {
                         let failure = failure.ok_or_else(bad)?;
-                        End::Failed(Failure { globals, commands, ..failure })
+                        End::Failed(Failure { globals, commands, elements, ..failure })
                     }
-                    "time" => End::Limit { limit: Limit::Time, place },
-                    "commands" => End::Limit { limit: Limit::Commands, place },
-                    "output" => End::Limit { limit: Limit::Output, place },
+                    "time" => End::Limit { limit: Limit::Time, place, repeats: next()? == "1" },
+                    "commands" => End::Limit { limit: Limit::Commands, place, repeats: next()? == "1" },
+                    "output" => End::Limit { limit: Limit::Output, place, repeats: next()? == "1" },
                     _ => return Err(bad()),
                 };
                 return Ok(Run { records, end });
@@ -74,6 +78,15 @@ pub(crate) fn read(output: &str, file: &Joined) -> Result<Run, Option<String>> {
         records.push(Record { place, what });
     }
     Err(None)
+}
+
+/// The last place that an output tells, which may be cut off anywhere.
+pub(crate) fn last_place(output: &str, file: &Joined) -> Option<Place> {
+    let whole = output.rsplit_once('\n')?.0;
+    whole.rsplit('\n').find_map(|line| {
+        let mut fields = line.split('\t').skip(1);
+        file.place(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)
+    })
 }
 
 /// A field without its escapes.
@@ -111,6 +124,8 @@ mod tests {
     fn what_is_cut_short_or_garbled() {
         let file = Joined::new("a\n");
         assert_eq!(read("clock\t1\t1\n", &file).unwrap_err(), None);
+        assert_eq!(last_place("clock\t1\t1\nat\t0\t0\nclo", &file), Some(Place { line: 1, column: 1 }));
+        assert_eq!(last_place("clo", &file), None);
         assert_eq!(read("clock\t1\n", &file).unwrap_err().unwrap(), "clock\t1");
         assert_eq!(read("what\t1\t1\n", &file).unwrap_err().unwrap(), "what\t1\t1");
         assert_eq!(read("end\t0\t0\tfailed\n", &file).unwrap_err().unwrap(), "end\t0\t0\tfailed");

@@ -11,7 +11,7 @@ use testyard_tcl::{End, Limit, Limits, Process, Tcl, TclError};
 /// What a run came to, in a word.
 fn outcome(text: &str) -> &'static str {
     let start = Instant::now();
-    let limits = Limits { time: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { time: Duration::from_millis(300), longest: Duration::ZERO, ..Limits::default() };
     let outcome = match Process::default().run(text, &vocabulary(), &limits) {
         Ok(run) => match run.end {
             End::Finished => "finished",
@@ -20,8 +20,8 @@ fn outcome(text: &str) -> &'static str {
             End::Limit { limit: Limit::Commands, .. } => "commands",
             End::Limit { limit: Limit::Output, .. } => "output",
         },
-        Err(TclError::Memory(_)) => "memory",
-        Err(TclError::Time(_)) => "killed",
+        Err(TclError::Memory { .. }) => "memory",
+        Err(TclError::Time { .. }) => "killed",
         Err(TclError::Length(_)) => "length",
         Err(error) => panic!("{error}"),
     };
@@ -57,6 +57,25 @@ fn one_step_that_takes_for_ever() {
     assert!(["killed", "memory", "failed"].contains(&outcome(text)), "{}", outcome(text));
     let text = format!("string match [string repeat *a 30]b [string repeat a {}]", 4000);
     assert!(["killed", "memory"].contains(&outcome(&text)), "{}", outcome(&text));
+}
+
+/// A loop is told from a file that is only long, and where it was is known.
+#[test]
+fn what_takes_too_long_is_told() {
+    let limits = Limits { time: Duration::from_millis(300), longest: Duration::ZERO, ..Limits::default() };
+    let run = |text: &str| Process::default().run(text, &vocabulary(), &limits).unwrap().end;
+    let flat = "tb-mark a\n".repeat(30);
+    let End::Limit { limit: Limit::Time, place, repeats } = run(&format!("{flat}while 1 {{}}\n")) else {
+        panic!()
+    };
+    assert!(repeats && place.is_some_and(|place| place.line == 31), "{place:?}");
+    let End::Limit { limit: Limit::Time, repeats, .. } = run(&"tb-mark a\n".repeat(100_000)) else {
+        panic!()
+    };
+    assert!(!repeats);
+    let text = format!("{flat}set x a; while 1 {{ append x $x }}");
+    let error = Process::default().run(&text, &vocabulary(), &Limits::default()).unwrap_err();
+    assert!(error.place().is_some_and(|place| place.line > 20), "{error:?}");
 }
 
 #[test]

@@ -20,6 +20,23 @@ fn fails(text: &str, message: &str, line: u32, column: u32) {
     assert_eq!((failure.message.as_str(), place), (message, Some((line, column))), "{text}");
 }
 
+/// A file is run piece by piece, which nobody notices.
+#[test]
+fn long_files() {
+    let blank = "\n".repeat(50);
+    let body = "  tb-mark x\n".repeat(60);
+    let text = format!(
+        "proc p {{}} {{\n{body}}}{blank}tb-mark a\n{blank}p\n{blank}foreach i {{1 2}} {{\n{blank}  tb-mark $i\n}}\n"
+    );
+    let mut expected = vec!["112:1 tb-mark [\"a\"]".to_owned()];
+    expected.extend((2..62).map(|line| format!("{line}:3 tb-mark [\"x\"]")));
+    expected.extend(["265:3 tb-mark [\"1\"]".to_owned(), "265:3 tb-mark [\"2\"]".to_owned()]);
+    assert_eq!(told(&run(&text)), expected);
+    gives(&format!("tb-mark a\n{blank}return\n{blank}tb-mark b"), &["1:1 tb-mark [\"a\"]"]);
+    fails(&format!("{blank}tb-mark a\n{blank}nothing here"), "invalid command name \"nothing\"", 102, 1);
+    fails(&format!("{blank}tb-mark a\n{blank}set x {{\n{blank}a"), "missing close-brace", 102, 1);
+}
+
 #[test]
 fn objects_are_named_after_their_variables() {
     gives(

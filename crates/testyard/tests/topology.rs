@@ -303,7 +303,9 @@ fn other_languages() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.xml");
     let path = out.to_str().unwrap();
-    seen(&["convert", "examples/dumbbell.ns", "--to", "rspec", "--strict", "-o", path], 1);
+    let lossy = folder.path().join("lossy.yaml");
+    fs::write(&lossy, "nodes: {a: {storage: /data}}\n").unwrap();
+    seen(&["convert", lossy.to_str().unwrap(), "--to", "rspec", "--strict", "-o", path], 1);
     assert!(!out.exists(), "what loses something is not written where that was refused");
     seen(&["convert", "examples/dumbbell.ns", "--to", "topdl", "-o", path], 0);
     assert!(fs::read_to_string(&out).unwrap().contains("<experiment"));
@@ -325,6 +327,11 @@ fn files_that_are_no_topologies() {
     assert!(told(&["plan", "."], 2).contains("Is a directory"));
     assert!(told(&["plan", &file("a.txt", b"hello")], 2).contains("--language LANGUAGE"));
     assert!(told(&["plan", &file("l.ns", b"# a\n# caf\xe9\n")], 1).contains("DIR/l.ns:2:6: not UTF-8"));
+    let told_of = |bytes: &[u8]| told(&["plan", &file("u.ns", bytes)], 1);
+    assert!(
+        told_of(b"\xff\xfes\0e\0t\0").contains("iconv -f UTF-16")
+            && told_of(b"caf\xe9").contains("iconv -f LATIN1")
+    );
     assert!(
         told(&["plan", "examples/four-nodes.ns", "--language", "graphviz"], 1)
             .contains("can be written, not read")

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use testyard_model::diagnostic::Position;
 use testyard_model::image::ImageName;
-use testyard_model::link::{Attribute, Link, LinkKind, Member};
+use testyard_model::link::{Link, LinkKind, Member};
 use testyard_model::name::ClientId;
+use testyard_model::route::Routing;
 use testyard_model::topology::{Interface, InterfaceAddress, Node, Topology};
 
-use super::read::{Container, Image};
+use super::read::Container;
+use crate::boxes::{BoxImage, Found};
 use crate::import::Site;
 use crate::remarks::{Remarks, short};
 
@@ -22,7 +25,8 @@ pub(super) fn topology(
     remarks: &mut Remarks,
 ) -> Topology {
     let widths = Widths::new(hosts);
-    let mut topology = Topology::default();
+    // Classic Containers computed routes for every node (deter.md §7.3), and the list has no way to ask.
+    let mut topology = Topology { routing: Routing::Static, ..Topology::default() };
     // In the order in which they first come.
     let mut networks: HashMap<(Ipv4Addr, u8), usize> = HashMap::new();
     let mut images = Images { site, told: HashSet::new() };
@@ -30,7 +34,7 @@ pub(super) fn topology(
     for container in containers {
         let mut node = Node::new(container.name);
         node.partition = container.host.map(|(host, _)| host.to_owned());
-        node.image = images.of(&container.image, remarks);
+        node.image = images.of(&container.image, container.at, remarks);
         node.attributes = container.image.attributes();
         let mut on = HashSet::new();
         for (number, nic) in container.interfaces.into_iter().enumerate() {
@@ -69,13 +73,6 @@ pub(super) fn topology(
         }
         topology.nodes.push(node);
     }
-    overlaps(networks.keys().copied().collect(), remarks);
-    for link in topology.links.iter().filter(|link| link.members.len() == 1) {
-        remarks.general(
-            testyard_model::diagnostic::Severity::Warning,
-            format!("{} has one member only: {}", link.client_id, link.members[0].interface),
-        );
-    }
     topology
 }
 
@@ -92,41 +89,32 @@ fn lan_name(network: Ipv4Addr, length: u8) -> ClientId {
     name.parse().expect("letters, digits and hyphens are a name")
 }
 
-fn overlaps(mut networks: Vec<(Ipv4Addr, u8)>, remarks: &mut Remarks) {
-    networks.sort_unstable();
-    // Wider ones come first, and what they hold follows.
-    let mut open: Vec<(Ipv4Addr, u8)> = Vec::new();
-    for (address, length) in networks {
-        open.retain(|(wide, wide_length)| network(address, *wide_length) == *wide);
-        if let Some((wide, wide_length)) = open.last() {
-            remarks
-                .general(
-                    testyard_model::diagnostic::Severity::Warning,
-                    format!(
-                        "the networks {wide}/{wide_length} and {address}/{length} overlap, and are two LANs"
-                    ),
-                )
-                .suggest("give the hosts' LANs one mask, or the containers other addresses");
-        }
-        open.push((address, length));
-    }
-}
-
 /// How wide the networks of hosts are.
 struct Widths<'h>(HashMap<&'h str, Vec<(Ipv4Addr, u8)>>);
 
 impl<'h> Widths<'h> {
+    /// A host is in all networks of its LANs, whoever of their members has an address.
     fn new(hosts: Option<&'h Topology>) -> Self {
-        let networks = |node: &Node| {
-            let addresses = node.interfaces.iter().flat_map(|interface| &interface.addresses);
-            let ipv4 = addresses.filter_map(|address| match (address.address, address.prefix_length) {
-                (IpAddr::V4(ip), Some(length)) => Some((network(ip, length.min(32)), length.min(32))),
-                _ => None,
-            });
-            ipv4.collect()
+        let Some(hosts) = hosts else { return Self(HashMap::new()) };
+        let interfaces = |node: &'h Node| {
+            let name = node.client_id.as_str();
+            node.interfaces.iter().map(move |interface| (&interface.client_id, (name, own(interface))))
         };
-        let nodes = hosts.map_or(&[][..], |hosts| &hosts.nodes);
-        Self(nodes.iter().map(|node| (node.client_id.as_str(), networks(node))).collect())
+        let interfaces: HashMap<&ClientId, (&str, Vec<_>)> =
+            hosts.nodes.iter().flat_map(interfaces).collect();
+        let mut widths: HashMap<&str, Vec<(Ipv4Addr, u8)>> = HashMap::new();
+        for (name, networks) in interfaces.values() {
+            widths.entry(name).or_default().extend(networks);
+        }
+        for link in &hosts.links {
+            let members = || link.members.iter().filter_map(|member| interfaces.get(&member.interface));
+            let networks: HashSet<(Ipv4Addr, u8)> =
+                members().flat_map(|(_, networks)| networks).copied().collect();
+            for (name, _) in members() {
+                widths.entry(name).or_default().extend(&networks);
+            }
+        }
+        Self(widths)
     }
 
     /// The narrowest network of the host that the address is in.
@@ -135,6 +123,16 @@ impl<'h> Widths<'h> {
         let known = networks.iter().filter(|(known, length)| network(address, *length) == *known);
         known.map(|(_, length)| *length).max().unwrap_or(USUAL)
     }
+}
+
+/// The networks that an interface's own addresses tell.
+fn own(interface: &Interface) -> Vec<(Ipv4Addr, u8)> {
+    let ipv4 =
+        interface.addresses.iter().filter_map(|address| match (address.address, address.prefix_length) {
+            (IpAddr::V4(ip), Some(length)) => Some((network(ip, length.min(32)), length.min(32))),
+            _ => None,
+        });
+    ipv4.collect()
 }
 
 /// What the hosts that containers name are here.
@@ -160,54 +158,30 @@ fn places(containers: &[Container<'_>], site: &Site, hosts: Option<&Topology>, r
     }
 }
 
-/// Which of this testbed's images stand for theirs.
+/// Images of boxes; what is missing is told once each.
 struct Images<'s> {
     site: &'s Site,
     told: HashSet<String>,
 }
 
 impl Images<'_> {
-    /// By name, by URL, or by the name of the file there; none, with a warning once for each, means the default.
-    fn of(&mut self, image: &Image<'_>, remarks: &mut Remarks) -> Option<ImageName> {
-        if let Some(kind) = image.kind.filter(|kind| *kind != "vagrant")
+    fn of(&mut self, image: &BoxImage<'_>, at: Position, remarks: &mut Remarks) -> Option<ImageName> {
+        if let Some(kind) = image.odd_kind()
             && self.told.insert(format!("type {kind}"))
         {
-            remarks.warning(image.at, format!("image_type {:?} is taken for vagrant", short(kind)));
+            remarks.warning(at, format!("image_type {:?} is taken for vagrant", short(kind)));
         }
-        let file = image.url.and_then(|url| url.rsplit('/').next());
-        let names = [image.name, image.url, file, file.and_then(|file| file.strip_suffix(".box"))];
-        if let Some(known) = names.into_iter().flatten().find_map(|name| self.site.images.get(name)) {
-            return Some(known.clone());
-        }
-        let name = image.name.or(image.url).unwrap_or("");
-        if !self.told.insert(name.to_owned()) {
-            return None;
-        }
-        let is_windows = image.os.is_some_and(|os| os.to_ascii_lowercase().starts_with("windows"));
-        let message = match (name, is_windows) {
-            ("", _) => "the container names no image: the default is taken".to_owned(),
-            (_, true) => {
-                format!("{:?} is Windows, which does not run here: the default image is taken", short(name))
+        match image.find(self.site) {
+            Found::Image(image) => Some(image),
+            Found::Default { message, suggestion } => {
+                if self.told.insert(message.clone()) {
+                    let remark = remarks.warning(at, message);
+                    if let Some(suggestion) = suggestion {
+                        remark.suggest(suggestion);
+                    }
+                }
+                None
             }
-            (_, false) => format!("there is no image for {:?} here: the default is taken", short(name)),
-        };
-        let remark = remarks.warning(image.at, message);
-        if !name.is_empty() {
-            let known = self.site.images.keys().map(String::as_str);
-            let how = format!("the testbed's configuration says which image stands for {:?}", short(name));
-            remark.did_you_mean(name, known, Some(how));
         }
-        None
-    }
-}
-
-impl Image<'_> {
-    /// As DETER's tools name them.
-    fn attributes(&self) -> Vec<Attribute> {
-        let all = [("os", self.os), ("type", self.kind), ("name", self.name), ("url", self.url)];
-        let attribute = |(key, value): (&str, Option<&str>)| {
-            Some(Attribute { key: format!("containers:image_{key}"), value: value?.to_owned() })
-        };
-        all.into_iter().filter_map(attribute).collect()
     }
 }

@@ -7,6 +7,7 @@ use testyard_model::diagnostic::{Position, Severity};
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname};
 
+use crate::boxes::BoxImage;
 use crate::remarks::{Remarks, short};
 use crate::tree::fields::{Fields, parse};
 use crate::tree::{Kind, Value};
@@ -21,17 +22,8 @@ pub(super) struct Container<'v> {
     pub(super) at: Position,
     /// With its place.
     pub(super) host: Option<(&'v str, Position)>,
-    pub(super) image: Image<'v>,
+    pub(super) image: BoxImage<'v>,
     pub(super) interfaces: Vec<Nic>,
-}
-
-/// What a container says of its image.
-pub(super) struct Image<'v> {
-    pub(super) at: Position,
-    pub(super) name: Option<&'v str>,
-    pub(super) url: Option<&'v str>,
-    pub(super) kind: Option<&'v str>,
-    pub(super) os: Option<&'v str>,
 }
 
 /// An interface of a container.
@@ -94,8 +86,7 @@ fn container<'v>(value: &'v Value, seen: &mut Seen, remarks: &mut Remarks) -> Op
     }
     let mut word = |key| fields.text(key, remarks).map(str::trim).filter(|text| !text.is_empty());
     let host = word("host");
-    let image = Image {
-        at,
+    let image = BoxImage {
         name: word("image_name"),
         url: word("image_url"),
         kind: word("image_type"),

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 
 use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::link::Link;
+use testyard_model::name::SliverTypeName;
 use testyard_model::topology::{Node, Topology};
 
 use crate::language::Language;
@@ -38,14 +39,27 @@ pub enum ExportError {
     Language(Language),
 }
 
-/// Writes a topology.
+/// Writes a topology for whatever testbed.
 ///
 /// # Errors
 /// [`ExportError`] for container lists, which say nothing of links.
 pub fn export(topology: &Topology, language: Language) -> Result<Export, ExportError> {
+    export_for(topology, language, None)
+}
+
+/// Writes a topology for a testbed by its default kind of node: an RSpec names it where a node has an image and no kind of
+/// its own.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_for(
+    topology: &Topology,
+    language: Language,
+    default_type: Option<&SliverTypeName>,
+) -> Result<Export, ExportError> {
     let mut losses = Losses::default();
     let text = match language {
-        Language::Rspec => rspec::write(topology, &mut losses),
+        Language::Rspec => rspec::write(topology, default_type, &mut losses),
         Language::Topdl => topdl::write(topology, &mut losses),
         Language::Ns => ns::write(topology, &mut losses),
         Language::Json => own::to_json(topology),
@@ -91,6 +105,7 @@ impl Losses {
     pub(crate) fn link(&mut self, link: &Link, language: &str) {
         let name = format!("link {}", link.client_id);
         self.lost(link.mtu.is_some(), "the mtu", &name, language);
+        self.lost(link.prefix_length.is_some(), "how large the network is", &name, language);
         self.lost(link.down, "the state", &name, language);
         self.lost(link.seed.is_some(), "the seed", &name, language);
         self.lost(link.capture.is_some(), "the capture", &name, language);

@@ -13,6 +13,7 @@ use testyard_model::topology::Node;
 use super::ns_names::Names;
 use super::ns_node::listed;
 use super::{Losses, ns_link};
+use crate::csh;
 use crate::exact::decimal;
 
 /// Routes of a node, but those that NS's reader refuses.
@@ -118,20 +119,20 @@ fn statements(event: &Event, names: &Names<'_>, losses: &mut Losses) -> Option<V
                 return Some(changes.into_iter().map(|change| (object.clone(), change)).collect());
             }
             losses.add(format!("an event of link {} is for Testyard only", link.client_id));
-            let is_whole = |setting: &&Setting| setting.to_string().parse() == Ok(**setting);
-            if settings.iter().any(|setting| !is_whole(&setting)) {
-                losses.add(format!(
-                    "NS has RED with its own parameters only: an event of link {} changes",
-                    link.client_id
-                ));
-            }
             let words: Vec<String> = settings.iter().map(|setting| listed(&setting.to_string())).collect();
             one(object, &format!("testyard:set {}", words.join(" ")))
         }
         Action::ProgramStart { program, command } => {
             let what = match command {
                 None => "start".to_owned(),
-                Some(command) => format!("start -command {}", listed(&command.replace('\n', "; "))),
+                Some(command) => {
+                    if !csh::is_sh(command) {
+                        losses.add(format!(
+                            "the command of an event of program {program} is read as csh's in NS"
+                        ));
+                    }
+                    format!("start -command {}", listed(&command.replace('\n', "; ")))
+                }
             };
             one(names.program(program), &what)
         }

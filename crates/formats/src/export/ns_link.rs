@@ -7,9 +7,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use testyard_model::impairment::{Impairment, Queue, Red};
-use testyard_model::link::{Attribute, Link, LinkKind, Member};
+use testyard_model::link::{Attribute, Link, LinkKind, Member, PREFIX_LENGTHS};
 use testyard_model::quantity::{Rate, Span};
-use testyard_model::setting::Setting;
 use testyard_model::topology::Interface;
 
 use super::Losses;
@@ -196,14 +195,7 @@ fn halves(whole: &Shape) -> [Impairment; 2] {
 fn rest(text: &mut String, link: &Link, base: &Base, names: &Names<'_>, losses: &mut Losses) {
     let it = names.link(&link.client_id);
     for (member, (to, from)) in link.members.iter().zip(base) {
-        let (mut there, back) = (difference(to, &member.to_link), difference(from, &member.from_link));
-        if let Some(queue) =
-            member.to_link.queue.filter(|queue| to.queue.is_some() && to.queue != Some(*queue))
-        {
-            // Its own commands have said more of it than a setting can.
-            there.retain(|setting| *setting != Setting::Queue(Some(queue)));
-            losses.add(format!("NS cannot say all of the RED of link {}", link.client_id));
-        }
+        let (there, back) = (difference(to, &member.to_link), difference(from, &member.from_link));
         if there.is_empty() && back.is_empty() {
             continue;
         }
@@ -223,9 +215,6 @@ fn rest(text: &mut String, link: &Link, base: &Base, names: &Names<'_>, losses: 
             if settings.is_empty() {
                 continue;
             }
-            if settings.iter().any(|setting| setting.to_string().parse::<Setting>() != Ok(*setting)) {
-                losses.add(format!("NS cannot say all of the RED of link {}", link.client_id));
-            }
             let words: Vec<String> = settings.iter().map(ToString::to_string).collect();
             let _ =
                 writeln!(text, "tb-add-interface-attribute {node} {it} {key} {}", quoted(&words.join("; ")));
@@ -239,7 +228,8 @@ fn interfaces(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Lo
     let command = if link.kind == LinkKind::Lan { "tb-set-ip-lan" } else { "tb-set-ip-link" };
     let known: Vec<&Interface> =
         link.members.iter().filter_map(|member| names.interface(&member.interface)).collect();
-    let length = mask(&known);
+    let asked = link.prefix_length.filter(|length| PREFIX_LENGTHS.contains(length));
+    let length = mask(&known, asked);
     for interface in &known {
         let (node, id) = (names.node_of(&interface.client_id), &interface.client_id);
         if !names.is_first(link, id) {
@@ -283,7 +273,15 @@ fn interfaces(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Lo
                 |first| matches!(first.address, IpAddr::V4(ip) if is_plain(ip, first.prefix_length, length)),
             )
     };
-    if length != USUAL_LENGTH && known.iter().any(|interface| is_set(&interface)) {
+    let has_address = known.iter().any(|interface| is_set(&interface));
+    losses.lost(
+        link.prefix_length.is_some() && (has_address || asked.is_none()),
+        "how large the network is beside its addresses",
+        &format!("link {}", link.client_id),
+        "NS",
+    );
+    let length = if has_address { length } else { asked.unwrap_or(USUAL_LENGTH) };
+    if length != USUAL_LENGTH || asked.is_some() && !has_address {
         let mask = u32::MAX << (32 - u32::from(length));
         let _ = writeln!(text, "tb-set-netmask {it} {}", Ipv4Addr::from_bits(mask));
         if length < 16 {
@@ -294,10 +292,10 @@ fn interfaces(text: &mut String, link: &Link, names: &Names<'_>, losses: &mut Lo
 }
 
 /// The mask that the link gets: that of its first address that has one NS can say.
-fn mask(interfaces: &[&Interface]) -> u8 {
+fn mask(interfaces: &[&Interface], asked: Option<u8>) -> u8 {
     let firsts = interfaces.iter().filter_map(|interface| interface.addresses.first());
     let lengths = firsts.filter(|first| first.address.is_ipv4()).filter_map(|first| first.prefix_length);
-    lengths.into_iter().find(|length| (8..=30).contains(length)).unwrap_or(USUAL_LENGTH)
+    lengths.into_iter().find(|length| PREFIX_LENGTHS.contains(length)).or(asked).unwrap_or(USUAL_LENGTH)
 }
 
 /// Whether an address is one that NS's own command can set, on a link with this mask.

@@ -9,6 +9,7 @@ use testyard_model::topology::{Node, OnFailure};
 use super::Losses;
 use super::ns::{attributes, quoted};
 use super::ns_names::{Names, variable};
+use crate::csh;
 
 /// What Emulab takes for archives.
 const ARCHIVES: [&str; 5] = [".tar", ".tar.Z", ".tar.gz", ".tgz", ".tar.bz2"];
@@ -59,7 +60,9 @@ pub(super) fn write(text: &mut String, node: &Node, number: usize, names: &Names
         }
     }
     match node.services.executes.as_slice() {
-        [Execute { shell: Shell::Sh, command, timeout: None }] if !command.trim().is_empty() => {
+        [Execute { shell: Shell::Sh, command, timeout: None }]
+            if !command.trim().is_empty() && csh::is_sh(command) =>
+        {
             line(&["tb-set-node-startcmd", it, &quoted(command)]);
         }
         executes => {
@@ -81,6 +84,9 @@ pub(super) fn write(text: &mut String, node: &Node, number: usize, names: &Names
     for program in &node.programs {
         let command = program.command.replace('\n', "; ");
         losses.lost(command != program.command, "the line breaks of the programs", &name, "NS");
+        if !csh::is_sh(&command) {
+            losses.add(format!("a program of {name} is read as csh's in NS"));
+        }
         let mut words = vec!["-command".to_owned(), quoted(&command)];
         if let Some(directory) = &program.directory {
             words.extend(["-dir".to_owned(), quoted(directory)]);

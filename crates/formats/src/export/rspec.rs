@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use testyard_model::impairment::{Impairment, Loss};
 use testyard_model::link::{Link, LinkKind, Member};
+use testyard_model::name::SliverTypeName;
 use testyard_model::route::Routing;
 use testyard_model::topology::{Interface, Node, OnFailure, Topology};
 use testyard_model::urn::Urn;
@@ -13,15 +14,23 @@ use testyard_xml::escape_attribute;
 use super::Losses;
 use crate::exact::decimal;
 use crate::pairwise::{self, Pairs};
-use crate::rspec::{RSPEC, SCHEMA_REQUEST, TESTYARD};
+use crate::rspec::{LINK_TYPE, RSPEC, SCHEMA_REQUEST, TESTYARD};
 use crate::shape::{Shape, between};
 
 /// A LAN of more members has too many pairs to be written one by one.
 const MANY: usize = 300;
+/// Members of which what is asked of each pair is read again and again.
+const FEW: usize = 20;
+/// And of which it is not.
+const SOME: usize = 100;
 /// The longest time limit of a command that RSpec's reader takes: a year.
 const MAX_TIMEOUT: u32 = 31_536_000;
 
-pub(super) fn write(topology: &Topology, losses: &mut Losses) -> String {
+pub(super) fn write(
+    topology: &Topology,
+    default_type: Option<&SliverTypeName>,
+    losses: &mut Losses,
+) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         text,
@@ -43,7 +52,7 @@ pub(super) fn write(topology: &Topology, losses: &mut Losses) -> String {
         .find_map(|node| node.component.as_ref())
         .and_then(|component| Urn::new(component.authority(), "authority", "am").ok());
     for node in &topology.nodes {
-        self::node(&mut text, node, manager.as_ref(), losses);
+        self::node(&mut text, node, (manager.as_ref(), default_type), losses);
     }
     for link in &topology.links {
         self::link(&mut text, link, losses);
@@ -52,7 +61,12 @@ pub(super) fn write(topology: &Topology, losses: &mut Losses) -> String {
     text
 }
 
-fn node(text: &mut String, node: &Node, manager: Option<&Urn>, losses: &mut Losses) {
+fn node(
+    text: &mut String,
+    node: &Node,
+    (manager, default_type): (Option<&Urn>, Option<&SliverTypeName>),
+    losses: &mut Losses,
+) {
     let name = format!("node {}", node.client_id);
     let _ = write!(text, "  <node client_id=\"{}\"", attribute(node.client_id.as_str()));
     if let Some(manager) = manager {
@@ -64,7 +78,8 @@ fn node(text: &mut String, node: &Node, manager: Option<&Urn>, losses: &mut Loss
     let _ = writeln!(text, " exclusive=\"{}\">", node.exclusive);
     let image =
         node.image.as_ref().map(|image| format!("<disk_image name=\"{}\"/>", attribute(image.as_str())));
-    match (&node.sliver_type, image) {
+    // RSpec has the image in the sliver type.
+    match (node.sliver_type.as_ref().or(default_type.filter(|_| image.is_some())), image) {
         (Some(kind), Some(image)) => {
             let _ = writeln!(
                 text,
@@ -160,12 +175,20 @@ fn netmask(address: IpAddr, length: u8) -> String {
 
 fn link(text: &mut String, link: &Link, losses: &mut Losses) {
     losses.link(link, "RSpec");
-    losses.lost(!link.attributes.is_empty(), "the attributes", &format!("link {}", link.client_id), "RSpec");
-    let _ = writeln!(text, "  <link client_id=\"{}\">", attribute(link.client_id.as_str()));
+    let carried = testyard_model::link::attribute(&link.attributes, LINK_TYPE).filter(|carried| {
+        !carried.is_empty() && carried.trim() == *carried && !carried.eq_ignore_ascii_case("lan")
+    });
+    let others = link.attributes.len() > usize::from(carried.is_some());
+    losses.lost(others, "the attributes", &format!("link {}", link.client_id), "RSpec");
+    let kind = match (link.kind, carried) {
+        (LinkKind::Lan, Some(_)) if link.members.len() == 2 => " testyard:kind=\"lan\"",
+        _ => "",
+    };
+    let _ = writeln!(text, "  <link client_id=\"{}\"{kind}>", attribute(link.client_id.as_str()));
     for member in &link.members {
         let _ = writeln!(text, "    <interface_ref client_id=\"{}\"/>", attribute(member.interface.as_str()));
     }
-    let pairs = pairs(link, losses);
+    let pairs = rounded(link, pairs(link, losses));
     moved(link, &pairs, losses);
     for ((from, to), shape) in pairs {
         let (source, dest) = (&link.members[from].interface, &link.members[to].interface);
@@ -186,10 +209,43 @@ fn link(text: &mut String, link: &Link, losses: &mut Losses) {
         }
         text.push_str("/>\n");
     }
-    if link.kind == LinkKind::Lan {
-        text.push_str("    <link_type name=\"lan\"/>\n");
+    match carried {
+        Some(carried) => {
+            let _ = writeln!(text, "    <link_type name=\"{}\"/>", attribute(carried));
+        }
+        None if link.kind == LinkKind::Lan => text.push_str("    <link_type name=\"lan\"/>\n"),
+        None => {}
     }
     text.push_str("  </link>\n");
+}
+
+/// The pairs with losses of as few digits as give the same link when they are read: what two halves do together has
+/// eighteen, of which most come of rounding.
+fn rounded(link: &Link, pairs: Pairs) -> Pairs {
+    const PART: u32 = 18;
+    let read = |pairs: &Pairs| {
+        let mut members: Vec<Member> =
+            link.members.iter().map(|member| Member::clear(member.interface.clone())).collect();
+        pairwise::apply(pairs, link.kind, &mut members);
+        members
+    };
+    if pairs.values().all(|shape| shape.loss == 0) || link.members.len() > SOME {
+        return pairs;
+    }
+    let whole = read(&pairs);
+    // Of many pairs not each number of digits is tried: it would take long.
+    let step = if link.members.len() > FEW { 3 } else { 1 };
+    for digits in (step..PART).step_by(step as usize) {
+        let unit = 10_u128.pow(PART - digits);
+        let mut fewer = pairs.clone();
+        for shape in fewer.values_mut() {
+            shape.loss = (shape.loss + unit / 2) / unit * unit;
+        }
+        if read(&fewer) == whole {
+            return fewer;
+        }
+    }
+    pairs
 }
 
 /// Says whether the reader will do what is asked of the pairs elsewhere than the link does.
@@ -199,11 +255,7 @@ fn moved(link: &Link, pairs: &Pairs, losses: &mut Losses) {
     for member in &mut members {
         *member = Member::clear(member.interface.clone());
     }
-    let kind = if members.len() == 2 { LinkKind::PointToPoint } else { LinkKind::Lan };
-    if kind != link.kind {
-        losses.add(format!("RSpec does not tell a LAN of two from a cable, which {name} becomes"));
-    }
-    pairwise::apply(pairs, kind, &mut members);
+    pairwise::apply(pairs, link.kind, &mut members);
     let plain = |impairment: &Impairment| Shape::of(impairment).0.impairment();
     let same =
         |(a, b): (&Member, &Member)| (plain(&a.to_link), plain(&a.from_link)) == (b.to_link, b.from_link);

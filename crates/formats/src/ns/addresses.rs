@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use testyard_model::link::LinkKind;
 use testyard_model::route::Routing;
+use testyard_model::setting::Setting;
 use testyard_model::suggest::closest;
 use testyard_model::topology::InterfaceAddress;
 
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Object, RouteDraft, To, Via};
-use super::nodes::push_attribute;
+use super::nodes::{REPEATED, push_attribute};
+use super::queue::QueueDraft;
 use super::reader::Reader;
 use super::units;
 
@@ -74,7 +76,7 @@ pub(super) fn netmask(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let [link, mask] = call.exactly()?;
     let (link, prefix) = (reader.link(link)?, units::netmask(mask)?);
     reader.links[link].prefix = prefix;
-    reader.links[link].mask_position = call.position;
+    reader.links[link].is_masked = true;
     Ok(Taken::AsListed)
 }
 
@@ -220,7 +222,8 @@ pub(super) fn network_attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Out
             return Err(Complaint::error(format!("{} is unknown for a link", short(key)))
                 .suggest("there are testyard:mtu, testyard:seed and testyard:down"));
         }
-        _ => push_attribute(&mut draft.attributes, key, value),
+        _ if push_attribute(&mut draft.attributes, key, value) => {}
+        _ => return Ok(Taken::Ignored(REPEATED.to_owned())),
     }
     Ok(Taken::AsListed)
 }
@@ -235,9 +238,14 @@ pub(super) fn interface_attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> O
         "testyard:to-link" | "testyard:from-link" => {
             let way = if key == "testyard:to-link" { &mut member.to } else { &mut member.from };
             for setting in value.split(';').filter(|setting| !setting.trim().is_empty()) {
-                let setting: testyard_model::setting::Setting =
+                let setting: Setting =
                     setting.trim().parse().map_err(|error| Complaint::error(format!("{error}")))?;
-                setting.apply(way);
+                match setting {
+                    Setting::Queue(queue) if key == "testyard:to-link" => {
+                        member.queue = queue.map(QueueDraft::of);
+                    }
+                    setting => setting.apply(way),
+                }
             }
         }
         "testyard:mac" => {
@@ -249,7 +257,8 @@ pub(super) fn interface_attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> O
                 "there are testyard:address, testyard:from-link, testyard:mac and testyard:to-link",
             ));
         }
-        _ => push_attribute(&mut member.attributes, key, value),
+        _ if push_attribute(&mut member.attributes, key, value) => {}
+        _ => return Ok(Taken::Ignored(REPEATED.to_owned())),
     }
     Ok(Taken::AsListed)
 }

@@ -47,8 +47,12 @@ pub(super) enum Taken {
     AsListed,
     /// Taken as near as can be, in this case.
     Approximated(String),
+    /// Taken as near as can be, and perhaps not as it was meant: a warning.
+    Doubtful(String),
     /// Not taken, in this case.
     Ignored(String),
+    /// What becomes of it is told when all of the file is read.
+    Later,
 }
 
 /// A statement.

@@ -11,6 +11,7 @@ use testyard_model::quantity::Size;
 use testyard_model::service::{Execute, Program};
 use testyard_model::topology::{InterfaceAddress, Node, OnFailure};
 
+use super::queue::QueueDraft;
 use super::reader::Reader;
 
 /// What a name stands for; numbers are places in the reader's lists.
@@ -64,8 +65,8 @@ pub(super) struct NodeDraft {
     pub(super) packages: Vec<Execute>,
     pub(super) executes: Vec<Execute>,
     pub(super) start: Option<Execute>,
-    /// The image of `containers:image_name`, which counts if nothing else chose one.
-    pub(super) box_image: Option<(Option<Position>, String)>,
+    /// Statements that say something of a box (`containers:image_name`), which counts if nothing else chose an image.
+    pub(super) of_box: Vec<(Option<Position>, String)>,
     pub(super) routes: Vec<RouteDraft>,
 }
 
@@ -80,7 +81,7 @@ impl NodeDraft {
             packages: Vec::new(),
             executes: Vec::new(),
             start: None,
-            box_image: None,
+            of_box: Vec::new(),
             routes: Vec::new(),
         }
     }
@@ -112,6 +113,8 @@ pub(super) struct MemberDraft {
     pub(super) port: usize,
     pub(super) to: Impairment,
     pub(super) from: Impairment,
+    /// Of what it sends.
+    pub(super) queue: Option<QueueDraft>,
     pub(super) address: Option<IpAddr>,
     pub(super) address_position: Option<Position>,
     /// Beside that one.
@@ -128,7 +131,8 @@ pub(super) struct LinkDraft {
     pub(super) members: Vec<MemberDraft>,
     /// The bits of its network.
     pub(super) prefix: u8,
-    pub(super) mask_position: Option<Position>,
+    /// Whether the file says them.
+    pub(super) is_masked: bool,
     pub(super) unshaped: bool,
     pub(super) mtu: Option<u16>,
     pub(super) seed: Option<u64>,
@@ -136,6 +140,14 @@ pub(super) struct LinkDraft {
     pub(super) capture: Option<CaptureDraft>,
     pub(super) snap_length: Option<u32>,
     pub(super) attributes: Vec<Attribute>,
+}
+
+impl LinkDraft {
+    /// The length of the prefix of a network that is still to be chosen, if the file says it.
+    pub(super) fn prefix_length(&self) -> Option<u8> {
+        let is_open = self.members.iter().all(|member| member.address.is_none());
+        (self.is_masked && is_open).then_some(self.prefix)
+    }
 }
 
 pub(super) struct CaptureDraft {

@@ -3,17 +3,18 @@
 use testyard_model::diagnostic::Position;
 use testyard_model::link::LinkKind;
 use testyard_model::quantity::Span;
-use testyard_model::schedule::{Action, Event};
+use testyard_model::schedule::{Action, Event, MOST_EVENTS};
 use testyard_model::setting::Setting;
 
 use super::call::{Call, Complaint, Taken, short};
+use super::changes::{self, Change};
 use super::drafts::{Composite, Object};
 use super::finish::Names;
-use super::links::QUEUE;
-use super::programs::program_option;
+use super::programs::program_options;
+use super::queue::QueueDraft;
 use super::reader::Reader;
+use super::units;
 use super::words::{statements, words};
-use super::{queues, units};
 use crate::import::Treatment;
 
 type Outcome = Result<Taken, Complaint>;
@@ -29,8 +30,6 @@ pub(super) struct Scheduled {
 const SET: &str = "testyard:set";
 /// How deep groups may be in groups.
 const DEPTH: usize = 8;
-/// How many events there may be.
-const MOST: usize = 100_000;
 
 /// `$ns at TIME "OBJECT EVENT ARGUMENTS; …"`.
 pub(super) fn at(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
@@ -104,31 +103,41 @@ pub(super) fn extend(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
 
 /// The schedule, once all names are final.
 pub(super) fn schedule(reader: &mut Reader<'_>, names: &Names) -> Vec<Event> {
-    let mut events = Vec::new();
+    let mut made = Made::default();
     for scheduled in std::mem::take(&mut reader.scheduled) {
-        expand(reader, names, &scheduled, 0, &mut events);
+        expand(reader, names, &scheduled, 0, &mut made);
     }
+    let Made { mut events, changes, .. } = made;
+    changes::settle(reader, &mut events, changes);
     events
 }
 
-fn expand(
-    reader: &mut Reader<'_>,
-    names: &Names,
-    scheduled: &Scheduled,
-    depth: usize,
-    events: &mut Vec<Event>,
-) {
+/// Events, and those of them that change queues.
+#[derive(Default)]
+struct Made {
+    events: Vec<Event>,
+    changes: Vec<Change>,
+    /// There are more than there may be.
+    is_full: bool,
+}
+
+fn expand(reader: &mut Reader<'_>, names: &Names, scheduled: &Scheduled, depth: usize, made: &mut Made) {
     let Scheduled { position, at, words } = scheduled;
     let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     let event = rest.first().map_or("", String::as_str);
-    if depth > DEPTH || events.len() >= MOST {
-        let text =
-            if depth > DEPTH { "groups of events contain each other" } else { "there are too many events" };
-        reader.complain(*position, Complaint::error(text));
+    if depth > DEPTH {
+        reader.complain(*position, Complaint::error("groups of events contain each other"));
+        return;
+    }
+    if made.events.len() >= MOST_EVENTS {
+        // What follows is too many as well, and is told once.
+        if !std::mem::replace(&mut made.is_full, true) {
+            reader.complain(*position, Complaint::error(format!("more than {MOST_EVENTS} events")));
+        }
         return;
     }
     let mut go_on = |reader: &mut Reader<'_>, at: Span, words: Vec<String>| {
-        expand(reader, names, &Scheduled { position: *position, at, words }, depth + 1, events);
+        expand(reader, names, &Scheduled { position: *position, at, words }, depth + 1, made);
     };
     if let Some(Object::Composite(which)) = reader.object(name) {
         match (&reader.composites[which], event) {
@@ -158,10 +167,21 @@ fn expand(
         return;
     }
     match one(reader, names, name, event, rest.get(1..).unwrap_or_default()) {
-        Ok(Some((kind, action, note))) => {
-            events.push(Event { at: *at, action });
-            let treatment = if note.is_some() { Treatment::Approximated } else { Treatment::Honoured };
-            reader.file(*position, format!("event {kind} {event}"), treatment, note.map(str::to_owned));
+        Ok(Some((kind, action, taken))) => {
+            let (link, member) = match reader.object(name) {
+                Some(Object::Link(link)) => (Some(link), None),
+                Some(Object::Half { link, member } | Object::Queue { link, member }) => {
+                    (Some(link), Some(member))
+                }
+                _ => (None, None),
+            };
+            let change = link.and_then(|link| {
+                let members = member.map_or(0..reader.links[link].members.len(), |one| one..one + 1);
+                Change::of((made.events.len(), *position), (link, members), rest, &action)
+            });
+            made.changes.extend(change);
+            made.events.push(Event { at: *at, action });
+            reader.conclude(*position, format!("event {kind} {event}"), taken);
         }
         Ok(None) => {
             let kind = reader.object(name).map_or("", |object| object.kind(reader));
@@ -195,7 +215,7 @@ fn settings(arguments: &[String]) -> Result<Vec<Setting>, Complaint> {
         .collect()
 }
 
-type Done = Option<(&'static str, Action, Option<&'static str>)>;
+type Done = Option<(&'static str, Action, Taken)>;
 
 /// One event of one object; none if it has none such.
 fn one(
@@ -215,20 +235,21 @@ fn one(
         Some(Object::Link(link)) => {
             let id = || names.links[link].clone();
             let setting = match event {
-                "up" => return Ok(Some(("link", Action::LinkUp(id()), None))),
-                "down" => return Ok(Some(("link", Action::LinkDown(id()), None))),
+                "up" => return Ok(Some(("link", Action::LinkUp(id()), Taken::AsListed))),
+                "down" => return Ok(Some(("link", Action::LinkDown(id()), Taken::AsListed))),
                 "bandwidth" => Setting::Rate(units::rate(first()?)?),
                 "delay" => Setting::Delay(units::event_delay(first()?)?),
                 "plr" => Setting::Loss(units::loss(first()?)?),
                 SET => {
                     let settings = settings(arguments)?;
-                    return Ok(Some(("link", Action::LinkSet { link: id(), from: None, settings }, None)));
+                    let action = Action::LinkSet { link: id(), from: None, settings };
+                    return Ok(Some(("link", action, Taken::AsListed)));
                 }
                 _ => return Ok(None),
             };
             let action = Action::LinkSet { link: id(), from: None, settings: vec![setting] };
             if reader.links[link].kind != LinkKind::Lan {
-                return Ok(Some(("link", action, None)));
+                return Ok(Some(("link", action, Taken::AsListed)));
             }
             let [delay, loss, rate] = reader.lan_events.entry(link).or_default();
             match setting {
@@ -239,23 +260,27 @@ fn one(
             Ok(Some((
                 "link",
                 action,
-                Some("on a LAN it is set for what each node sends, the way back is clear"),
+                Taken::Approximated(
+                    "on a LAN it is set for what each node sends, the way back is clear".to_owned(),
+                ),
             )))
         }
         Some(Object::Half { link, member } | Object::Queue { link, member }) => {
-            let draft = &reader.links[link].members[member];
             let from = Some(names.interfaces[link][member].clone());
             let setting = match (event, arguments) {
                 (SET, _) => {
                     let (link, settings) = (names.links[link].clone(), settings(arguments)?);
-                    return Ok(Some(("queue", Action::LinkSet { link, from, settings }, None)));
+                    return Ok(Some(("queue", Action::LinkSet { link, from, settings }, Taken::AsListed)));
                 }
                 ("set", [variable, value]) => {
-                    let mut queue = draft.to.queue.unwrap_or(QUEUE);
-                    if !queues::change(&mut queue, variable, value)? {
+                    let mut queue = QueueDraft::default();
+                    if !queue.set(variable, value)? {
                         return Ok(None);
                     }
-                    Setting::Queue(Some(queue))
+                    // What the queue is by then is known when all events are.
+                    let settings = vec![Setting::Queue(Some(queue.queue()))];
+                    let action = Action::LinkSet { link: names.links[link].clone(), from, settings };
+                    return Ok(Some(("queue", action, Taken::Later)));
                 }
                 ("bandwidth", _) => Setting::Rate(units::rate(first()?)?),
                 ("delay", _) => Setting::Delay(units::event_delay(first()?)?),
@@ -263,7 +288,7 @@ fn one(
                 _ => return Ok(None),
             };
             let action = Action::LinkSet { link: names.links[link].clone(), from, settings: vec![setting] };
-            Ok(Some(("queue", action, None)))
+            Ok(Some(("queue", action, Taken::AsListed)))
         }
         Some(Object::Program(which)) => {
             let id = names.programs[which].clone();
@@ -271,19 +296,13 @@ fn one(
                 "start" | "run" => {
                     let mut program = reader.programs[which].program.clone();
                     let own = program.command.clone();
-                    for pair in arguments.chunks(2) {
-                        let [option, value] = pair else {
-                            return Err(Complaint::error(format!("{} has no value", short(&pair[0]))));
-                        };
-                        program_option(&mut program, option, value)?;
-                    }
+                    let mut taken = program_options(&mut program, arguments)?;
                     let command = Some(program.command).filter(|command| *command != own);
-                    let note = arguments
-                        .iter()
-                        .step_by(2)
-                        .any(|option| option != "-command")
-                        .then_some("only its command is changed; the rest stays the program's own");
-                    return Ok(Some(("program", Action::ProgramStart { program: id, command }, note)));
+                    if arguments.iter().step_by(2).any(|option| option != "-command") {
+                        let note = "only its command is changed; the rest stays the program's own";
+                        taken = Taken::Approximated(note.to_owned());
+                    }
+                    return Ok(Some(("program", Action::ProgramStart { program: id, command }, taken)));
                 }
                 "stop" => Action::ProgramStop(id),
                 "kill" => {
@@ -295,15 +314,19 @@ fn one(
                 }
                 _ => return Ok(None),
             };
-            Ok(Some(("program", action, None)))
+            Ok(Some(("program", action, Taken::AsListed)))
         }
         Some(Object::Node(node)) => {
             let id = names.nodes[node].clone();
             match event {
-                "reboot" => Ok(Some(("node", Action::NodeRestart(id), None))),
+                "reboot" => Ok(Some(("node", Action::NodeRestart(id), Taken::AsListed))),
                 "reload" => {
-                    let note = (!arguments.is_empty()).then_some("the node gets its own image, no other");
-                    Ok(Some(("node", Action::NodeReload(id), note)))
+                    let taken = if arguments.is_empty() {
+                        Taken::AsListed
+                    } else {
+                        Taken::Approximated("the node gets its own image, no other".to_owned())
+                    };
+                    Ok(Some(("node", Action::NodeReload(id), taken)))
                 }
                 _ => Ok(None),
             }

@@ -11,11 +11,13 @@ use testyard_model::quantity::Probability;
 use testyard_model::route::{Destination, NextHop, Route};
 use testyard_model::topology::{Interface, InterfaceAddress, Node, Storage, Topology};
 
-use super::call::{Complaint, short};
+use super::call::{Complaint, Taken, short};
 use super::drafts::{LinkDraft, To, Via};
 use super::events;
-use super::nodes::{known_image, unknown_image, unnamed};
+use super::nodes::unnamed;
+use super::queue::QueueDraft;
 use super::reader::Reader;
+use crate::boxes::{BoxImage, Found};
 use crate::import::Treatment;
 
 /// The longest name, which leaves room for an interface's number behind it.
@@ -38,7 +40,8 @@ pub(super) fn finish(reader: &mut Reader<'_>) -> Topology {
         } else {
             "begin with set ns [new Simulator], end with $ns run"
         };
-        reader.tell(Severity::Error, None, "the file never runs its simulator", Some(hint.to_owned()));
+        let at = reader.last.unwrap_or(Position { line: 1, column: 1 });
+        reader.tell(Severity::Error, Some(at), "the file never runs its simulator", Some(hint.to_owned()));
     }
     let names = names(reader);
     let schedule = events::schedule(reader, &names);
@@ -121,7 +124,6 @@ fn names(reader: &mut Reader<'_>) -> Names {
 
 fn check_links(reader: &mut Reader<'_>) {
     let mut errors: Vec<(Option<Position>, Complaint)> = Vec::new();
-    let mut masks = Vec::new();
     for link in &mut reader.links {
         let distinct: HashSet<usize> = link.members.iter().map(|member| member.node).collect();
         if distinct.len() < 2 {
@@ -133,6 +135,7 @@ fn check_links(reader: &mut Reader<'_>) {
             ));
         }
         for member in &mut link.members {
+            member.to.queue = member.queue.as_ref().map(QueueDraft::queue);
             if link.unshaped {
                 member.to.rate = None;
                 member.from.rate = None;
@@ -154,24 +157,12 @@ fn check_links(reader: &mut Reader<'_>) {
                 }
             }
         }
-        if link.mask_position.is_some()
-            && link.members.iter().all(|member| member.address.is_none())
-            && link.prefix != 24
-        {
-            masks.push((link.mask_position, link.name.clone()));
-        }
         if let (Some(capture), Some(length)) = (&mut link.capture, link.snap_length) {
             capture.snap_length = length;
         }
     }
     for (position, error) in errors {
         reader.complain(position, error);
-    }
-    for (position, name) in masks {
-        let note = format!(
-            "{name} has no address that it could be the mask of: say tb-set-ip-link or tb-set-ip-lan too"
-        );
-        reader.file(position, "tb-set-netmask".to_owned(), Treatment::Ignored, Some(note));
     }
 }
 
@@ -206,33 +197,7 @@ fn both(one: Option<Loss>, other: Option<Loss>) -> Option<Loss> {
 }
 
 fn nodes(reader: &mut Reader<'_>, names: &Names) -> Vec<Node> {
-    let images: Vec<_> = reader
-        .nodes
-        .iter()
-        .map(|draft| {
-            draft
-                .box_image
-                .as_ref()
-                .map(|(position, name)| (*position, name.clone(), known_image(reader, name)))
-        })
-        .collect();
-    for (draft, image) in reader.nodes.iter_mut().zip(&images) {
-        if let Some((_, _, Some(image))) = image
-            && draft.node.image.is_none()
-        {
-            draft.node.image = Some(image.clone());
-        }
-    }
-    for (position, name, found) in images.into_iter().flatten() {
-        if found.is_none() {
-            reader.file(
-                position,
-                "tb-add-node-attribute".to_owned(),
-                Treatment::Ignored,
-                Some(unknown_image(&name)),
-            );
-        }
-    }
+    (0..reader.nodes.len()).for_each(|node| box_image(reader, node));
     stores(reader);
     programs(reader, names);
     let nodes: Vec<Node> = reader
@@ -271,6 +236,42 @@ fn nodes(reader: &mut Reader<'_>, names: &Names) -> Vec<Node> {
         })
         .collect();
     nodes
+}
+
+/// The image of a node's box, and what became of the statements about it.
+fn box_image(reader: &mut Reader<'_>, node: usize) {
+    const COMMAND: &str = "tb-add-node-attribute";
+    let draft = &mut reader.nodes[node];
+    let statements = std::mem::take(&mut draft.of_box);
+    let Some(asked) = BoxImage::of(&draft.node.attributes) else { return };
+    let odd_kind = asked.odd_kind().map(|kind| format!("{} is taken for vagrant", short(kind)));
+    let chosen = draft.node.image.clone();
+    let (image, verdict) = match asked.find(reader.site) {
+        Found::Image(image) if chosen.as_ref().is_none_or(|chosen| *chosen == image) => {
+            (Some(image), Taken::AsListed)
+        }
+        _ if chosen.is_some() => {
+            (chosen, Taken::Approximated("the image is the one that is named beside it".to_owned()))
+        }
+        Found::Image(image) => (Some(image), Taken::AsListed),
+        Found::Default { message, suggestion } => {
+            let hint = suggestion.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            (None, Taken::Ignored(format!("{message}{hint}")))
+        }
+    };
+    draft.node.image = image;
+    for (number, (position, key)) in statements.into_iter().enumerate() {
+        match (&verdict, &odd_kind) {
+            (Taken::AsListed, Some(note)) if key == "containers:image_type" => {
+                reader.conclude(position, COMMAND.to_owned(), Taken::Approximated(note.clone()));
+            }
+            // It is told once of a node.
+            (Taken::Ignored(note), _) if number > 0 => {
+                reader.file_quietly(position, COMMAND.to_owned(), Treatment::Ignored, Some(note.clone()));
+            }
+            _ => reader.conclude(position, COMMAND.to_owned(), verdict.clone()),
+        }
+    }
 }
 
 fn interface(reader: &Reader<'_>, names: &Names, (link, member): (usize, usize)) -> Interface {
@@ -348,6 +349,7 @@ fn links(reader: &mut Reader<'_>, names: &Names) -> Vec<Link> {
                 })
                 .collect(),
             mtu: draft.mtu,
+            prefix_length: draft.prefix_length(),
             down: draft.down,
             seed: draft.seed,
             capture: draft

@@ -6,6 +6,7 @@ use testyard_model::quantity::{Rate, Span};
 
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{LinkDraft, MemberDraft, Object};
+use super::queue::QueueDraft;
 use super::reader::Reader;
 use super::units;
 use super::words::words;
@@ -13,7 +14,7 @@ use super::words::words;
 type Outcome = Result<Taken, Complaint>;
 
 /// NS's queue, where something of it is set.
-pub(super) const QUEUE: Queue = Queue { limit: QueueLimit::Packets(50), red: None };
+const QUEUE: Queue = Queue { limit: QueueLimit::Packets(50), red: None };
 
 pub(super) fn duplex_link(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let ([one, other, rate, delay], rest) = call.at_least::<4>()?;
@@ -102,6 +103,7 @@ fn add(
             port: ports.len(),
             to,
             from,
+            queue: to.queue.map(QueueDraft::of),
             address: None,
             address_position: None,
             more_addresses: Vec::new(),
@@ -118,7 +120,7 @@ fn add(
         kind,
         members,
         prefix: 24,
-        mask_position: None,
+        is_masked: false,
         unshaped: false,
         mtu: None,
         seed: None,

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod call;
+mod changes;
 mod commands;
 mod deter_lan;
 mod drafts;
@@ -19,6 +20,7 @@ mod finish;
 mod links;
 mod nodes;
 mod programs;
+mod queue;
 mod queues;
 mod reader;
 mod units;
@@ -50,10 +52,12 @@ pub fn import(text: &str, site: &Site, tcl: &dyn Tcl) -> Result<Import, Refused>
 /// # Errors
 /// As [`import`].
 pub fn import_within(text: &str, site: &Site, tcl: &dyn Tcl, limits: &Limits) -> Result<Import, Refused> {
-    let run = tcl.run(text, &commands::vocabulary(), limits).map_err(|error| Refused {
-        diagnostics: vec![Diagnostic::new(Severity::Error, error.to_string())],
+    let run = tcl.run(text, &commands::vocabulary(), limits).map_err(|error| {
+        let diagnostic = Diagnostic::new(Severity::Error, error.to_string());
+        Refused { diagnostics: vec![Diagnostic { position: position(error.place()), ..diagnostic }] }
     })?;
     let mut reader = Reader::new(site);
+    reader.last = position(run.records.iter().rev().find_map(|record| record.place));
     for record in &run.records {
         let at = position(record.place);
         match &record.what {

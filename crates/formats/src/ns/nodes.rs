@@ -13,6 +13,8 @@ use super::drafts::{NodeDraft, Object};
 use super::reader::Reader;
 use super::units;
 use super::words::words;
+use crate::boxes::is_of_box;
+use crate::csh;
 
 type Outcome = Result<Taken, Complaint>;
 
@@ -73,12 +75,12 @@ pub(super) fn image(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
 
 /// The image that a name stands for: one that the testbed maps, or one of a registry with its tag or path
 /// (`debian:12`; Emulab's own names with a version, `UBUNTU20-64-STD:2`, have capitals).
-pub(super) fn known_image(reader: &Reader<'_>, name: &str) -> Option<ImageName> {
+fn known_image(reader: &Reader<'_>, name: &str) -> Option<ImageName> {
     let mapped = reader.site.images.get(name).cloned();
     mapped.or_else(|| name.contains(['/', ':', '@']).then(|| name.parse().ok()).flatten())
 }
 
-pub(super) fn unknown_image(name: &str) -> String {
+fn unknown_image(name: &str) -> String {
     format!(
         "{name} is no image here: the node gets its kind's default; name an image of a registry (debian:12), or let \
          the testbed's configuration map {name} to one",
@@ -93,9 +95,19 @@ fn execute(command: String) -> Execute {
 pub(super) fn start_command(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let [name, command] = call.exactly()?;
     let node = reader.node(name)?;
-    reader.nodes[node].start =
-        Some(command).filter(|command| !command.trim().is_empty()).map(|command| execute(command.to_owned()));
-    Ok(Taken::AsListed)
+    let command = csh::to_sh(command);
+    let taken = of_shell(&command);
+    reader.nodes[node].start = Some(command.text).filter(|text| !text.trim().is_empty()).map(execute);
+    Ok(taken)
+}
+
+/// What became of a command that may have been csh's.
+pub(super) fn of_shell(command: &csh::Command) -> Taken {
+    match (command.doubt(), command.note()) {
+        (Some(doubt), _) => Taken::Doubtful(doubt),
+        (None, Some(note)) => Taken::Approximated(note),
+        (None, None) => Taken::AsListed,
+    }
 }
 
 pub(super) fn packages(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
@@ -114,15 +126,13 @@ pub(super) fn packages(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     match left.first() {
         None => Ok(Taken::AsListed),
         Some(first) if reader.nodes[node].packages.len() == before => Ok(Taken::Ignored(no_file(first))),
-        Some(first) => Ok(in_part(reader, call, first)),
+        Some(first) => Ok(in_part(first)),
     }
 }
 
 /// Some of what a statement lists is taken.
-fn in_part(reader: &mut Reader<'_>, call: &Call<'_>, left: &str) -> Taken {
-    let note = format!("{} is left out: {}", short(left), no_file(left));
-    reader.warn(call.position, format!("{}: {note}", call.entry.title()));
-    Taken::Approximated(note)
+fn in_part(left: &str) -> Taken {
+    Taken::Doubtful(format!("{} is left out: {}", short(left), no_file(left)))
 }
 
 fn is_url(text: &str) -> bool {
@@ -137,23 +147,23 @@ pub(super) fn tarfiles(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let ([name], rest) = call.at_least::<1>()?;
     let node = reader.node(name)?;
     let (installs, left) = archives(rest)?;
-    let taken = what_of(reader, call, &installs, left);
+    let taken = what_of(&installs, left);
     reader.nodes[node].node.services.installs.extend(installs);
     Ok(taken)
 }
 
 pub(super) fn tarfiles_of_all(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let (installs, left) = archives(call.arguments)?;
-    let taken = what_of(reader, call, &installs, left);
+    let taken = what_of(&installs, left);
     reader.installs.extend(installs);
     Ok(taken)
 }
 
-fn what_of(reader: &mut Reader<'_>, call: &Call<'_>, installs: &[Install], left: Option<String>) -> Taken {
+fn what_of(installs: &[Install], left: Option<String>) -> Taken {
     match left {
         None => Taken::AsListed,
         Some(left) if installs.is_empty() => Taken::Ignored(no_file(&left)),
-        Some(left) => in_part(reader, call, &left),
+        Some(left) => in_part(&left),
     }
 }
 
@@ -232,6 +242,10 @@ pub(super) fn fix(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let [name, host] = call.exactly()?;
     let node = reader.node(name)?;
     if let Ok(other) = reader.node(host) {
+        if other == node {
+            return Err(Complaint::error(format!("{} cannot be fixed to itself", reader.nodes[node].name))
+                .suggest("name a host of the testbed, or another node"));
+        }
         let partition = reader.nodes[other].node.partition.clone();
         let partition = partition.unwrap_or_else(|| format!("with {}", reader.nodes[other].name));
         reader.nodes[other].node.partition = Some(partition.clone());
@@ -254,14 +268,10 @@ pub(super) fn attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let draft = &mut reader.nodes[node];
     let bad = || Complaint::error(format!("{:?} is no value of {key}", short(value)));
     match key {
-        "containers:partition" | "containers::partition" => {
-            draft.node.partition.get_or_insert_with(|| value.to_owned());
+        "containers:partition" | "containers::partition" if draft.node.partition.is_some() => {
+            return Ok(Taken::Ignored(REPEATED.to_owned()));
         }
-        "containers:image_name" => {
-            if draft.box_image.is_none() {
-                draft.box_image = Some((position, value.to_owned()));
-            }
-        }
+        "containers:partition" | "containers::partition" => draft.node.partition = Some(value.to_owned()),
         "testyard:execute" => draft.executes.push(execute(value.to_owned())),
         "testyard:exclusive" => draft.node.exclusive = value == "true",
         "testyard:image" => draft.node.image = Some(value.parse().map_err(|_| bad())?),
@@ -285,12 +295,17 @@ pub(super) fn attribute(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
                     "there are testyard:component, execute, exclusive, image, install, port and sliver-type",
                 ));
             }
-            None => {
-                push_attribute(&mut draft.node.attributes, key, value);
-                if key.starts_with("containers:") {
-                    return Ok(Taken::Approximated(format!("{} is kept, but has no effect", short(key))));
-                }
+            None if !push_attribute(&mut draft.node.attributes, key, value) => {
+                return Ok(Taken::Ignored(REPEATED.to_owned()));
             }
+            None if is_of_box(key) => {
+                draft.of_box.push((position, key.to_owned()));
+                return Ok(Taken::Later);
+            }
+            None if key.starts_with("containers:") => {
+                return Ok(Taken::Ignored(format!("{} is kept, but has no effect", short(key))));
+            }
+            None => {}
         },
     }
     Ok(Taken::AsListed)
@@ -316,9 +331,14 @@ fn execute_with(how: &str, command: &str) -> Option<Execute> {
     Some(Execute { shell: Shell::from_request(shell)?, command: command.to_owned(), timeout: seconds })
 }
 
-/// The first of a key counts.
-pub(super) fn push_attribute(attributes: &mut Vec<Attribute>, key: &str, value: &str) {
-    if !attributes.iter().any(|attribute| attribute.key == key) {
+/// Why another attribute of a name is ignored.
+pub(super) const REPEATED: &str = "of a repeated key the first counts";
+
+/// Keeps an attribute; false if there is one of its key, as the first counts.
+pub(super) fn push_attribute(attributes: &mut Vec<Attribute>, key: &str, value: &str) -> bool {
+    let is_first = !attributes.iter().any(|attribute| attribute.key == key);
+    if is_first {
         attributes.push(Attribute { key: key.to_owned(), value: value.to_owned() });
     }
+    is_first
 }

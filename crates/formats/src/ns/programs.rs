@@ -5,9 +5,10 @@ use testyard_model::suggest::closest;
 
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Object, ProgramDraft};
-use super::nodes::unnamed;
+use super::nodes::{of_shell, unnamed};
 use super::reader::Reader;
 use super::units;
+use crate::csh;
 
 type Outcome = Result<Taken, Complaint>;
 
@@ -15,16 +16,11 @@ type Outcome = Result<Taken, Complaint>;
 pub(super) fn program_agent(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let node = call.node()?;
     let mut program = no_program();
-    for pair in call.arguments.chunks(2) {
-        let [option, value] = pair else {
-            return Err(Complaint::error(format!("{} has no value", short(&pair[0]))));
-        };
-        program_option(&mut program, option, value)?;
-    }
+    let taken = program_options(&mut program, call.arguments)?;
     reader.made(call, Object::Program(reader.programs.len()));
     let name = call.made.unwrap_or_default().to_owned();
     reader.programs.push(ProgramDraft { name, position: call.position, node: Some(node), program });
-    Ok(Taken::AsListed)
+    Ok(taken)
 }
 
 /// `new Program $ns`: what it runs, and where, is set afterwards.
@@ -62,17 +58,36 @@ pub(super) fn program_set(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
         "expected-exit-code" | "expected_exit_code" => "-expected-exit-code",
         _ => return Ok(Taken::Ignored(format!("a program has no {}", short(variable)))),
     };
-    program_option(&mut reader.programs[program].program, option, value)?;
-    Ok(Taken::AsListed)
+    program_option(&mut reader.programs[program].program, option, value)
 }
 
-pub(super) fn program_option(program: &mut Program, option: &str, value: &str) -> Result<(), Complaint> {
+/// Options, each with its value.
+pub(super) fn program_options(program: &mut Program, given: &[String]) -> Outcome {
+    let mut taken = Taken::AsListed;
+    for pair in given.chunks(2) {
+        let [option, value] = pair else {
+            return Err(Complaint::error(format!("{} has no value", short(&pair[0]))));
+        };
+        let this = program_option(program, option, value)?;
+        if taken == Taken::AsListed {
+            taken = this;
+        }
+    }
+    Ok(taken)
+}
+
+fn program_option(program: &mut Program, option: &str, value: &str) -> Outcome {
     match option {
         "-command" if value.contains('\n') => {
             return Err(Complaint::error("the command of a program has a line end")
                 .suggest("part its commands with ;"));
         }
-        "-command" => program.command = value.to_owned(),
+        "-command" => {
+            let command = csh::to_sh(value);
+            let taken = of_shell(&command);
+            program.command = command.text;
+            return Ok(taken);
+        }
         "-dir" => program.directory = Some(value.to_owned()),
         "-timeout" => program.timeout = Some(units::seconds(value)?),
         "-expected-exit-code" => {
@@ -90,5 +105,5 @@ pub(super) fn program_option(program: &mut Program, option: &str, value: &str) -
             });
         }
     }
-    Ok(())
+    Ok(Taken::AsListed)
 }

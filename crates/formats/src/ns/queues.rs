@@ -1,12 +1,10 @@
 //! Directions of links, their queues, and blockstores: objects that a file makes to set something of.
 
-use testyard_model::impairment::{Queue, QueueLimit, Red};
 use testyard_model::link::LinkKind;
-use testyard_model::quantity::{Probability, Size};
 
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{Object, StoreDraft};
-use super::links::QUEUE;
+use super::queue::is_of_red;
 use super::reader::Reader;
 use super::units;
 
@@ -50,76 +48,19 @@ pub(super) fn queue_set(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let Object::Queue { link, member } = call.object else {
         return Err(Complaint::Broken("its queue could not be found".to_owned()));
     };
-    let slot = &mut reader.links[link].members[member].to.queue;
-    let mut queue = slot.unwrap_or(QUEUE);
-    if !change(&mut queue, variable, value)? {
+    let mut queue = reader.links[link].members[member].queue.clone().unwrap_or_default();
+    if !queue.set(variable, value)? {
         return Ok(Taken::Ignored(format!("a queue has no {}", short(variable))));
     }
-    *slot = Some(queue);
-    Ok(Taken::AsListed)
-}
-
-/// Changes a variable of a queue; false if it has none such.
-pub(super) fn change(queue: &mut Queue, variable: &str, value: &str) -> Result<bool, Complaint> {
-    let bad = || Complaint::error(format!("{:?} is no value of {variable}", short(value)));
-    let number = || value.parse::<u32>().map_err(|_| bad());
-    let flag = || match value {
-        "0" | "false" => Ok(false),
-        "1" | "true" => Ok(true),
-        _ => Err(bad().suggest("it is 0 or 1")),
+    let taken = if is_of_red(variable) {
+        // It may become RED by a later statement.
+        queue.of_red.push(call.position);
+        Taken::Later
+    } else {
+        Taken::AsListed
     };
-    let red = |queue: &mut Queue, change: &dyn Fn(&mut Red)| {
-        if let Some(red) = &mut queue.red {
-            change(red);
-        }
-    };
-    match variable {
-        "limit_" => {
-            let limit = number()?;
-            queue.limit = match queue.limit {
-                QueueLimit::Packets(_) => QueueLimit::Packets(limit),
-                QueueLimit::Bytes(_) => QueueLimit::Bytes(Size::from_bytes(limit.into())),
-            };
-        }
-        "queue-in-bytes_" => {
-            let count = match queue.limit {
-                QueueLimit::Packets(count) => count,
-                QueueLimit::Bytes(size) => u32::try_from(size.bytes()).unwrap_or(u32::MAX),
-            };
-            queue.limit = if flag()? {
-                QueueLimit::Bytes(Size::from_bytes(count.into()))
-            } else {
-                QueueLimit::Packets(count)
-            };
-        }
-        "red_" => {
-            let gentle = queue.red.is_some_and(|red| red.gentle);
-            queue.red = flag()?.then(|| queue.red.unwrap_or(Red { gentle, ..Red::NS }));
-        }
-        "gentle_" => {
-            let gentle = flag()?;
-            red(queue, &|red| red.gentle = gentle);
-        }
-        "thresh_" => {
-            let min = number()?;
-            red(queue, &|red| red.min = min);
-        }
-        "maxthresh_" => {
-            let max = number()?;
-            red(queue, &|red| red.max = max);
-        }
-        "q_weight_" => {
-            let weight = units::probability(value)?;
-            red(queue, &|red| red.weight = weight);
-        }
-        "linterm_" => {
-            let inverse = value.parse::<f64>().ok().filter(|inverse| *inverse >= 1.0).ok_or_else(bad)?;
-            let probability = Probability::from_ratio(1.0 / inverse).ok_or_else(bad)?;
-            red(queue, &|red| red.probability = probability);
-        }
-        _ => return Ok(false),
-    }
-    Ok(true)
+    reader.links[link].members[member].queue = Some(queue);
+    Ok(taken)
 }
 
 /// `$ns blockstore`.

@@ -36,6 +36,8 @@ pub(super) struct Reader<'a> {
     pub(super) installs: Vec<testyard_model::service::Install>,
     /// LANs that events of NS's own change: whether their delay, loss, rate.
     pub(super) lan_events: HashMap<usize, [bool; 3]>,
+    /// Of the last thing that the file does.
+    pub(super) last: Option<Position>,
     pub(super) ran: bool,
     pub(super) simulator: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -63,6 +65,7 @@ impl<'a> Reader<'a> {
             on_failure: None,
             installs: Vec::new(),
             lan_events: HashMap::new(),
+            last: None,
             ran: false,
             simulator: false,
             diagnostics: Vec::new(),
@@ -117,7 +120,22 @@ impl<'a> Reader<'a> {
         self.file_quietly(position, command, treatment, note);
     }
 
-    fn file_quietly(
+    /// Files what became of a statement in its case.
+    pub(super) fn conclude(&mut self, position: Option<Position>, command: String, taken: Taken) {
+        match taken {
+            Taken::AsListed => self.file(position, command, Treatment::Honoured, None),
+            Taken::Approximated(note) => self.file(position, command, Treatment::Approximated, Some(note)),
+            Taken::Doubtful(note) => {
+                self.warn(position, format!("{command} is approximated: {note}"));
+                self.file_quietly(position, command, Treatment::Approximated, Some(note));
+            }
+            Taken::Ignored(note) => self.file(position, command, Treatment::Ignored, Some(note)),
+            Taken::Later => {}
+        }
+    }
+
+    /// Files what became of a statement that is told already, or elsewhere.
+    pub(super) fn file_quietly(
         &mut self,
         position: Option<Position>,
         command: String,
@@ -219,10 +237,7 @@ impl<'a> Reader<'a> {
                 let note = listed().filter(|_| call.entry.treatment != Treatment::Honoured);
                 self.file(call.position, title, call.entry.treatment, note);
             }
-            Ok(Taken::Approximated(note)) => {
-                self.file(call.position, title, Treatment::Approximated, Some(note));
-            }
-            Ok(Taken::Ignored(note)) => self.file(call.position, title, Treatment::Ignored, Some(note)),
+            Ok(taken) => self.conclude(call.position, title, taken),
             Err(Complaint::Broken(note)) => {
                 self.file_quietly(call.position, title, Treatment::Ignored, Some(note));
             }

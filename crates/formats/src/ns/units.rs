@@ -133,18 +133,7 @@ pub(super) fn size(text: &str) -> Result<Size, Complaint> {
     let number = plain(number).ok_or_else(bad)?;
     let unit = match unit {
         "" => "MiB".to_owned(),
-        "M" | "G" | "K" => format!("{unit}iB"),
-        "T" | "TB" | "TiB" => {
-            let factor = if unit == "TB" { "000GB" } else { "" };
-            if factor.is_empty() {
-                let number: u64 = number.parse().map_err(|_| bad())?;
-                return Ok(Size::from_bytes(number.saturating_mul(1 << 40)));
-            }
-            if number.contains('.') {
-                return Err(bad());
-            }
-            factor.to_owned()
-        }
+        "M" | "G" | "K" | "T" => format!("{unit}iB"),
         other => other.to_owned(),
     };
     format!("{number}{unit}").parse().map_err(|_| bad())
@@ -271,9 +260,15 @@ mod tests {
         for text in ["255.0.255.0", "0.0.0.0", "255.255.255.255", "24"] {
             assert!(netmask(text).is_err(), "{text}");
         }
-        for (text, bytes) in
-            [("1GB", 1_000_000_000), ("10", 10 << 20), ("2G", 2 << 30), ("1TiB", 1 << 40), ("5B", 5)]
-        {
+        for (text, bytes) in [
+            ("1GB", 1_000_000_000),
+            ("10", 10 << 20),
+            ("2G", 2 << 30),
+            ("1TiB", 1 << 40),
+            ("1.5T", 3 << 39),
+            ("2TB", 2_000_000_000_000),
+            ("5B", 5),
+        ] {
             assert_eq!(size(text).unwrap().bytes(), bytes, "{text}");
         }
         assert!(size("much").is_err());

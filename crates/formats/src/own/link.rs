@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use testyard_model::diagnostic::{Position, Severity};
 use testyard_model::impairment::Impairment;
-use testyard_model::link::{Capture, Link, LinkKind, Member};
+use testyard_model::link::{Capture, Link, LinkKind, Member, PREFIX_LENGTHS};
 use testyard_model::name::ClientId;
 use testyard_model::setting::SETTING_KEYS;
 use testyard_model::topology::Topology;
@@ -21,8 +21,8 @@ use crate::tree::{Kind, Value};
 const MAX_LINKS: usize = 40_000;
 /// How much of each packet a capture keeps that does not say.
 const WHOLE_PACKETS: u32 = 65_535;
-const OWN_KEYS: [&str; 10] =
-    ["name", "between", "lan", "mtu", "down", "seed", "capture", "from", "to", "attributes"];
+const OWN_KEYS: [&str; 11] =
+    ["name", "between", "lan", "mtu", "prefix", "down", "seed", "capture", "from", "to", "attributes"];
 
 /// Every key of a link.
 pub(super) fn keys() -> Vec<&'static str> {
@@ -141,6 +141,7 @@ fn read(
         None => None,
         Some(_) => fields.number("mtu", "bytes, like 1400", remarks),
     };
+    link.prefix_length = prefix_length(fields, remarks);
     link.down = fields.flag("down", remarks);
     link.seed = match fields.get("seed") {
         None => None,
@@ -149,6 +150,17 @@ fn read(
     link.capture = fields.get("capture").and_then(|value| capture(value, remarks));
     link.attributes = attributes(fields, remarks);
     Some(link)
+}
+
+fn prefix_length(fields: &Fields<'_>, remarks: &mut Remarks) -> Option<u8> {
+    let at = fields.get("prefix")?.at;
+    let length = fields.number::<u8>("prefix", "the bits of the network, like 29", remarks)?;
+    if !PREFIX_LENGTHS.contains(&length) {
+        remarks
+            .error(at, format!("a network with a prefix of {length} bits has no room, or too much"))
+            .suggest(format!("from {} to {}", PREFIX_LENGTHS.start(), PREFIX_LENGTHS.end()));
+    }
+    Some(length)
 }
 
 fn check(impairment: &Impairment, at: Position, remarks: &mut Remarks) {

@@ -1,7 +1,7 @@
 //! Reading what happens when: `{at: 10s, set: uplink, delay: 200ms}`, `{at: 1m, down: uplink}`, `{at: 5s, start: load}`.
 
 use testyard_model::diagnostic::Severity;
-use testyard_model::schedule::{Action, Event};
+use testyard_model::schedule::{Action, Event, MOST_EVENTS};
 use testyard_model::setting::{SETTING_KEYS, Setting};
 use testyard_model::topology::Topology;
 
@@ -12,8 +12,6 @@ use crate::remarks::{Remarks, short};
 use crate::tree::fields::{Fields, items, text};
 use crate::tree::{Entry, Value};
 
-/// The most events, as in Emulab.
-const MAX_EVENTS: usize = 14_000;
 const VERBS: [&str; 8] = ["up", "down", "set", "start", "stop", "signal", "restart", "reload"];
 const OWN_KEYS: [&str; 5] = ["at", "from", "settings", "command", "program"];
 
@@ -29,11 +27,11 @@ pub(super) fn read(
     remarks: &mut Remarks,
 ) -> Vec<Event> {
     let list = fields.get("schedule").map_or(&[][..], items);
-    if let Some(item) = list.get(MAX_EVENTS) {
-        remarks.error(item.at, format!("more than {MAX_EVENTS} events"));
+    if let Some(item) = list.get(MOST_EVENTS) {
+        remarks.error(item.at, format!("more than {MOST_EVENTS} events"));
     }
     let keys = keys();
-    list.iter().take(MAX_EVENTS).filter_map(|item| event(item, &keys, topology, names, remarks)).collect()
+    list.iter().take(MOST_EVENTS).filter_map(|item| event(item, &keys, topology, names, remarks)).collect()
 }
 
 fn event(

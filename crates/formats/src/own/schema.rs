@@ -154,6 +154,7 @@ fn kind(key: &str) -> &'static str {
         "lan" => {
             r##"{"type": "array", "items": {"oneOf": [{"$ref": "#/$defs/text"}, {"$ref": "#/$defs/member"}]}}"##
         }
+        "prefix" => r#"{"type": "integer", "minimum": 8, "maximum": 30}"#,
         "mtu" | "seed" => r#"{"type": "integer", "minimum": 0}"#,
         "capture" => r##"{"oneOf": [{"type": "boolean"}, {"type": "string"}, {"$ref": "#/$defs/capture"}]}"##,
         // Of a link members' settings; of an event the member that they are for.

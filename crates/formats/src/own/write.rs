@@ -288,6 +288,7 @@ fn link(link: &Link, topology: &Topology, names: &Names, made: &HashSet<&ClientI
     map.put(if link.kind == LinkKind::Lan { "lan" } else { "between" }, Value::made(Kind::List(ends)));
     shaping(&mut map, link, topology, names);
     map.number("mtu", link.mtu);
+    map.number("prefix", link.prefix_length);
     map.flag("down", link.down);
     map.number("seed", link.seed);
     if let Some(Capture { snap_length, filter }) = &link.capture {

@@ -160,7 +160,8 @@ fn join(
     if a == b {
         return Err("has both interfaces on one link");
     }
-    let is_cable = |number: usize| topology.links[number].kind == LinkKind::PointToPoint;
+    // A LAN of two is as good as one.
+    let is_cable = |number: usize| topology.links[number].members.len() == 2;
     // The one that is gone is a cable: its other end moves to the one that stays, the first of the request if it can be.
     let (gone, stays, near, far) = match (is_cable(a), is_cable(b)) {
         (true, true) if a < b => (b, a, 1, 0),
@@ -168,7 +169,7 @@ fn join(
         (false, true) => (b, a, 1, 0),
         (false, false) => return Err("has no link with one other interface"),
     };
-    let cable = topology.links[gone].members.clone();
+    let cable = one_way(&topology.links[gone].members);
     let other = cable.iter().find(|member| member.interface != bridge.ends[near]).cloned();
     let inner = cable.iter().find(|member| member.interface == bridge.ends[near]).cloned();
     let (Some(other), Some(inner)) = (other, inner) else { return Err("has a link with itself alone") };
@@ -182,15 +183,21 @@ fn join(
     let from_link = after(&after(&member.from_link, &outward), &inner.to_link);
     *member = Member { interface: other.interface.clone(), to_link, from_link };
     if link.kind == LinkKind::PointToPoint {
-        // All of a direction is at its sender.
-        let received: Vec<Impairment> = link.members.iter().map(|member| member.from_link).collect();
-        for (member, other) in link.members.iter_mut().zip(received.into_iter().rev()) {
-            member.to_link = after(&member.to_link, &other);
-            member.from_link = Impairment::default();
-        }
+        link.members = one_way(&link.members);
     }
     link_of.insert(other.interface, stays);
     Ok(gone)
+}
+
+/// Two members with all of a direction at its sender.
+fn one_way(members: &[Member]) -> Vec<Member> {
+    let received = members.iter().rev().map(|member| &member.from_link);
+    let sent = members.iter().zip(received).map(|(member, received)| Member {
+        interface: member.interface.clone(),
+        to_link: after(&member.to_link, received),
+        from_link: Impairment::default(),
+    });
+    sent.collect()
 }
 
 /// One impairment and then another, of those that requests can ask for.

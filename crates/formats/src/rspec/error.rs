@@ -45,11 +45,13 @@ pub struct Foreign {
     /// The testbed's URN.
     pub ours: String,
     /// How many nodes there are, for others.
-    pub nodes: usize,
+    pub nodes: u32,
     /// Whom they name, each once, some at most.
     pub named: Vec<String>,
     /// The one that probably meant this testbed, and where it stands.
     pub near_miss: Option<(String, Position)>,
+    /// Where the first node is, else the root.
+    pub place: Position,
     /// Remarks on what was found instead, like nodes in a wrong namespace.
     pub remarks: Vec<Diagnostic>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use testyard_model::link::{Link, LinkKind, Member};
+use testyard_model::link::{Attribute, Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::quantity::{Rate, Span};
 use testyard_model::topology::Node;
@@ -12,11 +12,15 @@ use testyard_xml::{Node as Xml, attribute};
 use super::context::Context;
 use super::element::{core_children, short, word};
 use super::findings::Findings;
+use super::namespace::TESTYARD;
 use super::network::Network;
 use super::node::client_id;
 use crate::exact::scaled;
 use crate::pairwise::{self, Pairs};
 use crate::shape::{Shape, WHOLE};
+
+/// The attribute of a link that says what it asks to be carried over (`gre-tunnel`, `vlan`), which has no effect here.
+pub(crate) const LINK_TYPE: &str = "link_type";
 
 /// Reads the links that an interface of ours is on.
 pub(super) fn links(
@@ -30,6 +34,12 @@ pub(super) fn links(
     let mut on_link: HashMap<&str, Xml<'_, '_>> = HashMap::new();
     for element in core_children(root, "link") {
         let refs: Vec<_> = core_children(element, "interface_ref").collect();
+        if refs.is_empty() {
+            let name = short(attribute(element, "client_id").unwrap_or_default());
+            findings
+                .warning(element, format!("link {name:?} has no interface_ref: it is left out"))
+                .suggest("name the interfaces that are on it");
+        }
         let is_ours = |r: &Xml<'_, '_>| attribute(*r, "client_id").is_some_and(|id| network.is_ours(id));
         if !refs.iter().any(is_ours) {
             continue;
@@ -74,7 +84,8 @@ pub(super) fn links(
                 .warning(element, message)
                 .suggest("only this testbed's are joined; the rest stays in the manifest");
         }
-        let kind = if members.len() == 2 { LinkKind::PointToPoint } else { LinkKind::Lan };
+        let (is_lan, link_type) = link_type(element);
+        let kind = if members.len() == 2 && !is_lan { LinkKind::PointToPoint } else { LinkKind::Lan };
         let pairs = properties(element, &numbers, foreign > 0, findings);
         if !pairwise::apply(&pairs, kind, &mut members) {
             findings
@@ -85,9 +96,24 @@ pub(super) fn links(
         {
             findings.error(element, format!("link {:?}: {problem}", short(name)));
         }
-        result.push(Link { members, ..Link::new(client_id, kind) });
+        let attributes =
+            link_type.map(|value| Attribute { key: LINK_TYPE.to_owned(), value: value.to_owned() });
+        result.push(Link {
+            members,
+            attributes: attributes.into_iter().collect(),
+            ..Link::new(client_id, kind)
+        });
     }
     result
+}
+
+/// Whether a link of two is to be a LAN, and the type that is kept: what a link is carried over, the testbed chooses.
+fn link_type<'a>(link: Xml<'a, '_>) -> (bool, Option<&'a str>) {
+    let given = core_children(link, "link_type").next().and_then(|element| word(element, "name"));
+    let given = given.filter(|name| !name.is_empty());
+    let is_lan = given.is_some_and(|name| name.eq_ignore_ascii_case("lan"));
+    let own = link.attribute((TESTYARD, "kind")) == Some("lan");
+    (is_lan || own, given.filter(|_| !is_lan))
 }
 
 /// Emulab's shared VLANs join slices, which this testbed keeps apart.

@@ -34,6 +34,7 @@ pub use advertisement::{AdvertisedHost, Advertisement, Location, advertisement};
 pub use context::{Context, RequestLimits, Unbound};
 pub use document::RequestDocument;
 pub use error::{Foreign, RequestError};
+pub(crate) use link::LINK_TYPE;
 pub use manifest::{
     Endpoint, Forward, ManifestInfo, ManifestInterface, ManifestLink, ManifestNode, manifest,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use testyard_model::diagnostic::Diagnostic;
+use testyard_model::diagnostic::{Diagnostic, Position};
 use testyard_model::name::ClientId;
 use testyard_model::route::Routing;
 use testyard_model::suggest::closest;
@@ -55,12 +55,11 @@ pub fn parse_request(text: &str, context: &Context) -> Result<Request, RequestEr
     misplaced(root, &mut findings);
     let census = census(root, context);
     if census.ours.is_empty() {
-        return Err(RequestError::NothingForUs(foreign(
-            &census,
-            context,
-            findings,
-            Findings::new(text, start),
-        )));
+        let mut place = Findings::new(text, start);
+        place.error(census.foreign.first().copied().unwrap_or(root), "");
+        let found = foreign(&census, context, findings, Findings::new(text, start));
+        let place = place.finish().first().and_then(|remark| remark.position).unwrap_or(found.place);
+        return Err(RequestError::NothingForUs(Foreign { place, ..found }));
     }
     if census.ours.len() > context.limits.nodes {
         let limit = context.limits.nodes;
@@ -247,9 +246,10 @@ fn foreign(
     let place = places.finish().first().and_then(|remark| remark.position);
     Foreign {
         ours: context.component_manager.to_string(),
-        nodes: census.foreign.len(),
+        nodes: u32::try_from(census.foreign.len()).unwrap_or(u32::MAX),
         named,
         near_miss: near_miss.map(short).zip(place),
+        place: Position { line: 1, column: 1 },
         remarks: found.finish(),
     }
 }

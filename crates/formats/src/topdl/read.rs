@@ -14,6 +14,8 @@ use testyard_xml::{Limits, Node as Xml, XmlError, text_of};
 
 use super::KIND;
 use super::substrate::{Half, link};
+use crate::boxes::{BoxImage, Found, is_of_box};
+use crate::csh;
 use crate::import::{Import, Refused, Site};
 use crate::remarks::{refuse_xml, short};
 use crate::rspec::findings::Findings;
@@ -234,7 +236,24 @@ impl<'a, 'input> Reader<'_, 'a, 'input> {
                 other => self.once(child, other, format!("{:?} has no meaning in a computer", short(other))),
             }
         }
+        self.box_image(element, &mut node);
         self.topology.nodes.push(node);
+    }
+
+    /// The image of a node whose `os` names none.
+    fn box_image(&mut self, element: Xml<'a, 'input>, node: &mut Node) {
+        let Some(asked) = BoxImage::of(&node.attributes).filter(|_| node.image.is_none()) else { return };
+        match asked.find(self.site) {
+            Found::Image(image) => node.image = Some(image),
+            Found::Default { message, suggestion } => {
+                if self.told.len() < 1000 && self.told.insert(message.clone()) {
+                    let remark = self.findings.warning(element, message);
+                    if let Some(suggestion) = suggestion {
+                        remark.suggest(suggestion);
+                    }
+                }
+            }
+        }
     }
 
     fn attributes_of(&mut self, element: Xml<'a, 'input>, node: &mut Node) {
@@ -245,7 +264,17 @@ impl<'a, 'input> Reader<'_, 'a, 'input> {
                 "startup" | "failureaction" | "containers:partition" if !is_first => {}
                 "startup" if value.trim().is_empty() => {}
                 "startup" => {
-                    node.services.executes.push(Execute { shell: Shell::Sh, command: value, timeout: None })
+                    let command = csh::to_sh(&value);
+                    if let Some(doubt) = command.doubt() {
+                        self.findings.warning(element, format!("startup: {doubt}"));
+                    } else if let Some(note) = command.note() {
+                        self.findings.notice(element, format!("startup: {note}"));
+                    }
+                    node.services.executes.push(Execute {
+                        shell: Shell::Sh,
+                        command: command.text,
+                        timeout: None,
+                    });
                 }
                 "containers:partition" => node.partition = Some(value),
                 "failureaction" => match value.as_str() {
@@ -268,6 +297,23 @@ impl<'a, 'input> Reader<'_, 'a, 'input> {
                     node.sliver_type = value.parse().ok();
                 }
                 _ => {
+                    let effect = match key.as_str() {
+                        "type" if is_first => {
+                            let message = format!(
+                                "{:?} is no kind of node here: the default kind is taken",
+                                short(&value)
+                            );
+                            if self.told.len() < 1000 && self.told.insert(message.clone()) {
+                                self.findings.notice(element, message);
+                            }
+                            true
+                        }
+                        key => !key.starts_with("containers:") || is_of_box(key),
+                    };
+                    if !effect {
+                        let message = format!("{} is kept, but has no effect here", short(&key));
+                        self.once(element, &key, message);
+                    }
                     if key == "fixed" {
                         let message =
                             format!("the computer is bound to {:?}, which has no effect here", short(&value));

@@ -12,6 +12,7 @@ use testyard_model::topology::{Interface, Node, OnFailure, Topology};
 use testyard_xml::escape_text;
 
 use super::KIND;
+use crate::csh;
 use crate::exact::decimal;
 use crate::export::Losses;
 use crate::shape::{Shape, between};
@@ -128,6 +129,9 @@ fn computer(
     let commands: Vec<&str> = node.services.executes.iter().map(|execute| execute.command.as_str()).collect();
     if !commands.is_empty() {
         pair(text, "    ", "startup", &commands.join("\n"));
+    }
+    if !csh::is_sh(&commands.join("\n")) {
+        losses.add(format!("a command of node {name} is read as csh's in topdl"));
     }
     if commands.len() > 1
         || node.services.executes.iter().any(|e| e.shell != Shell::Sh || e.timeout.is_some())

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use testyard_model::link::PREFIX_LENGTHS;
 use testyard_model::name::ClientId;
 
 use crate::network::parts::{NetworkLink, NetworkPlan};
@@ -34,9 +35,13 @@ pub(crate) fn assign(
     let mut space = Space::default();
     avoided.iter().for_each(|network| space.take(*network));
     let names = || resolved.topology.links.iter().map(|link| &link.client_id);
+    let asked = || {
+        let lengths = resolved.topology.links.iter().map(|link| link.prefix_length);
+        lengths.map(|length| length.filter(|length| PREFIX_LENGTHS.contains(length)))
+    };
     let mut all: Vec<LinkAddresses> = Vec::with_capacity(resolved.links.len());
-    for (name, spots) in names().zip(&resolved.links) {
-        let given = explicit(name, spots, avoided, remarks);
+    for ((name, asked), spots) in names().zip(asked()).zip(&resolved.links) {
+        let given = explicit((name, asked), spots, avoided, remarks);
         given.subnets.iter().for_each(|network| space.take(*network));
         all.push(given);
     }
@@ -47,8 +52,9 @@ pub(crate) fn assign(
         .map(|link| (&link.client_id, link))
         .collect();
     if !before.is_empty() {
-        for (name, addresses) in names().zip(&mut all).filter(|(_, addresses)| addresses.subnets.is_empty()) {
-            let kept = before.get(name).and_then(|link| keep(link, addresses.members.len(), &space));
+        let open = names().zip(asked()).zip(&mut all).filter(|(_, addresses)| addresses.subnets.is_empty());
+        for ((name, asked), addresses) in open {
+            let kept = before.get(name).and_then(|link| keep(link, asked, addresses.members.len(), &space));
             if let Some(network) = kept {
                 space.take(network.into());
                 addresses.subnets.push(network.into());
@@ -59,9 +65,9 @@ pub(crate) fn assign(
     // Links may share a network that users have named; those that are chosen here are each link's own.
     let mut given: HashSet<IpAddr> =
         all.iter().flat_map(|link| link.members.iter().flatten()).map(IpNet::addr).collect();
-    for ((name, addresses), spots) in names().zip(&mut all).zip(&resolved.links) {
+    for (((name, asked), addresses), spots) in names().zip(asked()).zip(&mut all).zip(&resolved.links) {
         if addresses.subnets.is_empty() && !spots.is_empty() {
-            let Some(network) = space.next(length_for(spots.len())) else {
+            let Some(network) = space.next(asked.unwrap_or_else(|| length_for(spots.len()))) else {
                 remarks.error(
                     Kind::Address,
                     format!("link {:?} gets no addresses: all of 10.0.0.0/8 is in use", name.as_str()),
@@ -80,14 +86,21 @@ pub(crate) fn assign(
     all
 }
 
-/// The network that a link had before, if it is free and large enough still.
-fn keep(link: &NetworkLink, members: usize, space: &Space) -> Option<Ipv4Net> {
+/// The network that a link had before, if it is free still, and as large as is asked for, or large enough.
+fn keep(link: &NetworkLink, asked: Option<u8>, members: usize, space: &Space) -> Option<Ipv4Net> {
     let [IpNet::V4(network)] = link.subnets[..] else { return None };
-    (network.prefix_len() <= length_for(members) && !space.overlaps(network)).then_some(network)
+    let length = network.prefix_len();
+    let fits = asked.map_or(length <= length_for(members), |asked| length == asked);
+    (fits && !space.overlaps(network)).then_some(network)
 }
 
 /// What the user has said.
-fn explicit(name: &ClientId, spots: &[Spot<'_>], avoided: &[IpNet], remarks: &mut Remarks) -> LinkAddresses {
+fn explicit(
+    (name, asked): (&ClientId, Option<u8>),
+    spots: &[Spot<'_>],
+    avoided: &[IpNet],
+    remarks: &mut Remarks,
+) -> LinkAddresses {
     let link = name.as_str();
     let mut found = LinkAddresses { members: vec![Vec::new(); spots.len()], ..LinkAddresses::default() };
     // Those with a mask first: an address without one belongs to the network of the link that holds it.
@@ -112,7 +125,7 @@ fn explicit(name: &ClientId, spots: &[Spot<'_>], avoided: &[IpNet], remarks: &mu
     }
     for (at, address) in pending {
         let holding = found.subnets.iter().find(|network| network.contains(&address));
-        let default = if address.is_ipv4() { 24 } else { 64 };
+        let default = if address.is_ipv4() { asked.unwrap_or(24) } else { 64 };
         let length = holding.map_or(default, IpNet::prefix_len);
         if let Ok(network) = IpNet::new(address, length) {
             add(&mut found, at, network);

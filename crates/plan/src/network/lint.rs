@@ -12,6 +12,10 @@ use crate::network::parts::NetworkPlan;
 use crate::network::remarks::{Kind, Remarks};
 use crate::network::routes::MANY_NETWORKS;
 
+/// How each language asks for routes.
+const STATIC: &str = "ask for static routing (NS: $ns rtproto Static; RSpec: <testyard:routing name=\"static\"/>; YAML, \
+     JSON: routing: static)";
+
 /// Looks at a plan that is made.
 pub(crate) fn lint(plan: &NetworkPlan, remarks: &mut Remarks) {
     overlaps(plan, remarks);
@@ -137,7 +141,7 @@ fn reach(plan: &NetworkPlan, remarks: &mut Remarks) {
     }
     let lists_routes = || plan.nodes.iter().any(|node| !node.listed_routes.is_empty());
     let remedy = match plan.routing {
-        Routing::None => Some("ask for static routing (NS: $ns rtproto Static)"),
+        Routing::None => Some(STATIC),
         // Routes that were refused are missing for a reason that is told already.
         Routing::Manual if !lists_routes() && !remarks.refused() => {
             Some("list some (NS: $node add-route), or ask for static routing")

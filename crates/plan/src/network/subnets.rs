@@ -35,10 +35,12 @@ impl Space {
     }
 
     /// The next free network of this length, and takes it: 10.1.1.0/24, 10.1.2.0/24, …, 10.1.254.0/24, 10.2.1.0/24 and so
-    /// on; of another length, the next aligned one behind 10.1.1.0. None if there is no more.
+    /// on; of another length, the next aligned one behind 10.1.1.0, which a smaller one leaves free (10.1.1.8/29). None if
+    /// there is no more.
     pub(crate) fn next(&mut self, prefix_length: u8) -> Option<Ipv4Net> {
         let size = 1_u32.checked_shl(32 - u32::from(prefix_length))?;
-        let least = 0x0a01_0100_u32.next_multiple_of(size);
+        let first = 0x0a01_0100_u32;
+        let least = if prefix_length > 24 { first + size } else { first.next_multiple_of(size) };
         let mut candidate = self.next.get(&prefix_length).copied().unwrap_or(least);
         loop {
             let last = candidate.checked_add(size - 1).filter(|last| *last <= SPACE.1)?;
@@ -92,6 +94,13 @@ mod tests {
         assert_eq!(space.next(22), Some(net("10.3.4.0/22")));
         assert_eq!(space.next(29), Some(net("10.1.3.0/29")));
         assert_eq!(space.next(16), Some(net("10.4.0.0/16")));
+    }
+
+    #[test]
+    fn small_networks_begin_as_in_deter() {
+        let mut space = Space::default();
+        assert_eq!([(); 2].map(|()| space.next(29).unwrap()), [net("10.1.1.8/29"), net("10.1.1.16/29")]);
+        assert_eq!(space.next(24), Some(net("10.1.2.0/24")));
     }
 
     #[test]

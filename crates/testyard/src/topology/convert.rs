@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use testyard_formats::export::export;
+use testyard_formats::export::{export, export_for};
 use testyard_formats::language::Language;
 
 use super::reading::{Reading, told};
@@ -78,12 +78,14 @@ pub fn graph(arguments: &Graph) -> Outcome {
 fn write(path: &Path, to: Language, output: Option<&Path>, reading: &Reading) -> Outcome {
     let testbed = Testbed::load(&reading.config, &[])?;
     let source = file::open(path, reading.language)?;
-    let import = match reading.read(&source, &testbed.surroundings())? {
+    let around = testbed.surroundings();
+    let import = match reading.read(&source, &around)? {
         Ok(import) => import,
         Err(refused) => return Err(told(&source, &refused.diagnostics)),
     };
     remarks::print(&source.name, Some(&source.text), &import.diagnostics);
-    let written = export(&import.topology, to).map_err(Failure::usage)?;
+    let written =
+        export_for(&import.topology, to, around.site.sliver_types.first()).map_err(Failure::usage)?;
     remarks::print(&format!("{} as {to}", source.name), None, &written.losses);
     if reading.strict && !written.losses.is_empty() {
         return Err(Failure::failed(format!(

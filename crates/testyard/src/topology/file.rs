@@ -43,10 +43,13 @@ pub(super) fn open(path: &Path, language: Option<Language>) -> Result<Source, Fa
 }
 
 fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Failure {
+    // What many editors of another system write: each character in two bytes, their order told by the first two.
+    let marked = error.as_bytes().starts_with(&[0xff, 0xfe]) || error.as_bytes().starts_with(&[0xfe, 0xff]);
+    let encoding = if marked { "UTF-16" } else { "LATIN1" };
     let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
     let line = good.matches('\n').count() + 1;
     let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Failure::failed(format!(
-        "{name}:{line}:{column}: not UTF-8 from here on (iconv -f LATIN1 -t UTF-8 turns older files into it)"
+        "{name}:{line}:{column}: not UTF-8 from here on (iconv -f {encoding} -t UTF-8 turns such files into it)"
     ))
 }

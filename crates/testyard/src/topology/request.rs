@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use testyard_formats::export::export;
+use testyard_formats::export::{export, export_for};
 use testyard_formats::language::Language;
 
 use super::file::Source;
@@ -23,12 +23,14 @@ pub(crate) fn request(path: &Path, config: &ConfigArgument) -> Result<String, Fa
         return Ok(source.text);
     }
     let testbed = Testbed::load(config, &[])?;
-    let import = match Reading::plain(config.clone()).read(&source, &testbed.surroundings())? {
+    let around = testbed.surroundings();
+    let import = match Reading::plain(config.clone()).read(&source, &around)? {
         Ok(import) => import,
         Err(refused) => return Err(told(&source, &refused.diagnostics)),
     };
     remarks::print(&source.name, Some(&source.text), &import.diagnostics);
-    let written = export(&import.topology, Language::Rspec).map_err(Failure::usage)?;
+    let written = export_for(&import.topology, Language::Rspec, around.site.sliver_types.first())
+        .map_err(Failure::usage)?;
     remarks::print(&format!("{} as rspec", source.name), None, &written.losses);
     Ok(written.text)
 }
