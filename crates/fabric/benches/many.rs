@@ -4,6 +4,7 @@
 //! two interfaces with addresses and answers its neighbour. Gone: no interface is left in any node when `part` returns. Beside
 //! it, in the same run: `ip -batch` making as many veths between as many namespaces, without addresses or anything that joins
 //! them, and removing them one by one.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run may panic")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

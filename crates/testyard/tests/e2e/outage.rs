@@ -78,7 +78,7 @@ impl Talk {
             while !told.load(Ordering::SeqCst) {
                 stream.write_all(&next.to_be_bytes()).expect("the connection lasts");
                 next += 1;
-                std::thread::sleep(PACE);
+                std::thread::park_timeout(PACE);
             }
             stream.shutdown(Shutdown::Write).expect("the connection lasts");
             next

@@ -110,7 +110,7 @@ fn what_commands_have_printed_is_read_in_the_node() {
 fn of_nodes_out_of_reach_the_ends_of_outputs_are_shown() {
     let node = |name: &str, state: &str| {
         json!({
-            "name": name, "urn": format!("urn:{name}"), "allocation": "provisioned", "state": state, "host": "local",
+            "name": name, "urn": format!("urn:{name}"), "allocation": "provisioned", "state": state, "converged": true, "host": "local",
             "image": "debian:12", "sliver_type": "docker-container", "expires": "2030-01-01T00:00:00Z",
             "hostname": name, "control_address": "10.0.0.1",
             "ssh": {"host": "127.0.0.1", "port": 1, "logins": {"urn:publicid:IDN+localhost+user+ann": "ann"}, "host_keys": []},

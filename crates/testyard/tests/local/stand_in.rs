@@ -46,7 +46,7 @@ pub(crate) fn testbed(nodes: &Value) -> BTreeMap<&'static str, Vec<u8>> {
         "created": "2026-01-01T00:00:00Z", "expires": null, "state": "ready", "nodes": {}, "links": 0,
     });
     let slice = serde_json::json!({
-        "name": "lab", "urn": urn, "state": "ready", "nodes": nodes, "links": [], "remarks": [],
+        "name": "lab", "urn": urn, "state": "ready", "converged": true, "nodes": nodes, "links": [], "remarks": [],
     });
     let you = serde_json::json!({
         "urn": "urn:publicid:IDN+localhost+authority+am", "authority": "localhost", "version": "0",

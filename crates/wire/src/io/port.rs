@@ -35,6 +35,7 @@ impl Port {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "what is taken from a vector of vectors is one")]
 fn behind_the_room(buffer: &mut Vec<u8>) -> &mut [u8] {
     assert!(buffer.len() >= LONGEST, "buffers are never shortened");
     &mut buffer[ROOM..]

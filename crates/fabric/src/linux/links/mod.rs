@@ -121,7 +121,7 @@ impl Rooms {
             room.captures.end();
             // The kernel would get to it by itself, in its own time: who is told that links are gone finds them gone.
             if let Some(file) = space.open()? {
-                inside(&file, |host| shared::clear(host))?;
+                inside(&file, shared::clear)?;
             }
             space.remove()?;
             (room.links, room.layout) = Default::default();
