@@ -7,6 +7,7 @@
 //! Plain functions over plain values: who takes packets from interfaces is `testyard-fabric`.
 
 pub mod filter;
+pub mod fuzzing;
 pub mod order;
 pub mod pcapng;
 pub mod rotation;

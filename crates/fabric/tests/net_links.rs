@@ -279,9 +279,15 @@ async fn a_wire_that_cannot_start_is_tried_again_and_keeps_no_other_slice_waitin
 
 #[tokio::test]
 async fn nodes_of_a_namespace_that_nobody_finds_any_more_get_their_interfaces_anew() {
+    for settings in [[].as_slice(), &["delay=1ms"]] {
+        loses_its_namespace(settings).await;
+    }
+}
+
+async fn loses_its_namespace(settings: &[&str]) {
     let world = World::new();
-    let fabric = world.fabric("links");
-    let links = || wanted(1, vec![cable(&[])]);
+    let fabric = world.fabric_by("links", Emulator::Wire);
+    let links = || wanted(1, vec![cable(settings)]);
     fabric.join(&links()).await.unwrap();
     let [a, b] = two(&fabric).await;
     let lost = world.run_folder().join("links/links").join(slice().to_string()).join("netns");
@@ -289,7 +295,7 @@ async fn nodes_of_a_namespace_that_nobody_finds_any_more_get_their_interfaces_an
     let _held = Netns::open(&lost);
     drop(fabric);
     nix::mount::umount2(&lost, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    let fabric = world.fabric("links");
+    let fabric = world.fabric_by("links", Emulator::Wire);
     fabric.join(&links()).await.unwrap();
     plug(&fabric, 1, "10.1.1.2/24", &a).await;
     plug(&fabric, 2, "10.1.1.3/24", &b).await;

@@ -130,12 +130,28 @@ impl Testbed {
     /// # Panics
     /// If it is not up within thirty seconds.
     pub fn serve(&mut self) {
+        self.serve_by(&[]);
+    }
+
+    /// The same, started by another program that becomes it.
+    ///
+    /// # Panics
+    /// If it is not up within thirty seconds.
+    pub fn serve_by(&mut self, starter: &[&str]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_file())
             .expect("a log can be written");
-        let child = Command::new(&self.program)
+        let mut command = match starter {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .args(["serve", "--config"])
             .arg(self.config())
             .env("RUST_LOG", "info,testyard_agent=debug")

@@ -13,6 +13,7 @@
 mod facts;
 mod lock;
 mod log;
+mod mounts;
 mod notify;
 mod translate;
 
@@ -78,6 +79,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     log::start(arguments.log_format);
     // Held to the end: what the kernel gives back when the process ends, however it ends.
     let _lock = lock::take(&settings.paths.run).map_err(Failure::failed)?;
+    mounts::look();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
     runtime.block_on(serve(path, settings)).map_err(Failure::from)

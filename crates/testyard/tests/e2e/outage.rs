@@ -248,3 +248,20 @@ fn e2e_kills_in_the_middle_of_up() {
         assert_eq!(wires(&mut bed), Vec::<String>::new(), "after {moment} ms");
     }
 }
+
+/// What a unit's `PrivateTmp=` comes to: the mounts that keep links are gone with each end of the server.
+#[test]
+fn e2e_a_server_that_loses_its_mounts_gives_nodes_their_links_anew() {
+    const APART: [&str; 4] = ["unshare", "--mount", "--propagation", "private"];
+    let mut bed = Bed::new();
+    bed.testbed().stop();
+    bed.testbed().serve_by(&APART);
+    bed.ok(&format!("up {} --slice lab", example("four-nodes.ns").display()));
+    bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 bob");
+    bed.testbed().kill();
+    bed.testbed().serve_by(&APART);
+    bed.ok("wait lab");
+    assert!(bed.testbed().log().contains("mount namespace of its own"), "{}", bed.testbed().log());
+    bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 bob");
+    bed.ok("down lab");
+}

@@ -223,7 +223,11 @@ impl Rooms {
 impl Room {
     /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
     fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
-        let space = self.space.ensure()?;
+        let (space, is_new) = self.space.ensure()?;
+        if is_new {
+            // One that is still there is of another namespace, which nobody finds any more.
+            self.wire.stop(&self.space.clone())?;
+        }
         inside(&space, |host| {
             shared::make(self, host)?;
             self.captures.follow(&self.links, host);

@@ -82,10 +82,10 @@ impl Space {
         Ok(is_mounted.then_some(file))
     }
 
-    /// Opens the namespace, made if it is not there. The calling thread stays in its own.
-    pub(super) fn ensure(&self) -> Result<File, FabricError> {
+    /// Opens the namespace, made if it is not there, and says whether it was. The calling thread stays in its own.
+    pub(super) fn ensure(&self) -> Result<(File, bool), FabricError> {
         if let Some(file) = self.open()? {
-            return Ok(file);
+            return Ok((file, false));
         }
         let path = self.netns();
         let mistake = |error: io::Error| failed("making the network namespace", &path, &error);
@@ -97,7 +97,9 @@ impl Space {
             Ok(mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
         });
         made.flatten().map_err(mistake)?;
-        self.open()?.ok_or_else(|| mistake(io::Error::other("it is not there after it was mounted")))
+        let made =
+            self.open()?.ok_or_else(|| mistake(io::Error::other("it is not there after it was mounted")))?;
+        Ok((made, true))
     }
 
     /// Removes the namespace with everything in it, and the folder.
