@@ -303,3 +303,15 @@ async fn loses_its_namespace(settings: &[&str]) {
     fabric.part(slice()).await.unwrap();
     assert_eq!(a.command("ip -o link show type veth"), "", "what has parted is gone when that is said");
 }
+
+#[tokio::test]
+async fn a_wire_that_ends_before_nodes_are_plugged_is_another_that_knows_all() {
+    let world = World::new();
+    let fabric = world.fabric_by("links", Emulator::Wire);
+    fabric.join(&wanted(1, vec![cable(&["delay=1ms"])])).await.unwrap();
+    kill_wires(&world);
+    // Nobody has looked since: whoever plugs finds out.
+    let [a, _b] = two(&fabric).await;
+    assert!(a.pings("10.1.1.3"));
+    fabric.part(slice()).await.unwrap();
+}

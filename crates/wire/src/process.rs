@@ -1,13 +1,14 @@
 //! The wire as a process: its socket, its signals, its end.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +25,9 @@ use crate::thread;
 
 /// `RTMGRP_LINK`.
 const LINK_GROUP: u32 = 1;
+/// How long the end of another wire of the same socket is awaited, and how often it is looked.
+const CLAIM: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 /// Interfaces come in crowds: so many milliseconds are waited for more.
 const CROWD_MS: u16 = 5;
 
@@ -145,6 +149,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     mask.thread_block().map_err(kernel("a signal mask"))?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(kernel("a signal file"))?;
+    let _claim = claim(&options.socket)?;
     let listener = listen(&options.socket)?;
     let folder = watch(&options.socket)?;
     let links = link_events()?;
@@ -169,6 +174,26 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         let _ = fs::remove_file(&options.socket);
     }
     Ok(())
+}
+
+/// One wire a socket: two that start at the same time would take each other's for a dead one's. The kernel gives the lock back
+/// when its holder has ended, which may take one that was killed a moment.
+fn claim(path: &Path) -> Result<fs::File, RunError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = Path::new(&lock_path);
+    let lock = fs::File::options().create(true).append(true).open(lock_path).map_err(file(lock_path))?;
+    let until = Instant::now() + CLAIM;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(file(lock_path)(error)),
+            Err(TryLockError::WouldBlock) if UnixStream::connect(path).is_ok() || Instant::now() >= until => {
+                return Err(RunError::Running(path.to_owned()));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOOK),
+        }
+    }
 }
 
 fn listen(path: &Path) -> Result<UnixListener, RunError> {

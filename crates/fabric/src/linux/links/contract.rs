@@ -29,11 +29,14 @@ impl Links for LinuxFabric {
 
     async fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &Path) -> Result<(), FabricError> {
         let (ports, netns) = (ports.clone(), netns.to_owned());
-        self.run(move |inner, _| {
-            let netns = open_node(&netns, ports.node)?;
-            inner.rooms.plug(slice, &ports, &netns)
-        })
-        .await
+        let wire = self
+            .run(move |inner, _| {
+                let netns = open_node(&netns, ports.node)?;
+                inner.rooms.plug(slice, &ports, &netns)
+            })
+            .await?;
+        self.ends.watch(wire);
+        Ok(())
     }
 
     async fn part(&self, slice: SliceId) -> Result<(), FabricError> {

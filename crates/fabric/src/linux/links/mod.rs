@@ -100,15 +100,26 @@ impl Rooms {
         room.converge(&self.wire)
     }
 
-    pub(crate) fn plug(&self, slice: SliceId, ports: &NodePorts, netns: &File) -> Result<(), FabricError> {
+    /// Gives the socket of the slice's wire, if it is another than before: its end is to be noticed.
+    pub(crate) fn plug(
+        &self,
+        slice: SliceId,
+        ports: &NodePorts,
+        netns: &File,
+    ) -> Result<Option<PathBuf>, FabricError> {
         let room = self.room(slice);
         let mut room = lock(&room);
         // Only `join` makes one: a node that comes late to a slice that has parted must not leave one behind.
         match room.space.open()? {
-            Some(space) => plug::plug(&mut room, ports, &space, netns),
-            None if ports.ports.is_empty() => Ok(()),
-            None => Err(FabricError::NotJoined { slice }),
+            Some(space) => plug::plug(&mut room, ports, &space, netns)?,
+            None if ports.ports.is_empty() => return Ok(None),
+            None => return Err(FabricError::NotJoined { slice }),
         }
+        if !plug::has_wire(&room, ports.node) || room.wire.look() {
+            return Ok(None);
+        }
+        // It has ended, or another answers that has been told nothing yet.
+        room.converge(&self.wire)
     }
 
     pub(crate) fn part(&self, slice: SliceId) -> Result<(), FabricError> {

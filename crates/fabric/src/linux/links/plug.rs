@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
+use testyard_model::id::SliverId;
 
 use super::layout::{Gate, Joint};
 use super::{Room, entering, names, shared};
@@ -56,12 +57,12 @@ pub(super) fn plug(
         host.link(&names::half(&id)).ok().flatten()
     });
     settle(halves.map(|link| link.index));
-    let has_wire = |(_, gate): (&String, &Gate)| gate.joint == Joint::Wire;
-    if room.layout.joints_of(ports.node).any(has_wire) {
-        let space = room.space.clone();
-        room.wire.look(&space)?;
-    }
     Ok(())
+}
+
+/// Whether a wire impairs something of the node's.
+pub(super) fn has_wire(room: &Room, node: SliverId) -> bool {
+    room.layout.joints_of(node).any(|(_, gate): (&String, &Gate)| gate.joint == Joint::Wire)
 }
 
 /// A link may be impaired at any time, so the node's side cuts what a wire could not. In the calling thread's namespace.

@@ -62,29 +62,20 @@ impl Wire {
         {
             return Ok(observed);
         }
+        // It is not kept: nobody has told it what to be.
         let mut client =
             Client::connect(&space.socket()).map_err(|error| failed("asking the wire", &error))?;
-        let observed = client.observe().map_err(|error| failed("asking the wire", &error))?;
-        self.client = Some(client);
-        Ok(observed)
+        client.observe().map_err(|error| failed("asking the wire", &error))
     }
 
-    /// Interfaces of its have appeared.
-    pub(super) fn look(&mut self, space: &Space) -> Result<(), FabricError> {
-        if let Some(client) = &mut self.client
-            && client.look().is_ok()
-        {
-            return Ok(());
+    /// Interfaces of its have appeared. Whether it has looked: else it is to be told again what to be, since one that answers
+    /// now may be another, which knows nothing.
+    pub(super) fn look(&mut self) -> bool {
+        let looked = self.client.as_mut().is_some_and(|client| client.look().is_ok());
+        if !looked {
+            self.client = None;
         }
-        // Without a wire there is nothing to be done: whoever starts one has it look first.
-        let mut client = match Client::connect(&space.socket()) {
-            Ok(client) => client,
-            Err(ClientError::Connect { .. }) => return Ok(()),
-            Err(error) => return Err(failed("telling the wire", &error)),
-        };
-        client.look().map_err(|error| failed("telling the wire", &error))?;
-        self.client = Some(client);
-        Ok(())
+        looked
     }
 
     /// Whether it has ended, or could not be started.
