@@ -261,7 +261,10 @@ fn e2e_a_server_that_loses_its_mounts_gives_nodes_their_links_anew() {
     bed.testbed().kill();
     bed.testbed().serve_by(&APART);
     bed.ok("wait lab");
-    assert!(bed.testbed().log().contains("mount namespace of its own"), "{}", bed.testbed().log());
+    // Some machines let nobody see what the first process has.
+    if std::fs::read_link("/proc/1/ns/mnt").is_ok() {
+        assert!(bed.testbed().log().contains("mount namespace of its own"), "{}", bed.testbed().log());
+    }
     bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 bob");
     bed.ok("down lab");
 }
