@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bed, attributes, run};
+use crate::support::{Bed, attributes, run, wires};
 
 /// Four nodes of the examples: an office LAN with 2 ms each way, and an uplink with 50 ms, 10 Mbit/s and 1 % of loss.
 fn four_nodes(bed: &mut Bed) {
@@ -26,13 +26,6 @@ fn sliver(bed: &mut Bed, node: &str) -> String {
 /// What of an interface a peer's restart must not touch.
 fn identity(bed: &mut Bed, node: &str) -> String {
     bed.ssh("demo", node, "ip -o address show dev eth1; ip -o link show dev eth1").replace(" tentative", "")
-}
-
-/// The process numbers of this testbed's wires.
-fn wires(bed: &mut Bed) -> Vec<String> {
-    let mark = format!("wire --socket .*/links/{}/", bed.testbed().instance());
-    let found = std::process::Command::new("pgrep").args(["-f", &mark]).output().unwrap();
-    String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
 }
 
 #[test]

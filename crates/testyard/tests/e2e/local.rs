@@ -1,17 +1,13 @@
 //! The testbed over its local socket, as somebody at the machine uses it.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Bed, program};
-
-fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
-}
+use crate::support::{Bed, example, program};
 
 fn json(bed: &mut Bed, line: &str) -> Value {
     serde_json::from_str(&bed.ok(line)).unwrap()

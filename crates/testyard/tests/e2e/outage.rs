@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +11,10 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::support::{Bed, run};
+use crate::support::{Bed, example, run, wires};
 
 /// From one number to the next.
 const PACE: Duration = Duration::from_millis(10);
-
-fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
-}
 
 fn pause(milliseconds: u64) {
     std::thread::park_timeout(Duration::from_millis(milliseconds));
@@ -101,12 +96,6 @@ impl Talk {
 fn identity(bed: &mut Bed, node: &str) -> String {
     bed.ok(&format!("exec {node} -- ip -o address show dev eth1")).replace(" tentative", "")
         + &bed.ok(&format!("exec {node} -- ip -o link show dev eth1"))
-}
-
-fn wires(bed: &mut Bed) -> Vec<String> {
-    let mark = format!("wire --socket .*/links/{}/", bed.testbed().instance());
-    let found = Command::new("pgrep").args(["-f", &mark]).output().expect("pgrep starts");
-    String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
 }
 
 fn kill_wires(bed: &mut Bed) {

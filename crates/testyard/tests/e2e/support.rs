@@ -177,6 +177,18 @@ impl Drop for Bed {
     }
 }
 
+/// A file of the examples.
+pub(crate) fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
+}
+
+/// The process numbers of a testbed's wires.
+pub(crate) fn wires(bed: &mut Bed) -> Vec<String> {
+    let mark = format!("wire --socket .*/links/{}/", bed.testbed().instance());
+    let found = std::process::Command::new("pgrep").args(["-f", &mark]).output().expect("pgrep starts");
+    String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
+}
+
 /// The program under test.
 pub(crate) fn program() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_testyard")).to_owned()

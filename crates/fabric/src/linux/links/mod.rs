@@ -237,7 +237,7 @@ impl Room {
         let (space, is_new) = self.space.ensure()?;
         if is_new {
             // One that is still there is of another namespace, which nobody finds any more.
-            self.wire.stop(&self.space.clone())?;
+            self.wire.stop(&self.space)?;
         }
         inside(&space, |host| {
             shared::make(self, host)?;
