@@ -33,6 +33,9 @@ pub trait Host: Send + Sync + 'static {
     /// Captures at links of a slice, as [`testyard_fabric::Links::capture`] does.
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
 
+    /// Whether captures by an expression can begin, as [`testyard_fabric::Links::try_filter`] says.
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError>;
+
     /// Sends frames over links of a slice, all at a time, and tells what became of them: an answer for each probe, in order.
     /// They are real traffic of the links. Others that are asked for meanwhile wait.
     async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError>;

@@ -12,7 +12,7 @@ use testyard_model::image::ImageName;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::service::{Program, Services};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
-use testyard_model::topology::Variable;
+use testyard_model::topology::{Storage, Variable};
 use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 
 pub use run::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run};
@@ -90,6 +90,9 @@ pub struct Node {
     pub accounts: Vec<Account>,
     /// What to install and run, once per disk.
     pub services: Services,
+    /// Folders for its data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<Storage>,
     /// What events start and stop.
     #[serde(default)]
     pub programs: Vec<Program>,

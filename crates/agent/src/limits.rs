@@ -17,10 +17,12 @@ const DISKS: &str = "/var/lib/docker";
 #[must_use]
 pub fn observe() -> HostLimits {
     let processes = number("/proc/sys/kernel/pid_max").min(number("/proc/sys/kernel/threads-max"));
-    let (inotify, namespaces) = in_use();
+    let takes_inotify = Path::new(CGROUPS_2).exists();
+    let (inotify, namespaces) = in_use(takes_inotify);
     HostLimits {
+        only_netem: false,
         inotify_instances: less(number("/proc/sys/fs/inotify/max_user_instances"), Some(inotify))
-            .filter(|_| Path::new(CGROUPS_2).exists()),
+            .filter(|_| takes_inotify),
         processes: less(processes, running()),
         ipv4_neighbours: less(
             number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
@@ -61,8 +63,9 @@ fn table_entries(statistics: &str) -> Option<u64> {
     u64::from_str_radix(statistics.lines().nth(1)?.split_whitespace().next()?, 16).ok()
 }
 
-/// Root's inotify instances, and network namespaces, of the processes that may be looked at. The engine is root's.
-fn in_use() -> (u64, u64) {
+/// Root's inotify instances, if they matter, and network namespaces, of the processes that may be looked at. The engine is
+/// root's.
+fn in_use(takes_inotify: bool) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt as _;
     let mut instances = 0;
     let mut namespaces = HashSet::new();
@@ -72,7 +75,7 @@ fn in_use() -> (u64, u64) {
     {
         let folder = process.path();
         namespaces.extend(fs::read_link(folder.join("ns/net")));
-        if process.metadata().is_ok_and(|metadata| metadata.uid() == 0) {
+        if takes_inotify && process.metadata().is_ok_and(|metadata| metadata.uid() == 0) {
             let open = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
             let is_inotify = |file: PathBuf| {
                 fs::read_link(file).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify")

@@ -58,6 +58,8 @@ pub struct LocalHostConfig {
     pub stop_grace: Duration,
     /// The most bytes that an install may download and unpack.
     pub install_limits: (u64, u64),
+    /// Whether links are impaired by the kernel's netem alone.
+    pub only_netem: bool,
     /// What to keep ready before anybody wants it; without, nothing.
     pub pool: Option<PoolSettings>,
     /// Who answers what nodes ask about themselves; without, they are told only what came with the desired state.
@@ -84,6 +86,7 @@ pub struct LocalHost {
     background: Mutex<Vec<JoinHandle<()>>>,
     /// Numbers of what is measured, so that nobody takes frames of others for their own.
     probes: AtomicU32,
+    only_netem: bool,
 }
 
 /// How soon a sweep that failed is tried again.
@@ -121,13 +124,14 @@ impl LocalHost {
             places: Places::default(),
             reports,
         });
-        let state = Shared::default();
+        let (state, probes) = (Shared::default(), AtomicU32::new(0));
         let background = vec![
             tokio::spawn(gather(Arc::clone(&state), reported)),
             tokio::spawn(watch_runtimes(Arc::clone(&context), Arc::clone(&state))),
             tokio::spawn(watch_fabric(Arc::clone(&context), Arc::clone(&state))),
         ];
-        Ok(Arc::new(Self { context, state, background: Mutex::new(background), probes: AtomicU32::new(0) }))
+        let (background, only_netem) = (Mutex::new(background), config.only_netem);
+        Ok(Arc::new(Self { context, state, background, probes, only_netem }))
     }
 
     /// What to keep in the pool from now on.
@@ -354,6 +358,10 @@ impl Host for LocalHost {
         self.context.fabric.capture(slice, request).await
     }
 
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError> {
+        self.context.fabric.try_filter(expression).await
+    }
+
     async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
         // Each train adds its place to the number.
         let run = self.probes.fetch_add(TRAINS as u32, Ordering::Relaxed);
@@ -364,7 +372,8 @@ impl Host for LocalHost {
 
     async fn facts(&self) -> Result<HostFacts, HostError> {
         // It looks at every process of the machine.
-        let limits = tokio::task::spawn_blocking(limits::observe).await.unwrap_or(HostLimits::UNKNOWN);
+        let observed = tokio::task::spawn_blocking(limits::observe).await.unwrap_or(HostLimits::UNKNOWN);
+        let limits = HostLimits { only_netem: self.only_netem, ..observed };
         let mut facts = HostFacts { engines: Vec::new(), healthy: true, limits };
         for runtime in self.context.runtimes.values() {
             match runtime.facts().await {

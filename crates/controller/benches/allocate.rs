@@ -18,8 +18,8 @@ use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{Node, Topology};
+use testyard_testkit::kinds::plain;
 use tokio::sync::mpsc;
 
 const ROUND: Duration = Duration::from_secs(3);
@@ -108,18 +108,7 @@ async fn open(path: &Path) -> Arc<Controller> {
         public_name: "local".to_owned(),
         location: None,
     };
-    let kind = SliverType {
-        name: "plain".parse().expect("a name"),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian".parse().expect("an image"),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
-    };
+    let kind = plain("plain");
     let mut settings =
         Settings::new("a".parse().expect("an authority"), vec![host], vec![kind]).expect("settings");
     settings.quotas.slices_per_user = u32::MAX;
@@ -168,6 +157,10 @@ impl Host for Nothing {
 
     async fn capture(&self, slice: SliceId, _request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         Err(CaptureError::NotJoined { slice })
+    }
+
+    async fn try_filter(&self, _expression: &str) -> Result<(), CaptureError> {
+        Ok(())
     }
 
     async fn probe(&self, _slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {

@@ -23,7 +23,7 @@ use testyard_model::service::Services;
 use testyard_model::setting::Setting;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Action, Allocation, Operational};
-use testyard_model::topology::Topology;
+use testyard_model::topology::{OnFailure, Topology};
 use testyard_model::urn::{SliceUrn, SliverUrn, Urn, UserUrn};
 use testyard_plan::network::parts::NetworkLink;
 use testyard_plan::{Changes, Plan};
@@ -348,6 +348,8 @@ pub struct SliverView {
     pub operational: Operational,
     /// Whether it is all that is asked of it, also in what changes while it is ready.
     pub converged: bool,
+    /// What its failure means for the whole.
+    pub on_failure: OnFailure,
     /// When it expires.
     pub expires: Timestamp,
     /// What is wrong with it, or went wrong with this call for it; empty if nothing.

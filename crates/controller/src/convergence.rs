@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use testyard_agent::observed::LinksSeen;
 use testyard_model::id::HostName;
+use testyard_model::state::Operational;
 use testyard_store::SliverState;
 
 use crate::slice::{Slice, Sliver};
@@ -57,7 +58,11 @@ impl Standing {
 /// Whether a sliver is all that is asked of it.
 pub(crate) fn has_converged(state: &State, slice: &Slice, sliver: &Sliver) -> bool {
     let observed = || state.seen.get(&sliver.id)?.observed.as_deref();
+    // The rest is what was asked for without a node whose failure is not to matter.
+    let is_let_go =
+        || !sliver.body.on_failure.is_fatal() && state.operational(sliver).0 == Operational::Failed;
     sliver.state != SliverState::Provisioned
+        || is_let_go()
         || has_taken(state, slice, &sliver.host) && observed().is_some_and(|node| node.converged)
 }
 

@@ -108,6 +108,7 @@ mod tests {
             accounts_revision: 1,
             accounts: vec![],
             services: Services::default(),
+            storage: vec![],
             programs: vec![],
             network: desired::NodeNetwork::default(),
         }

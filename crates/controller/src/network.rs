@@ -18,7 +18,6 @@ use testyard_model::topology::Variable;
 use testyard_plan::NetworkPlan;
 use testyard_plan::network::live::LiveError;
 use testyard_plan::network::parts::NetworkLink;
-use testyard_plan::network::seed_of;
 
 use crate::api::{InterfaceView, LinkAction};
 use crate::run::{RunBegun, is_over};
@@ -115,6 +114,25 @@ impl Network {
         Some(Self { plan, slivers, changes: Vec::new(), changed: None, schedule, run, last_run })
     }
 
+    /// What a plan will be when it has taken this one's place: a schedule that is the same goes on, and what it has done so far
+    /// stays done. None where nothing goes on.
+    pub(crate) fn going_on(
+        &self,
+        plan: &NetworkPlan,
+        schedule: &[Event],
+        now: Timestamp,
+    ) -> Option<NetworkPlan> {
+        self.run.filter(|_| self.schedule == schedule && !schedule.is_empty())?;
+        let next =
+            Self::new(
+                plan.clone(),
+                schedule.to_vec(),
+                Some(self),
+                || SliverId::from_uuid(uuid::Uuid::nil()),
+            )?;
+        Some(next.at(now).into_owned())
+    }
+
     /// Whether it is what another plan and schedule would come to, untouched by changes while it runs.
     pub(crate) fn is_as(&self, plan: &NetworkPlan, schedule: &[Event]) -> bool {
         self.changes.is_empty() && self.plan == *plan && self.schedule == schedule
@@ -125,10 +143,11 @@ impl Network {
         self.run.is_none() && !self.schedule.is_empty()
     }
 
-    /// The same with its schedule begun, or begun anew.
+    /// The same with its schedule begun, or begun anew: then with links as they are planned.
     pub(crate) fn begun(&self, zero: Timestamp) -> Self {
         let number = self.last_run.saturating_add(1);
-        Self { run: Some(RunBegun { number, zero }), last_run: number, ..self.clone() }
+        let begun = Self { run: Some(RunBegun { number, zero }), last_run: number, ..self.clone() };
+        if self.last_run == 0 { begun } else { Self { changes: Vec::new(), changed: None, ..begun } }
     }
 
     /// Its schedule, and the run that it is in.
@@ -309,7 +328,7 @@ impl Network {
                 up: !link.down,
                 mtu: link.mtu,
                 seed: link.seed,
-                is_seed_chosen: link.seed != seed_of(&link.client_id),
+                is_seed_chosen: link.is_seed_chosen(),
                 ends,
                 capture: link.capture.as_ref().map(|capture| KeptCapture {
                     snap_length: capture.snap_length.into(),

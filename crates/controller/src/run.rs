@@ -162,7 +162,10 @@ pub(crate) fn is_ready(state: &State, slice: &Slice, document: i64, now: Timesta
     let mut nodes = slice.living(now).filter(|sliver| sliver.document == document).peekable();
     nodes.peek().is_some()
         && nodes.all(|sliver| {
-            sliver.state == SliverState::Provisioned && state.operational(sliver).0 == Operational::Ready
+            let operational = || state.operational(sliver).0;
+            // Who said that the rest goes on without it waits for it no longer.
+            let is_let_go = || operational() == Operational::Failed && !sliver.body.on_failure.is_fatal();
+            sliver.state == SliverState::Provisioned && (operational() == Operational::Ready || is_let_go())
         })
 }
 

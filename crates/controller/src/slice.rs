@@ -10,6 +10,7 @@ use testyard_agent::desired;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::name::{ClientId, Login, SliverTypeName};
 use testyard_model::state::Allocation;
+use testyard_model::topology::OnFailure;
 use testyard_model::urn::{Authority, SliceUrn, UserUrn};
 use testyard_plan::Holding;
 use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
@@ -59,6 +60,9 @@ pub(crate) struct Body {
     pub(crate) sliver_type: SliverTypeName,
     pub(crate) sudo: bool,
     pub(crate) publish_exposed: bool,
+    /// What its failure means for the whole.
+    #[serde(default, skip_serializing_if = "OnFailure::is_fatal")]
+    pub(crate) on_failure: OnFailure,
     /// What its host is given once it is provisioned.
     pub(crate) node: desired::Node,
     /// What callers did to it.

@@ -135,6 +135,7 @@ fn sliver_view(state: &State, settings: &Settings, slice: &Slice, sliver: &Slive
         allocation: sliver.allocation(),
         operational,
         converged: has_converged(state, slice, sliver),
+        on_failure: sliver.body.on_failure,
         expires: sliver.expires,
         error,
         host: sliver.host.clone(),

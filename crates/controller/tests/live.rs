@@ -9,11 +9,13 @@ use support::topology::*;
 use support::*;
 use testyard_agent::observed::{Carried, ProgramReport, ScheduleSeen};
 use testyard_controller::Happening;
-use testyard_controller::api::{Allocate, ChangeLink, LinkAction, Refusal, Update, Verify, Version};
+use testyard_controller::api::{
+    Allocate, ChangeLink, Effort, LinkAction, Perform, Refusal, Update, Verify, Version,
+};
 use testyard_guest_protocol::ServiceState;
 use testyard_model::name::ClientId;
 use testyard_model::schedule::{Action, Event};
-use testyard_model::state::Operational as O;
+use testyard_model::state::{Action as Power, Operational as O};
 use testyard_verify::{Options, Report};
 
 /// Waits for an event, and gives those before it too.
@@ -225,6 +227,23 @@ async fn links_of_all_requests_of_a_slice_are_measured() {
     for sample in 1..=5 {
         assert_eq!(verify(&[], Some(sample)).await.unwrap().ways.len(), sample.min(4));
     }
+    // A node that is stopped keeps only its own links from being measured.
+    let a = yard.status("s").await.unwrap().slivers[0].urn.clone();
+    let perform = async |action| {
+        let (selection, users) = (some("s", &[&a]), vec![user("ann")]);
+        let request = Perform { selection, action, users, effort: Effort::AllOrNothing };
+        yard.controller.perform(&ann(), request).await.unwrap();
+    };
+    perform(Power::Stop).await;
+    yard.settle().await;
+    assert_eq!(links(&verify(&["c-d"], None).await.unwrap()), ["c-d", "c-d"]);
+    for asked in [&["a-b"][..], &[]] {
+        let late = verify(asked, None).await.unwrap_err();
+        let told = matches!(&late, Refusal::Unsupported(text) if text.starts_with("a is ") && text.contains("--link"));
+        assert!(told, "{late}");
+    }
+    perform(Power::Start).await;
+    yard.settle().await;
     let mut steps = Vec::new();
     let request = Verify { slice: slice_urn("s"), options: Options::default() };
     yard.controller.verify(&ann(), request, |done, of| steps.push((done, of))).await.unwrap();

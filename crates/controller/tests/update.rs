@@ -8,7 +8,10 @@ use jiff::SignedDuration;
 use support::topology::*;
 use support::*;
 use testyard_agent::desired::{HostAction, LinkChange};
-use testyard_controller::api::{Caller, ChangeLink, Effort, LinkAction, Refusal, SliceView, Update};
+use testyard_controller::api::{
+    Allocate, Caller, ChangeLink, Effort, LinkAction, Refusal, SliceView, Update,
+};
+use testyard_model::link::Capture;
 use testyard_model::name::ClientId;
 use testyard_model::schedule::{Action, Event};
 use testyard_model::service::{Execute, Program, Shell};
@@ -49,6 +52,28 @@ async fn made_at_once_and_found_again() {
         view.links.iter().map(|link| (link.urn.clone(), link.now.clone())).collect::<Vec<_>>()
     };
     assert_eq!(told(&after), told(&before));
+}
+
+/// The hosts that a link would be on are asked, whichever way it is asked for, and nothing of it is made.
+#[tokio::test]
+async fn filters_of_captures_are_tried_before_anything_runs() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    let mut topology = chain(&["a", "b"]);
+    let link = topology.links[0].client_id.clone();
+    topology.links[0].capture = Some(Capture { snap_length: 64, filter: Some("tcp prot 80".into()) });
+    let asked = Allocate { topology: topology.clone(), ..request("s", &[]) };
+    let said = [
+        yard.controller.update(&ann(), update("s", topology.clone())).await.map(drop),
+        yard.controller.outlook(&ann(), &update("s", topology.clone())).await.map(drop),
+        yard.controller.allocate(&ann(), asked).await.map(drop),
+    ];
+    for refused in said {
+        let Err(Refusal::BadRequest(text)) = refused else { panic!("{refused:?}") };
+        assert_eq!(text, format!("link {link}: the filter `tcp prot 80` cannot be used: syntax error"));
+    }
+    assert!(yard.status("s").await.is_err(), "there is no slice");
+    topology.links[0].capture = Some(Capture { snap_length: 64, filter: Some("tcp port 80".into()) });
+    up(&yard, topology).await;
 }
 
 #[tokio::test]
@@ -306,10 +331,17 @@ async fn a_schedule_begins_when_all_are_ready_and_again_when_asked() {
     topology.links[0].members[0].to_link.delay = "9ms".parse().unwrap();
     up(&yard, topology.clone()).await;
     assert_eq!(runs(&yard).unwrap(), run);
+    // What the run has done so far is no difference to the file that asks for the run.
+    let outlook = yard.controller.outlook(&ann(), &update("s", topology.clone())).await.unwrap();
+    assert_eq!(outlook.changes.to_string(), "nothing changes\n");
+    // A replay begins from the topology, and not from what was changed by hand.
+    let planned = delays(&yard);
+    yard.controller.change_link(&ann(), set("a-b", "delay=50ms")).await.unwrap();
     // A replay is another run; what the one before has restarted stays restarted.
     yard.clock.advance(SignedDuration::from_secs(5));
     yard.controller.replay(&ann(), &slice_urn("s")).await.unwrap();
     yard.settle().await;
+    assert_eq!(delays(&yard), planned);
     let again = runs(&yard).unwrap();
     assert_eq!((again.number, again.zero), (2, now() + SignedDuration::from_secs(7)));
     let boots: Vec<u32> = yard.host().desired().iter().map(|node| node.boot).collect();
@@ -405,4 +437,27 @@ async fn the_last_word_counts_between_a_schedule_and_changes() {
     yard.clock.advance(SignedDuration::from_secs(15));
     let view = yard.status("s").await.unwrap();
     assert_eq!(view.links[0].now.members[0].to_link.delay.as_nanos(), 3_000_000);
+}
+
+#[tokio::test]
+async fn the_rest_goes_on_without_a_node_whose_failure_is_not_to_matter() {
+    use testyard_model::topology::OnFailure;
+    for (on_failure, goes_on) in
+        [(OnFailure::Fatal, false), (OnFailure::Nonfatal, true), (OnFailure::Ignore, true)]
+    {
+        let yard = Yard::new(&[("local", 9)]).await;
+        up(&yard, chain(&["a"])).await;
+        yard.host().fail_boots(Some("no such image"));
+        let mut topology = chain(&["a", "b"]);
+        topology.nodes[1].on_failure = on_failure;
+        topology.schedule =
+            vec![Event { at: "1s".parse().unwrap(), action: Action::LinkDown("a-b".parse().unwrap()) }];
+        yard.controller.update(&ann(), update("s", topology)).await.unwrap();
+        yard.settle().await;
+        let view = yard.status("s").await.unwrap();
+        assert_eq!(view.slivers[1].operational, O::Failed);
+        assert_eq!(view.slivers[1].on_failure, on_failure);
+        assert_eq!(view.converged, goes_on, "{on_failure:?}: {:?}", view.problem);
+        assert_eq!(yard.host().slices()[0].schedule.is_some(), goes_on, "{on_failure:?}");
+    }
 }

@@ -7,14 +7,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use testyard_capture::SnapLength;
 use testyard_model::id::{SliceId, SliverId};
+use testyard_model::link::Capture;
 
 use crate::FabricError;
 use crate::links::{HostLink, PortId};
+use crate::linux::filter;
 pub use queue::CaptureStream;
-pub(crate) use queue::{Sender, queue};
+pub(crate) use queue::{LIMIT as QUEUE, Sender, queue};
 
-/// Captures of one slice at a time: each has a thread, and buffers in the kernel.
-pub const MOST_CAPTURES: usize = 16;
+/// Captures of one slice at a time on a host.
+pub const MOST_CAPTURES: usize = Capture::MOST;
+
+/// Whether captures by an expression of pcap-filter(7) can begin on this machine.
+///
+/// # Errors
+/// Why not: [`CaptureError::Filter`], or that the machine lacks what it takes.
+pub async fn try_filter(expression: &str) -> Result<(), CaptureError> {
+    filter::compile(Some(expression), SnapLength::MAX).await.map(drop)
+}
 
 /// What is to be captured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +121,16 @@ pub enum CaptureError {
     TooMany {
         /// Whose.
         slice: SliceId,
+    },
+    /// Captures of the host hold as much memory as they may.
+    #[error(
+        "captures on this host hold {taken} MiB, and may hold {limit}: end one, or capture one link at a time"
+    )]
+    Memory {
+        /// What they hold, in MiB.
+        taken: usize,
+        /// What they may.
+        limit: usize,
     },
     /// The expression is none, or asks for what cannot be known.
     #[error("the filter `{expression}` cannot be used: {reason}")]

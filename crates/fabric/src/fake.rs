@@ -71,6 +71,8 @@ pub enum Verb {
     Joined,
     /// [`Links::capture`](crate::Links::capture).
     Capture,
+    /// [`Links::try_filter`](crate::Links::try_filter).
+    TryFilter,
     /// [`Links::probe`](crate::Links::probe).
     Probe,
 }

@@ -158,6 +158,9 @@ pub trait Links: Send + Sync + 'static {
     /// disturbs nobody.
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError>;
 
+    /// Whether captures by an expression of pcap-filter(7) can begin on this host.
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError>;
+
     /// Sends frames over links of a slice that is joined, and tells what became of them: an answer for each train, in the
     /// order of the request. They are real traffic of the links, of an Ethernet type that nobody else has, and touch neither
     /// addresses nor rules of the nodes. One request of a host at a time; others wait. A train that cannot be sent is

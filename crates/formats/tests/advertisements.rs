@@ -5,21 +5,17 @@ mod common;
 
 use common::{US, not_run, shared, tree, validate};
 use testyard_formats::rspec::{AdvertisedHost, Advertisement, Location, OPSTATE, RSPEC, advertisement};
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
+use testyard_model::sliver_type::{Limits, RuntimeKind, SliverType};
 use testyard_model::urn::Urn;
+use testyard_testkit::kinds::plain;
 
 fn kind(name: &str, memory: Option<u64>) -> SliverType {
     SliverType {
-        name: name.parse().unwrap(),
         description: "a container <&> more".to_owned(),
         runtime: RuntimeKind::Docker,
-        default_image: "debian:12".parse().unwrap(),
         images: vec!["debian:12".parse().unwrap(), "lab/tool:1".parse().unwrap()],
         limits: Limits { memory, millicores: memory.map(|_| 500), ..Limits::default() },
-        privileges: Privileges::default(),
-        ports: Vec::new(),
-        publish_exposed: false,
-        sudo: true,
+        ..plain(name)
     }
 }
 

@@ -279,6 +279,22 @@ schedule:
     assert_eq!(first, wanted, "{written}");
 }
 
+/// What a link loses on the way (of a node that is on a LAN twice) does not turn one event into two afterwards.
+#[test]
+fn events_of_several_settings_are_a_fixed_point() {
+    let text = r#"
+nodes: {a: , b: }
+links:
+- {name: l, lan: [a, {node: a, interface: again}, b], to: {again: {loss: 1%}}}
+schedule:
+- {at: 1s, set: l, loss: none, delay: 3ms}
+"#;
+    let topology = parse_yaml(text).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics)).topology;
+    let (_, first) = there_and_back(&topology, Language::Ns).unwrap();
+    let (written, second) = there_and_back(&first, Language::Ns).unwrap();
+    assert_eq!(second, first, "{written}");
+}
+
 /// Names that Tcl or NS has a use for.
 #[test]
 fn names_that_mean_something() {

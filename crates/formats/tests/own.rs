@@ -170,3 +170,49 @@ fn the_committed_schema_is_this_one() {
     let parsed: serde_json::Value = serde_json::from_str(&schema()).unwrap();
     assert_eq!(parsed["title"], "A Testyard topology");
 }
+
+/// What its validators say of a text; nothing if it is good.
+fn faults(schemas: &boon::Schemas, schema: boon::SchemaIndex, text: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    schemas.validate(&value, schema).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+fn compiled() -> (boon::Schemas, boon::SchemaIndex) {
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("topology.json", serde_json::from_str(&schema()).unwrap()).unwrap();
+    let schema = compiler.compile("topology.json", &mut schemas).unwrap();
+    (schemas, schema)
+}
+
+/// Editors check files by the schema while they are written: it agrees with the reader.
+#[test]
+fn the_schema_takes_and_refuses_what_the_reader_does() {
+    let (schemas, schema) = compiled();
+    for (node, is_good) in [
+        (r#"{"storage": "/data"}"#, true),
+        (r#"{"storage": {"path": "/data", "size": "10GB"}}"#, true),
+        (r#"{"storage": ["/data", {"path": "/more"}]}"#, true),
+        (r#"{"storage": {"size": "10GB"}}"#, false),
+        (r#"{"storage": {"path": "/data", "sise": "10GB"}}"#, false),
+        (r#"{"on-failure": "ignore"}"#, true),
+        (r#"{"on-failure": "perhaps"}"#, false),
+        (r#"{"imgae": "debian:12"}"#, false),
+        (r#"{"run": ["a", {"command": "b", "shell": "bash", "timeout": 30}]}"#, true),
+        (r#"{"programs": {"load": {"command": "iperf3 -s", "expected-exit": 3}}}"#, true),
+    ] {
+        let text = format!(r#"{{"nodes": {{"a": {node}}}}}"#);
+        let faults = faults(&schemas, schema, &text);
+        assert_eq!(faults.is_empty(), is_good, "{node}: {faults}");
+        assert_eq!(parse_json(&text).is_ok(), is_good, "{node}");
+    }
+}
+
+proptest! {
+    /// Whatever is written is good by the schema.
+    #[test]
+    fn what_is_written_is_good_by_the_schema(topology in topologies(true)) {
+        let (schemas, schema) = compiled();
+        let text = to_json(&topology);
+        prop_assert_eq!(faults(&schemas, schema, &text), "", "{}", text);
+    }
+}

@@ -67,6 +67,9 @@ pub struct Desired {
     pub host_keys: Vec<HostKey>,
     /// Accounts: exactly these beside the image's own. One that is not listed any more is locked, its home kept.
     pub accounts: Vec<Account>,
+    /// Folders that are to be there, absolute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<String>,
     /// The image's own program.
     pub program: Program,
     /// Archives, fetched and unpacked in order before anything below starts.

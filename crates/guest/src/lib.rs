@@ -26,6 +26,7 @@ mod children;
 mod facts;
 mod fetch;
 mod files;
+mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host_keys;

@@ -1,7 +1,7 @@
 //! The steward: makes the inside of the node what the agent wants it to be, again with every message.
 //!
 //! ```text
-//! Desired ──► names, host keys, accounts ──► Report(Prepared), once a boot: SSH ──► go? ──► once a boot: the image's program
+//! Desired ──► names, keys, accounts, folders ► Report(Prepared), once a boot: SSH ──► go? ──► once a boot: the image's program
 //!    ▲                                                                               always: the list of services
 //!    └──────────────── waits for the next ◄───────────────────────────────────────────────┘
 //! ```
@@ -19,7 +19,7 @@ use crate::node::{Node, thread};
 use crate::programs::Programs;
 use crate::services::Services;
 use crate::ssh::{People, Ssh, is_sshd};
-use crate::{accounts, files, host_keys, names, program, skeleton, sudo, text};
+use crate::{accounts, files, folders, host_keys, names, program, skeleton, sudo, text};
 
 /// Serves the agent's wishes; never returns.
 pub(crate) fn run(node: &'static Node) {
@@ -70,6 +70,8 @@ fn prepare(node: &'static Node, ssh: &'static Ssh, services: &Services, desired:
         own_sudo_first: !outcome.in_files && accounts::has_own_sudo(root),
     };
     ssh.set_people(people, outcome.in_files);
+    // SSH and all else go on without them.
+    notices.extend(folders::apply(root, &desired.folders));
     for failure in &failures {
         text::log(failure);
     }

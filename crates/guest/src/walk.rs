@@ -41,6 +41,11 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
+    /// Everybody may put something in, and only who has put it there may take it away, as in `/tmp`.
+    pub(crate) fn open_to_all(&self) -> io::Result<()> {
+        Ok(nix::sys::stat::fchmod(&self.fd, Mode::from_bits_truncate(0o1777))?)
+    }
+
     /// Where all absolute paths begin.
     pub(crate) fn root(path: &Path) -> io::Result<Self> {
         let fd = open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;

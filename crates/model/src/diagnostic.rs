@@ -73,6 +73,26 @@ pub fn summary(diagnostics: &[Diagnostic], nothing: &str) -> String {
     }
 }
 
+/// So many errors are listed.
+const LISTED: usize = 8;
+
+/// The errors of some remarks, each with what to do about it; `nothing` if there is none.
+#[must_use]
+pub fn listing(diagnostics: &[Diagnostic], nothing: &str) -> String {
+    let errors: Vec<String> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .map(ToString::to_string)
+        .collect();
+    match errors.len() {
+        0 => nothing.to_owned(),
+        count if count > LISTED => {
+            format!("{}; and {} more", errors[..LISTED].join("; "), count - LISTED)
+        }
+        _ => errors.join("; "),
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)

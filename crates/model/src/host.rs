@@ -19,6 +19,9 @@ pub struct HostLimits {
     pub network_namespaces: Option<u64>,
     /// What is free where nodes' disks are.
     pub disk: Option<Size>,
+    /// The operator wants nothing to impair links but the kernel's netem.
+    #[serde(default)]
+    pub only_netem: bool,
 }
 
 impl HostLimits {
@@ -30,5 +33,6 @@ impl HostLimits {
         ipv6_neighbours: None,
         network_namespaces: None,
         disk: None,
+        only_netem: false,
     };
 }

@@ -13,6 +13,7 @@
 //! | [`topology`] | nodes and links as the user asked for them |
 //! | [`link`] | layer-2 segments between interfaces |
 //! | [`impairment`] | what one direction of a link does to packets |
+//! | [`netem`] | which of that the kernel's netem can do |
 //! | [`setting`] | changes of impairments as people write them |
 //! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
 //! | [`mac`] | Ethernet addresses |
@@ -42,6 +43,7 @@ pub mod impairment;
 pub mod link;
 pub mod mac;
 pub mod name;
+pub mod netem;
 pub mod probe;
 pub mod quantity;
 pub mod route;

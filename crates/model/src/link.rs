@@ -100,6 +100,11 @@ pub struct Capture {
     pub filter: Option<String>,
 }
 
+impl Capture {
+    /// Captures of one slice at a time: each has a thread, and buffers in the kernel.
+    pub const MOST: usize = 16;
+}
+
 /// A key and a value of another system's language, kept for its sake. Of a repeated key the first counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attribute {

@@ -95,7 +95,8 @@ text_type!(ClientId);
 pub struct Hostname(String);
 
 impl Hostname {
-    /// The host name for a client id: what a label may not have becomes a hyphen; `node` if nothing is left.
+    /// The host name for a client id: what a label may not have becomes a hyphen; `node` if nothing is left, and `node-2` for
+    /// what programs read as a number of an address before they look for a name ([`Self::is_number`]).
     /// Two client ids may give the same; who needs them apart appends a number.
     #[must_use]
     pub fn from_client_id(client_id: &ClientId) -> Self {
@@ -109,7 +110,20 @@ impl Hostname {
         }
         label.truncate(50);
         let label = label.trim_end_matches('-');
-        Self(if label.is_empty() { "node".to_owned() } else { label.to_owned() })
+        match label {
+            "" => Self("node".to_owned()),
+            label if Self::is_number(label) => Self(format!("node-{label}")),
+            label => Self(label.to_owned()),
+        }
+    }
+
+    /// Whether `inet_aton` takes a label for an address: 2 is 0.0.0.2, and 0x7f is 0.0.0.127.
+    #[must_use]
+    pub fn is_number(label: &str) -> bool {
+        let digits =
+            |text: &str, is_digit: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| is_digit(&b));
+        digits(label, u8::is_ascii_digit)
+            || label.strip_prefix("0x").is_some_and(|hex| digits(hex, u8::is_ascii_hexdigit))
     }
 
     /// This name with a number behind it.

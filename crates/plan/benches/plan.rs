@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::sys::resource::{UsageWho, getrusage};
+use testyard_formats::export::export;
+use testyard_formats::import;
+use testyard_formats::language::Language;
+use testyard_formats::read::Reader;
 use testyard_model::host::HostLimits;
 use testyard_model::impairment::Impairment;
 use testyard_model::quantity::Span;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
-use testyard_model::topology::Topology;
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::network::{self, Conditions};
 use testyard_plan::place::{Need, place, traffic_between_hosts};
@@ -21,6 +23,7 @@ use testyard_plan::plan::cables;
 use testyard_plan::{
     Existing, Host, HostView, LinkPolicy, PortRange, Site, Usage, diff, diff_networks, plan,
 };
+use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies;
 
 const NODES: usize = 10_000;
@@ -32,7 +35,8 @@ const SAMPLE: usize = 100;
 
 fn main() {
     let topology = topologies::random(NODES, LINKS, 1);
-    let text = serde_json::to_string(&topology).expect("a topology is JSON");
+    let written = |language| export(&topology, language).expect("every language can write it").text;
+    let (text, rspec) = (written(Language::Json), written(Language::Rspec));
     println!(
         "random topology, {NODES} nodes, {LINKS} links, {} MB of JSON, {HOSTS} hosts",
         text.len() / 1_000_000
@@ -43,7 +47,7 @@ fn main() {
         .iter()
         .map(|(host, usage)| HostView { host, usage, healthy: true, limits: &HostLimits::UNKNOWN })
         .collect();
-    let types = [kind()];
+    let types = [plain("plain")];
     let authority = "bench.example".parse().expect("an authority");
     let site = Site {
         authority: &authority,
@@ -53,7 +57,12 @@ fn main() {
     };
     let avoid: Vec<IpNet> = views.iter().map(|view| IpNet::V4(view.host.ipv4())).collect();
 
-    let parsed = best(|| serde_json::from_str::<Topology>(&text).expect("the text reads again"));
+    let around = import::Site::default();
+    let reader = Reader { site: &around, context: None, hosts: None, ns: None };
+    let read = |text: &str, language| reader.read(text, language).expect("the text reads again").topology;
+    let parsed = best(|| read(&text, Language::Json));
+    assert_eq!(parsed.1, topology);
+    let parsed_rspec = best(|| read(&rspec, Language::Rspec));
     let needs: Vec<Need<'_>> = topology
         .nodes
         .iter()
@@ -72,6 +81,7 @@ fn main() {
 
     println!("{:52} {:>12} {:>12}", "", "wall", "processor");
     row("parse (own format, JSON)", parsed.0);
+    row("parse (RSpec), not in the sum", parsed_rspec.0);
     row("place alone", placed.0);
     row("check, address, name, route alone", networked.0);
     row("place, check, address, name, route", whole.0);
@@ -197,21 +207,6 @@ fn milliseconds(time: Duration) -> f64 {
 
 fn row(name: &str, took: Took) {
     println!("{name:52} {:9.1} ms {:9.1} ms", milliseconds(took.wall), milliseconds(took.processor));
-}
-
-fn kind() -> SliverType {
-    SliverType {
-        name: "plain".parse().expect("a name"),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().expect("an image"),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
-    }
 }
 
 fn host(number: usize) -> Host {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use testyard_model::id::HostName;
 use testyard_model::image::ImageName;
 use testyard_model::name::ClientId;
+use testyard_model::quantity::Size;
 use testyard_model::sliver_type::{Port, SliverType};
 use testyard_model::suggest::closest;
 use testyard_model::topology::Node;
@@ -42,6 +43,7 @@ impl<'a> Asked<'a> {
         hosts: &[HostView<'_>],
     ) -> Result<Self, PlanError> {
         let kind = sliver_type(node, site)?;
+        room_for_storage(node, kind)?;
         let bound = bound(node, site, hosts)?;
         taken_somewhere(node, kind, bound.as_ref(), hosts)?;
         let stays = |running: &&PlannedNode| {
@@ -64,6 +66,22 @@ impl<'a> Asked<'a> {
         let bound = kept.map(|kept| kept.host.clone()).or(bound);
         Ok(Self { number, node, kind, ports, bound, kept })
     }
+}
+
+/// Refuses folders that are to hold more than the disk that they are on.
+fn room_for_storage(node: &Node, kind: &SliverType) -> Result<(), PlanError> {
+    let Some(disk) = kind.limits.disk else { return Ok(()) };
+    let sizes = node.storage.iter().filter_map(|storage| storage.size);
+    let asked = sizes.fold(0_u64, |sum, size| sum.saturating_add(size.bytes()));
+    if asked <= disk {
+        return Ok(());
+    }
+    Err(PlanError::Storage {
+        node: node.client_id.to_string(),
+        asked: Size::from_bytes(asked),
+        kind: kind.name.to_string(),
+        disk: Size::from_bytes(disk),
+    })
 }
 
 /// The nodes of a topology that are to run.

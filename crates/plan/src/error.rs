@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use testyard_model::diagnostic::{Diagnostic, Severity};
+use testyard_model::diagnostic::{Diagnostic, listing};
 use testyard_model::id::HostName;
 use testyard_model::name::ClientId;
+use testyard_model::quantity::Size;
 use testyard_model::urn::Urn;
 
 use crate::network::Refused;
@@ -61,6 +62,20 @@ pub enum PlanError {
         /// What was probably meant.
         suggestion: Option<String>,
     },
+    /// Folders of a node are to hold more than its kind's disk does.
+    #[error(
+        "node {node:?}: {asked} of storage do not fit on the disk of a {kind}, {disk}: ask for less, or for another kind"
+    )]
+    Storage {
+        /// Whose.
+        node: String,
+        /// What was asked for in all.
+        asked: Size,
+        /// Its kind.
+        kind: String,
+        /// The kind's limit.
+        disk: Size,
+    },
     /// A host for one node alone cannot be had.
     #[error("node {0:?}: exclusive nodes cannot be had here, hosts are shared: ask for exclusive=\"false\"")]
     Exclusive(String),
@@ -70,7 +85,11 @@ pub enum PlanError {
     )]
     Links(String),
     /// There is not enough room.
-    #[error("not enough room: asked for {}, free {}", asked(*.nodes, *.ports), free_list(.free))]
+    #[error(
+        "not enough room: asked for {}, free {}; ask for less, or wait until others have gone",
+        asked(*.nodes, *.ports),
+        free_list(.free)
+    )]
     TooBig {
         /// Nodes asked for.
         nodes: usize,
@@ -100,7 +119,7 @@ pub enum PlanError {
         asked: usize,
     },
     /// The kernels of hosts cannot do as much; beside that, what they may not be able to.
-    #[error("{}", errors(.0))]
+    #[error("{}", listing(.0, "the hosts cannot do as much"))]
     Limits(Vec<Diagnostic>),
     /// The network cannot be had.
     #[error(transparent)]
@@ -136,11 +155,6 @@ fn list(names: &[ClientId]) -> String {
 
 fn had(nodes: usize) -> String {
     if nodes > 0 { format!("it has {nodes}, and ") } else { String::new() }
-}
-
-fn errors(told: &[Diagnostic]) -> String {
-    let errors = told.iter().filter(|told| told.severity == Severity::Error);
-    errors.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

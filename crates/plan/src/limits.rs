@@ -51,8 +51,10 @@ pub struct HostNeeds {
     pub ipv4_neighbours: (u64, u64),
     /// The same for IPv6.
     pub ipv6_neighbours: (u64, u64),
-    /// Bytes that they may write, where their kinds limit them.
+    /// Bytes that they may write, where their kinds limit them, or that their folders are to hold.
     pub disk: u64,
+    /// Bytes that their folders are to hold.
+    pub storage: u64,
     /// Ports of the largest bridge, and its link.
     pub bridge: Option<(u64, String)>,
     /// Different images that are unpacked.
@@ -85,7 +87,11 @@ impl HostNeeds {
             most_processes: limits().map(|limits| limits.pids.map(u64::from)).sum(),
             ipv4_neighbours: (0, 0),
             ipv6_neighbours: (0, 0),
-            disk: limits().filter_map(|limits| limits.disk).fold(0, u64::saturating_add),
+            disk: here
+                .iter()
+                .map(|node| node.sliver_type.limits.disk.unwrap_or(0).max(node.asked_disk()))
+                .fold(0, u64::saturating_add),
+            storage: here.iter().map(|node| node.asked_disk()).fold(0, u64::saturating_add),
             bridge: None,
             images: here.iter().map(|node| node.image.as_str()).collect::<HashSet<_>>().len() as u64,
         };
@@ -194,7 +200,13 @@ impl HostNeeds {
                 sysctl("user.max_net_namespaces", namespaces - free),
             );
         }
-        if let Some(free) = limits.disk.filter(|free| self.disk > free.bytes()) {
+        if let Some(free) = limits.disk.filter(|free| self.storage > free.bytes()) {
+            tell(
+                Severity::Error,
+                format!("nodes ask for {} of storage, and {free} are free", Size::from_bytes(self.storage)),
+                "ask for less, or free some space".to_owned(),
+            );
+        } else if let Some(free) = limits.disk.filter(|free| self.disk > free.bytes()) {
             tell(
                 Severity::Warning,
                 format!("nodes may write {}, and {free} are free", Size::from_bytes(self.disk)),

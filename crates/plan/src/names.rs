@@ -19,9 +19,14 @@ pub fn is_hostname(client_id: &ClientId) -> bool {
 pub fn remark(client_id: &ClientId, hostname: &Hostname) -> Option<Diagnostic> {
     let plain = Hostname::from_client_id(client_id);
     let says_nothing = !client_id.as_str().contains(|c: char| c.is_ascii_alphanumeric());
-    (*hostname != plain || says_nothing).then(|| {
+    let is_number = plain.as_str().strip_prefix("node-").is_some_and(|rest| {
+        Hostname::is_number(rest) && !client_id.as_str().to_ascii_lowercase().starts_with("node")
+    });
+    (*hostname != plain || says_nothing || is_number).then(|| {
         let why = if OWN.contains(&plain.as_str()) {
             format!("every node is {plain} to itself")
+        } else if is_number {
+            "programs would take the number for an address".to_owned()
         } else if says_nothing {
             "host names are of letters, digits and hyphens".to_owned()
         } else {
@@ -76,5 +81,15 @@ mod tests {
         assert_eq!(told("PC 1", "pc-1"), "");
         assert!(told("a_b", "a-b-2").ends_with("a-b is another node's name"));
         assert!(told("\u{e9}", "node").ends_with("letters, digits and hyphens"));
+        assert!(told("2", "node-2").ends_with("take the number for an address"));
+        assert_eq!(told("node-2", "node-2"), "");
+    }
+
+    #[test]
+    fn nobody_is_called_by_a_number() {
+        let mut taken = BTreeSet::new();
+        let names =
+            ["2", "0x7F", "node-2", "2b"].map(|id| hostname(&id.parse().unwrap(), &mut taken).to_string());
+        assert_eq!(names, ["node-2", "node-0x7f", "node-2-2", "2b"]);
     }
 }

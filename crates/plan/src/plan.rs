@@ -14,7 +14,7 @@ use testyard_model::name::{ClientId, Hostname};
 use testyard_model::schedule::Event;
 use testyard_model::service::Services;
 use testyard_model::sliver_type::SliverType;
-use testyard_model::topology::{Node, Topology};
+use testyard_model::topology::{Node, OnFailure, Storage, Topology};
 use testyard_model::urn::{Authority, Urn};
 
 use crate::asked::{self, Asked};
@@ -144,9 +144,24 @@ pub struct PlannedNode {
     pub forwards: Vec<PortForward>,
     /// What it installs and runs.
     pub services: Services,
+    /// Folders for its data, on its disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<Storage>,
+    /// What its failure means for the whole.
+    #[serde(default, skip_serializing_if = "OnFailure::is_fatal")]
+    pub on_failure: OnFailure,
 }
 
 impl PlannedNode {
+    /// How many bytes its folders are to hold, as far as the user said.
+    #[must_use]
+    pub fn asked_disk(&self) -> u64 {
+        self.storage
+            .iter()
+            .filter_map(|storage| storage.size)
+            .fold(0, |sum, size| sum.saturating_add(size.bytes()))
+    }
+
     /// What it holds of its host.
     #[must_use]
     pub fn holding(&self) -> Holding {
@@ -229,6 +244,8 @@ pub fn replan(
             ipv6,
             forwards,
             services: asked.node.services.clone(),
+            storage: asked.node.storage.clone(),
+            on_failure: asked.node.on_failure,
         });
     }
     let network = match site.links {
@@ -240,6 +257,8 @@ pub fn replan(
             avoid.sort_unstable();
             avoid.dedup();
             let previous = wanted.running.and_then(|running| running.network.as_ref());
+            let only_netem: Vec<usize> =
+                (0..hosts.len()).filter(|number| hosts[*number].limits.only_netem).collect();
             let (mut hosts, mut given) = (vec![places[0]; wanted.topology.nodes.len()], HashMap::new());
             for ((asked, node), place) in all.iter().zip(&nodes).zip(&places) {
                 hosts[asked.number] = *place;
@@ -260,8 +279,14 @@ pub fn replan(
                 .enumerate()
                 .map(|(number, node)| hostname(number, node))
                 .collect();
-            let conditions =
-                Conditions { avoid: &avoid, hosts: &hosts, hostnames: &hostnames, underlay, previous };
+            let conditions = Conditions {
+                avoid: &avoid,
+                hosts: &hosts,
+                hostnames: &hostnames,
+                only_netem: &only_netem,
+                underlay,
+                previous,
+            };
             let planned = network::plan(wanted.topology, &conditions)?;
             diagnostics.extend(planned.diagnostics);
             let impossible = network::schedule::check(wanted.topology, &planned.network);

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 pub const WIDTH: usize = 100;
 /// No column is made narrower than this.
 const LEAST: usize = 8;
+/// An Ethernet address, or an IPv4 network.
+const ADDRESS: usize = 18;
 const GAP: usize = 2;
 
 /// Lines of a table with a header. Widths count characters.
@@ -13,23 +15,33 @@ const GAP: usize = 2;
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let length = |text: &str| text.chars().count();
     let mut widths = header.map(length);
+    let mut words = header.map(length);
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for ((width, word), cell) in widths.iter_mut().zip(&mut words).zip(row) {
             *width = (*width).max(length(cell));
+            *word = cell.split(' ').map(length).fold(*word, usize::max);
         }
     }
     let most = WIDTH.saturating_sub(GAP * (N - 1));
-    // The widest gives until all fit.
-    while widths.iter().sum::<usize>() > most {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > LEAST => *widest -= 1,
-            _ => break,
-        }
+    // First texts are broken at their blanks, then long words, and addresses only where nothing else helps.
+    for least in [words, words.map(|word| word.clamp(LEAST, ADDRESS)), [LEAST; N]] {
+        shrink(&mut widths, &least, most);
     }
     let mut text = String::new();
     line(&mut text, &header.map(str::to_owned), &widths);
     rows.iter().for_each(|row| line(&mut text, row, &widths));
     text
+}
+
+/// The widest that may give does so until all fit.
+fn shrink<const N: usize>(widths: &mut [usize; N], least: &[usize; N], most: usize) {
+    while widths.iter().sum::<usize>() > most {
+        let able = widths.iter_mut().zip(least).filter(|(width, least)| **width > **least);
+        match able.max_by_key(|(width, _)| **width) {
+            Some((widest, _)) => *widest -= 1,
+            None => return,
+        }
+    }
 }
 
 fn line<const N: usize>(text: &mut String, row: &[String; N], widths: &[usize; N]) {
@@ -83,6 +95,20 @@ fn wrap(cell: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn addresses_are_broken_last() {
+        let name = "a-node-whose-name-is-quite-long-for-a-table".to_owned();
+        let row = [
+            name.clone(),
+            "10.1.1.0/24".into(),
+            name.clone(),
+            "02:2c:76:8b:67:30".into(),
+            "rate=10Mbit delay=5ms".into(),
+        ];
+        let text = table(["LINK", "NETWORK", "MEMBER", "ETHERNET ADDRESS", "IMPAIRMENT"], &[row]);
+        assert!(text.contains("10.1.1.0/24") && text.contains("02:2c:76:8b:67:30"), "{text}");
+    }
 
     proptest! {
         #[test]

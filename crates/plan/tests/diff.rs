@@ -6,7 +6,6 @@ use testyard_model::host::HostLimits;
 use testyard_model::route::Routing;
 use testyard_model::service::{Execute, Program, Shell};
 use testyard_model::setting::Setting;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::topology::{InterfaceAddress, Topology, Variable};
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::network::{Conditions, plan as plan_network};
@@ -14,6 +13,7 @@ use testyard_plan::{
     Change, Existing, Host, HostView, LinkPolicy, NetworkPlan, Plan, PlanError, PortRange, Site, Usage, diff,
     diff_networks, plan, render,
 };
+use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies::{connect, loose, random, ring};
 
 fn network(topology: &Topology) -> NetworkPlan {
@@ -21,18 +21,7 @@ fn network(topology: &Topology) -> NetworkPlan {
 }
 
 fn whole(topology: &Topology, capacities: &[u32]) -> Result<Plan, PlanError> {
-    let types = [SliverType {
-        name: "plain".parse().unwrap(),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
-    }];
+    let types = [plain("plain")];
     let hosts: Vec<Host> = capacities
         .iter()
         .zip(0..)

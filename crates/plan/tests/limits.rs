@@ -4,27 +4,21 @@
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
 use testyard_model::quantity::Size;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
-use testyard_model::topology::Topology;
+use testyard_model::sliver_type::{Limits, RuntimeKind, SliverType};
+use testyard_model::topology::{Storage, Topology};
 use testyard_plan::limits::HostNeeds;
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::{
     Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted, replan,
 };
+use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies::{lan, loose, ring};
 
 fn planned(topology: &Topology, limits: &HostLimits, running: Option<&Plan>) -> Result<Plan, PlanError> {
     let types = [SliverType {
-        name: "plain".parse().unwrap(),
-        description: String::new(),
         runtime: RuntimeKind::Docker,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
         limits: Limits { pids: Some(100), disk: Some(1 << 30), ..Limits::default() },
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
+        ..plain("plain")
     }];
     let ports = PortRange::new(2000, 60_000).unwrap();
     let host =
@@ -57,6 +51,7 @@ const TIGHT: HostLimits = HostLimits {
     ipv6_neighbours: Some(0),
     network_namespaces: Some(40),
     disk: Some(Size::from_bytes(10 << 30)),
+    only_netem: false,
 };
 
 #[test]
@@ -96,4 +91,24 @@ fn nodes_that_only_pretend_need_no_processes() {
     plan.nodes.iter_mut().for_each(|node| node.sliver_type.runtime = RuntimeKind::Fake);
     let host = plan.nodes[0].host.clone();
     assert!(HostNeeds::of(&plan, &host, None).check(&host, &TIGHT).is_empty());
+}
+
+#[test]
+fn folders_fit_on_the_disks_that_they_are_on() {
+    let with = |size: &str| {
+        let mut topology = loose(2);
+        let storage = Storage { mount_point: "/data".into(), size: Some(size.parse().unwrap()) };
+        topology.nodes[0].storage = vec![storage];
+        topology
+    };
+    // The kind's disk has 1 GiB.
+    let refused = planned(&with("2GiB"), &HostLimits::UNKNOWN, None).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "node \"n0\": 2GiB of storage do not fit on the disk of a plain, 1GiB: ask for less, or for another kind"
+    );
+    assert!(planned(&with("1GiB"), &HostLimits::UNKNOWN, None).is_ok());
+    let small = HostLimits { disk: Some(Size::from_bytes(500 << 20)), ..HostLimits::UNKNOWN };
+    let refused = planned(&with("1GiB"), &small, None).unwrap_err().to_string();
+    assert!(refused.contains("nodes ask for 1GiB of storage, and 500MiB are free"), "{refused}");
 }

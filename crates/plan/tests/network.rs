@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use testyard_model::diagnostic::Severity;
-use testyard_model::link::{Link, LinkKind, Member};
+use testyard_model::impairment::Impairment;
+use testyard_model::link::{Capture, Link, LinkKind, Member};
 use testyard_model::name::ClientId;
 use testyard_model::route::{Destination, NextHop, Route, Routing};
 use testyard_model::setting::Setting;
 use testyard_model::topology::{Interface, InterfaceAddress, Topology};
 use testyard_plan::network::mtu::Underlay;
+use testyard_plan::network::parts::NetworkMember;
 use testyard_plan::network::{Conditions, Planned, plan, seed_of};
 use testyard_plan::{NetworkPlan, render};
 use testyard_testkit::topologies::{add_lan, connect, fat_tree, grid, lan, loose, random, ring, star};
@@ -86,8 +88,9 @@ fn networks_are_as_large_as_is_asked_for() {
     topology.links[1].prefix_length = Some(29);
     let again = testyard_plan::network::plan(&topology, &conditions).unwrap().network;
     assert_eq!(subnets(&again), ["10.1.1.8/29", "10.1.1.24/29", "10.1.1.16/29", "10.1.4.0/22"]);
-    topology.links[0].prefix_length = Some(30);
-    assert!(told(&topology)[0].contains("has no address left"), "{:?}", told(&topology));
+    let mut crowd = lan(3);
+    crowd.links[0].prefix_length = Some(30);
+    assert!(told(&crowd)[0].contains("has no address left"), "{:?}", told(&crowd));
 }
 
 #[test]
@@ -150,6 +153,23 @@ fn large_lans_and_control_networks() {
             "E link \"l0\": 10.1.7.0/24 is in use here already, by 10.1.0.0/16 of the control network (use other addresses, or give the testbed another control network)"
         ]
     );
+}
+
+#[test]
+fn no_more_links_are_captured_than_can_be() {
+    let mut topology = ring(17);
+    for link in &mut topology.links {
+        link.capture = Some(Capture { snap_length: 64, filter: None });
+    }
+    let told = told(&topology);
+    assert_eq!(
+        told,
+        [
+            "E 17 links are to be captured, of a slice 16 can be at a time (capture fewer, or all in one while they run: testyard capture --all)"
+        ]
+    );
+    topology.links[0].capture = None;
+    good(&topology);
 }
 
 #[test]
@@ -477,4 +497,93 @@ fn shapes_have_nothing_to_tell() {
     for topology in [ring(20), star(20), grid(5, 5), fat_tree(4), lan(200)] {
         assert_eq!(told(&topology), [""; 0]);
     }
+}
+
+/// A host that has netem and nothing else: what that cannot do is refused before anything runs, with the link and the reason.
+#[test]
+fn what_only_a_wire_can_do_is_refused_where_there_is_none() {
+    let only = |number: &'static [usize]| Conditions { only_netem: number, ..Conditions::default() };
+    let mut topology = ring(3);
+    topology.links[1].members[0].to_link = impairment(&["delay=5ms", "loss=1%"]);
+    let network = plan(&topology, &only(&[0])).unwrap().network;
+    // Also while it runs.
+    let mut running = network.clone();
+    let every = ["loss=every 10".parse().unwrap()];
+    let refused = running.set(&id("l1"), None, &every).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "link l1: netem loses by chance only, not every Nth packet; its host has netem alone, and with the emulator auto \
+         the wire does it"
+    );
+    assert_eq!(running, network, "a refused change changes nothing");
+    topology.links[1].members[1].from_link = impairment(&["duplicate=1%"]);
+    let refused = plan(&topology, &only(&[0])).unwrap_err().to_string();
+    assert!(
+        refused.contains("link l1: of two stages one after the other netem can only add a delay"),
+        "{refused}"
+    );
+    for elsewhere in [only(&[]), only(&[1])] {
+        assert!(plan(&topology, &elsewhere).is_ok(), "another host's emulator");
+    }
+}
+
+fn impairment(settings: &[&str]) -> Impairment {
+    let mut impairment = Impairment::default();
+    for setting in settings {
+        setting.parse::<Setting>().unwrap().apply(&mut impairment);
+    }
+    impairment
+}
+
+/// A link that is put in front touches none of those that run: not their devices, addresses or Ethernet addresses, also where
+/// interfaces are called by their place in the file.
+#[test]
+fn a_link_put_in_between_moves_nobody() {
+    let mut topology = loose(3);
+    connect(&mut topology, 0, 1);
+    add_lan(&mut topology, &[0, 1, 2]);
+    address(&mut topology, "n2:0", "10.9.0.1");
+    let before = network(&topology);
+    let of = |plan: &NetworkPlan, link: &str| {
+        let link = plan.links().iter().find(|one| one.client_id.as_str() == link).unwrap();
+        let member = |member: &NetworkMember| {
+            (member.node.clone(), member.device, member.mac, member.addresses.clone())
+        };
+        link.members.iter().map(member).collect::<Vec<_>>()
+    };
+    let mut later = loose(3);
+    connect(&mut later, 2, 0);
+    let new = later.links.pop().unwrap();
+    let (lan, cable) = (topology.links[1].client_id.clone(), topology.links[0].client_id.clone());
+    let mut all = loose(3);
+    connect(&mut all, 2, 0);
+    connect(&mut all, 0, 1);
+    add_lan(&mut all, &[0, 1, 2]);
+    all.links[0].client_id = id("new");
+    all.links[1].client_id = cable.clone();
+    all.links[2].client_id = lan.clone();
+    address(&mut all, "n2:1", "10.9.0.1");
+    drop(new);
+    let after = plan(&all, &Conditions { previous: Some(&before), ..Conditions::default() }).unwrap().network;
+    for link in [cable.as_str(), lan.as_str()] {
+        assert_eq!(of(&before, link), of(&after, link), "{link}");
+    }
+    let macs: HashSet<_> =
+        after.links().iter().flat_map(|link| &link.members).map(|member| member.mac).collect();
+    assert_eq!(macs.len(), 7, "the new link's are its own");
+    let devices: HashSet<_> = after
+        .links()
+        .iter()
+        .flat_map(|link| &link.members)
+        .map(|member| (member.node.clone(), member.device))
+        .collect();
+    assert_eq!(devices.len(), 7);
+}
+
+#[test]
+fn the_last_address_of_a_small_network_is_the_first() {
+    let mut topology = ring(3);
+    topology.links[0].prefix_length = Some(30);
+    let plan = network(&topology);
+    assert_eq!(addresses(&plan, 0), ["10.1.1.6/30", "10.1.1.5/30"]);
 }

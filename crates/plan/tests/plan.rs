@@ -7,23 +7,13 @@ use proptest::prelude::*;
 use testyard_model::host::HostLimits;
 use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
-use testyard_model::sliver_type::{Limits, Port, Privileges, RuntimeKind, SliverType};
+use testyard_model::sliver_type::{Port, SliverType};
 use testyard_model::topology::{Node, Topology};
 use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan};
+use testyard_testkit::kinds::plain;
 
 fn kind(name: &str, ports: &[&str]) -> SliverType {
-    SliverType {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
-        publish_exposed: false,
-        sudo: true,
-    }
+    SliverType { ports: ports.iter().map(|port| port.parse().unwrap()).collect(), ..plain(name) }
 }
 
 fn node(client_id: &str) -> Node {
@@ -136,11 +126,12 @@ fn refusals_name_the_thing() {
     assert!(yard.refusal(&topology).contains("did you mean \"urn:publicid:IDN+am.example.net+node+a\"?"));
     assert_eq!(
         yard.refusal(&nodes(4)),
-        "not enough room: asked for 4 nodes with 4 ports, free 2 on a (7 ports), 1 on b (4 ports)"
+        "not enough room: asked for 4 nodes with 4 ports, free 2 on a (7 ports), 1 on b (4 ports); ask for less, or wait \
+         until others have gone"
     );
     yard.hosts[1].2 = false;
     assert!(
-        yard.refusal(&nodes(3)).ends_with("free 2 on a (7 ports), none on b (it cannot start nodes now)")
+        yard.refusal(&nodes(3)).contains("free 2 on a (7 ports), none on b (it cannot start nodes now);")
     );
     assert_eq!(yard.refusal(&nodes(0)), "the request has no node for this testbed");
     topology = nodes(1);

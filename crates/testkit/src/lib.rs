@@ -6,6 +6,7 @@
 //! | [`corpus`] | committed fuzz corpora, run as ordinary tests |
 //! | [`engine`] | a Docker Engine of one's own, to end and to start again |
 //! | [`images`] | images as odd as they come, made on the spot |
+//! | [`kinds`] | kinds of nodes for tests that do not care |
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
 //! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
 //! | [`shared`] | test data beside the project, named when it is missing |
@@ -16,6 +17,7 @@
 pub mod corpus;
 pub mod engine;
 pub mod images;
+pub mod kinds;
 pub mod leaks;
 pub mod needs;
 pub mod shared;

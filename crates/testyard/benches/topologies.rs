@@ -3,14 +3,15 @@
 //! `cargo bench -p testyard --bench topologies` as root, with an engine and the default image. For 20, 50 and 200 nodes, one
 //! after the other in one run: containers merely created and started through the engine's own API, eight at a time, without
 //! network (promise S1's measure); `testyard up`; a script of docker and ip, eight containers at a time; Mininet, whose nodes are
-//! bare processes; Kathará, whose data plane is replaced (see `peers/kathara.py`). The clock stops when every node has had an
+//! bare processes; Kathará, whose data plane is replaced (see `peers/with_kathara.py`). The clock stops when every node has had an
 //! answer from its neighbour, or in a star from the first node, by the same `ping` for all. A star is nodes on one switch.
-//! What is not installed is named, and left out.
+//! What is not installed is named, and left out. `NODES=50` measures only that; `BESIDE="script mininet"` only beside those.
 
 mod common;
 
-use std::fmt::{self, Write as _};
-use std::io::{BufRead as _, BufReader};
+use std::fmt;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +22,13 @@ use testyard_testkit::testbed::Testbed;
 use testyard_testkit::{leaks, needs};
 
 const IMAGE: &str = "testyard/debian:12";
+/// The same with a command, which Kathará does not give.
+const IMAGE_FOR_KATHARA: &str = "testyard-bench/kathara";
 /// Nodes, and how often.
 const CASES: [(usize, usize); 3] = [(20, 3), (50, 3), (200, 1)];
 const AT_A_TIME: usize = 8;
-/// Longer than any of them takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// For one node's answer after all are made; longer than any of them takes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -56,12 +59,23 @@ fn main() {
     };
     let mut testbed = Testbed::init(Path::new(env!("CARGO_BIN_EXE_testyard")), roomy);
     testbed.serve();
-    let makers: Vec<Maker> = MAKERS.into_iter().filter(|maker| maker.is_here()).collect();
+    let beside = std::env::var("BESIDE").ok();
+    let wanted = |maker: &Maker| beside.as_ref().is_none_or(|names| maker.is_among(names));
+    let makers: Vec<Maker> = MAKERS.into_iter().filter(wanted).filter(|maker| maker.is_here()).collect();
+    if makers.contains(&Maker::Kathara) {
+        docker(
+            &["build", "--quiet", "--tag", IMAGE_FOR_KATHARA, "-"],
+            &format!("FROM {IMAGE}\nCMD [\"bash\"]\n"),
+        );
+    }
     let only: Option<usize> = std::env::var("NODES").ok().and_then(|nodes| nodes.parse().ok());
     for (nodes, rounds) in CASES.into_iter().filter(|(nodes, _)| only.is_none_or(|only| only == *nodes)) {
         for shape in [Shape::Ring, Shape::Star] {
             compare(&testbed, &makers, shape, nodes, rounds);
         }
+    }
+    if makers.contains(&Maker::Kathara) {
+        docker(&["rmi", IMAGE_FOR_KATHARA], "");
     }
     let instance = testbed.instance().to_owned();
     drop(testbed);
@@ -92,6 +106,11 @@ impl Maker {
             Self::Mininet => "Mininet: bare processes",
             Self::Kathara => "Kathara, on the engine's bridges",
         }
+    }
+
+    fn is_among(self, names: &str) -> bool {
+        let name = format!("{self:?}").to_lowercase();
+        matches!(self, Self::Engine | Self::Testyard) || names.split_whitespace().any(|one| one == name)
     }
 
     fn is_here(self) -> bool {
@@ -141,17 +160,18 @@ impl Maker {
             Self::Mininet => {
                 // It would leave bridges in ours.
                 let mut command = Command::new("unshare");
-                command.args(["--net", "/usr/bin/python3"]).arg(file("mininet.py"));
+                command.args(["--net", "/usr/bin/python3"]).arg(file("with_mininet.py"));
                 command
             }
             Self::Kathara => {
                 let mut command = Command::new(kathara_python());
-                command.arg(file("kathara.py"));
+                command.arg(file("with_kathara.py"));
                 command
             }
             _ => Command::new(file("docker-ip")),
         };
-        command.args([shape.to_string(), nodes.to_string(), IMAGE.to_owned()]);
+        let image = if self == Self::Kathara { IMAGE_FOR_KATHARA } else { IMAGE };
+        command.args([shape.to_string(), nodes.to_string(), image.to_owned()]);
         command
     }
 }
@@ -173,6 +193,17 @@ fn succeeds(python: &str, program: &str) -> bool {
     let tried =
         Command::new(python).args(["-c", program]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     tried.is_ok_and(|status| status.success())
+}
+
+fn docker(arguments: &[&str], input: &str) {
+    let mut docker = Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("docker starts");
+    docker.stdin.take().expect("piped").write_all(input.as_bytes()).expect("input");
+    assert!(docker.wait().expect("it ends").success(), "docker {arguments:?}");
 }
 
 fn end(peer: &mut Child, maker: Maker) {

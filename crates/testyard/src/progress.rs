@@ -2,12 +2,38 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// More spinners than this would not fit a screen: then one counts.
 const MOST_SPINNERS: usize = 20;
+
+/// Work that is done sooner shows nothing.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Does work that may take a while: on a terminal it is said what takes so long.
+pub(crate) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let (working, watch) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if watch.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
+                let bar = spinner(&MultiProgress::new());
+                bar.set_message(what.to_owned());
+                // It ends when the work has.
+                let _ = watch.recv();
+                bar.finish_and_clear();
+            }
+        });
+        let done = work();
+        drop(working);
+        done
+    })
+}
 
 /// What is shown while something is waited for, on the standard error.
 pub(crate) struct Screen {

@@ -284,6 +284,34 @@ fn differences() {
     seen(&["plan", "--diff", "crates/formats/tests/data/ns/c3p0.ns", "examples/four-nodes.ns"], 1);
 }
 
+/// Who takes the place of another file leaves alone what both have, wherever it stands.
+#[test]
+fn what_comes_first_takes_nothing_of_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = "nodes: {a: , b: }\nlinks:\n- {name: l, lan: [a, b]}\n";
+    let new = "nodes: {x: , a: , b: }\nlinks:\n- {name: m, between: [x, a]}\n- {name: l, lan: [x, a, b]}\n";
+    fs::write(folder.path().join("old.yaml"), old).unwrap();
+    fs::write(folder.path().join("new.yaml"), new).unwrap();
+    let told = seen_in(folder.path(), &["plan", "--diff", "old.yaml", "new.yaml", "--hosts", "a:50"], 0);
+    let gone = told.lines().find(|line| line.starts_with("- "));
+    assert_eq!(gone, None, "{told}");
+    assert!(!told.contains("10.1.1.2 → ") && !told.contains("eth1 → "), "{told}");
+}
+
+/// Before anything is made for it, on the machine that plans.
+#[test]
+fn filters_of_captures_are_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    for (filter, code) in [("tcp port 80", 0), ("tcp prot 80", 1)] {
+        let text =
+            format!("nodes: {{a: , b: }}\nlinks:\n- {{name: l, between: [a, b], capture: {filter}}}\n");
+        fs::write(folder.path().join("filter.yaml"), text).unwrap();
+        let told = seen_in(folder.path(), &["plan", "filter.yaml", "--hosts", "a:9"], code);
+        let is_told = told.contains("error: link \"l\": the filter `tcp prot 80` cannot be used");
+        assert_eq!(is_told, code == 1, "{told}");
+    }
+}
+
 #[test]
 fn other_languages() {
     let mut shown = String::new();

@@ -34,6 +34,7 @@ use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
 use testyard_model::name::ClientId;
 use testyard_model::setting::Setting;
+use testyard_model::topology::OnFailure;
 use testyard_plan::Changes;
 
 /// The testbed, and who the caller is there.
@@ -162,6 +163,9 @@ pub struct Node {
     /// Whether it is all that is asked of it, also in what changes while it is ready.
     #[serde(default)]
     pub converged: bool,
+    /// What its failure means for the whole, if not that it has failed: `nonfatal` or `ignore`.
+    #[serde(default, skip_serializing_if = "OnFailure::is_fatal")]
+    pub on_failure: OnFailure,
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,

@@ -56,7 +56,12 @@ pub(crate) fn brief(summary: &SliceSummary) -> api::Brief {
 }
 
 pub(crate) fn slice(view: SliceView) -> api::Slice {
-    let state = worst(view.slivers.iter().map(|sliver| sliver.operational)).to_owned();
+    // A node whose failure is not to matter does not make the whole fail, as long as there are others.
+    let counts =
+        |sliver: &SliverView| sliver.operational != Operational::Failed || sliver.on_failure.is_fatal();
+    let any = view.slivers.iter().any(counts);
+    let counted = view.slivers.iter().filter(|sliver| !any || counts(sliver));
+    let state = worst(counted.map(|sliver| sliver.operational)).to_owned();
     let name = view.urn.name();
     api::Slice {
         name: name.to_owned(),
@@ -108,6 +113,7 @@ fn node(sliver: &SliverView, slice: &str) -> api::Node {
         allocation: plain(sliver.allocation.as_str()).to_owned(),
         state: word(sliver.operational).to_owned(),
         converged: sliver.converged,
+        on_failure: sliver.on_failure,
         error: translated(&sliver.error, &at),
         progress: sliver.progress(),
         notices: notices.map(|notice| translated(notice, &at)).collect(),

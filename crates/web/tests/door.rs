@@ -15,8 +15,8 @@ use testyard_controller::{Controller, HostResources, HostSettings, PortRange, Se
 use testyard_fabric::fake::{Call, FakeFabric};
 use testyard_fabric::links::PortId;
 use testyard_model::id::SliceId;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_runtime::fake::FakeRuntime;
+use testyard_testkit::kinds::plain;
 use testyard_web::api::{Act, ChangeLink, Event, Slice, Update};
 use testyard_web::client::Blocks;
 use testyard_web::{Client, ClientError, SOCKET, Server, server};
@@ -47,6 +47,7 @@ impl Door {
             name_servers: vec![],
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 20),
+            only_netem: false,
             pool: None,
             facts: None,
             now: Timestamp::now,
@@ -109,18 +110,7 @@ fn settings() -> Settings {
     let network = "10.9.0.0/16".parse().unwrap();
     let resources = HostResources::new("local".parse().unwrap(), 20, ports, network, None, None).unwrap();
     let host = HostSettings { resources, public_name: "lab.example.net".to_owned(), location: None };
-    let kind = SliverType {
-        name: "plain".parse().unwrap(),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
-    };
+    let kind = plain("plain");
     Settings::new("lab.example.net".parse().unwrap(), vec![host], vec![kind]).unwrap()
 }
 

@@ -9,6 +9,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::io::supervisor::Supervisor;
 use crate::pipe::DesiredError;
+use crate::process::closed_first;
 use crate::protocol::{self, Answer, MOST_CHANGES, MessageError, Request, VERSION};
 
 /// Clients at a time.
@@ -42,7 +43,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Begins a conversation, on a thread of its own.
 pub(crate) fn welcome(number: u64, stream: UnixStream, shared: &Arc<Shared>) {
     let root = getsockopt(&stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == 0);
-    let Ok(twin) = stream.try_clone() else { return };
+    let Ok(twin) = stream.try_clone().map(closed_first) else { return };
     {
         let mut clients = lock(&shared.clients);
         if !root || clients.len() >= CLIENTS {

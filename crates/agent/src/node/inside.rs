@@ -61,6 +61,7 @@ pub(crate) fn inside(
                 sudo: account.sudo,
             })
             .collect(),
+        folders: node.storage.iter().map(|storage| storage.mount_point.clone()).collect(),
         program: guest::Program {
             argv: image.program(),
             env: image.env.clone(),

@@ -52,6 +52,7 @@ pub(crate) mod tests {
             accounts_revision: 0,
             accounts: Vec::new(),
             services: Services::default(),
+            storage: Vec::new(),
             programs: Vec::new(),
             network: desired::NodeNetwork::default(),
         }

@@ -57,6 +57,7 @@ pub(crate) fn node(number: u8) -> desired::Node {
             sudo: true,
         }],
         services: Services::default(),
+        storage: Vec::new(),
         programs: Vec::new(),
         network: desired::NodeNetwork::default(),
     }
@@ -108,6 +109,7 @@ impl World {
             name_servers: Vec::new(),
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
+            only_netem: false,
             facts: self.facts.clone(),
             pool,
             now: self.now,

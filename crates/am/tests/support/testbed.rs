@@ -18,9 +18,9 @@ use testyard_guest_protocol::{ProgramState, ServiceId, ServiceReport, ServiceSta
 use testyard_model::account::Account;
 use testyard_model::id::SliverId;
 use testyard_model::service::Services;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::state::{Action, Allocation, Operational};
 use testyard_model::urn::{SliceUrn, SliverUrn};
+use testyard_testkit::kinds::plain;
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -133,18 +133,7 @@ impl Testbed for FakeTestbed {
             healthy,
             location: Some(Location { country: "BE".to_owned(), latitude: 51.05, longitude: 3.72 }),
         };
-        let kind = SliverType {
-            name: "docker-container".parse().unwrap(),
-            description: String::new(),
-            runtime: RuntimeKind::Fake,
-            default_image: "debian:12".parse().unwrap(),
-            images: vec![],
-            limits: Limits::default(),
-            privileges: Privileges::default(),
-            ports: vec![],
-            publish_exposed: false,
-            sudo: true,
-        };
+        let kind = plain("docker-container");
         let script = self.state().scripted.take();
         if let Some(Script::Refuse(refusal)) = script {
             return Err(refusal);
@@ -271,6 +260,7 @@ fn sliver(client_id: &str, document: i64, expires: Timestamp, services: &Service
         allocation: Allocation::Allocated,
         operational: Operational::PendingAllocation,
         converged: true,
+        on_failure: testyard_model::topology::OnFailure::Fatal,
         expires,
         error: String::new(),
         host: "one".parse().unwrap(),

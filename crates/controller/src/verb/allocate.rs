@@ -38,6 +38,7 @@ impl From<PlanError> for Refusal {
             PlanError::Twice(_)
             | PlanError::SliverType { .. }
             | PlanError::NotTaken { .. }
+            | PlanError::Storage { .. }
             | PlanError::Component { .. }
             | PlanError::Network(_) => Self::BadRequest(text),
         }
@@ -70,16 +71,17 @@ impl Core {
         let attempt = || {
             let state = self.shared.read();
             let slice = state.slice(&request.slice);
-            choose(&state, &settings, slice.map(AsRef::as_ref), request, now).map(drop)
+            choose(&state, &settings, slice.map(AsRef::as_ref), request, now)
         };
-        match attempt() {
+        let plan = match attempt() {
             // Room may be missing only because a host was not well when it was looked at last.
             Err(Refusal::TooBig(_)) if self.shared.read().hosts.values().any(|host| !host.healthy) => {
                 self.examine_hosts().await;
-                attempt()
+                attempt()?
             }
-            outcome => outcome,
-        }
+            outcome => outcome?,
+        };
+        self.try_captures(&plan).await
     }
 
     /// Host keys for each node of the request.
@@ -214,6 +216,7 @@ pub(super) fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>)
         sliver_type: kind.name,
         sudo: kind.sudo,
         publish_exposed: kind.publish_exposed,
+        on_failure: node.on_failure,
         node: desired::Node {
             sliver,
             client_id: node.client_id,
@@ -231,6 +234,7 @@ pub(super) fn body(sliver: SliverId, node: PlannedNode, host_keys: Vec<HostKey>)
             accounts_revision: 0,
             accounts: vec![],
             services: node.services,
+            storage: node.storage,
             programs: vec![],
             network: desired::NodeNetwork::default(),
         },

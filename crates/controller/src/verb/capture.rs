@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use testyard_fabric::FabricError;
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
 use testyard_model::id::{HostName, SliceId, SliverId};
+use testyard_plan::{Plan, PlannedNode};
 
 use crate::api::{Caller, Capture, Refusal};
 use crate::core::Core;
@@ -15,15 +17,50 @@ impl Core {
         self.admit(caller, &request.slice)?;
         let (slice, host, asked) = self.find(&request)?;
         let driver = self.drivers.get(&host).ok_or_else(|| nothing(&request.slice))?;
-        driver.host.capture(slice, asked).await.map_err(|error| match error {
+        driver.host.capture(slice, asked).await.map_err(|error| self.why_none(error))
+    }
+
+    /// Refuses a plan with links whose packets could not be captured as it asks for, where they are to be: a mistake in a
+    /// filter is its author's to mend, before anything runs.
+    pub(super) async fn try_captures(&self, plan: &Plan) -> Result<(), Refusal> {
+        let links = plan.network.iter().flat_map(|network| network.links());
+        let mut tried = BTreeSet::new();
+        for link in links {
+            let Some(filter) = link.capture.as_ref().and_then(|capture| capture.filter.as_deref()) else {
+                continue;
+            };
+            let on_link =
+                |node: &&PlannedNode| link.members.iter().any(|member| member.node == node.client_id);
+            for node in plan.nodes.iter().filter(on_link) {
+                let Some(driver) =
+                    self.drivers.get(&node.host).filter(|_| tried.insert((&node.host, filter)))
+                else {
+                    continue;
+                };
+                driver.host.try_filter(filter).await.map_err(|error| match self.why_none(error) {
+                    Refusal::BadRequest(text) => {
+                        Refusal::BadRequest(format!("link {}: {text}", link.client_id))
+                    }
+                    Refusal::Unsupported(text) => {
+                        Refusal::Unsupported(format!("link {}: {text}", link.client_id))
+                    }
+                    other => other,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn why_none(&self, error: CaptureError) -> Refusal {
+        match error {
             CaptureError::NotJoined { .. } | CaptureError::NoLink { .. } => Refusal::Unsupported(
                 "the links are not there yet, or not any more: wait until the slice is ready".to_owned(),
             ),
-            CaptureError::TooMany { .. } => Refusal::Busy(error.to_string()),
+            CaptureError::TooMany { .. } | CaptureError::Memory { .. } => Refusal::Busy(error.to_string()),
             CaptureError::Filter { .. } => Refusal::BadRequest(error.to_string()),
-            CaptureError::Fabric(testyard_fabric::FabricError::Lacking(text)) => Refusal::Unsupported(text),
+            CaptureError::Fabric(FabricError::Lacking(text)) => Refusal::Unsupported(text),
             CaptureError::Fabric(error) => self.internal("capture", &error),
-        })
+        }
     }
 
     /// The slice, the host that the links are on, and what that host is asked.

@@ -19,7 +19,9 @@ impl From<ChangeError> for Refusal {
         let text = error.to_string();
         match error {
             ChangeError::Live(LiveError::Link { .. } | LiveError::Member { .. }) => Self::NotFound(text),
-            ChangeError::Live(LiveError::Impossible { .. }) => Self::BadRequest(text),
+            ChangeError::Live(LiveError::Impossible { .. } | LiveError::Netem { .. }) => {
+                Self::BadRequest(text)
+            }
             ChangeError::TooMany => Self::Busy(text),
         }
     }

@@ -40,7 +40,9 @@ impl Core {
         };
         let work = move || Sketch::of(slice.as_ref(), &settings, &hosts, &request, now);
         let worked = tokio::task::spawn_blocking(work).await;
-        worked.unwrap_or_else(|error| Err(self.internal("update", &error)))
+        let sketch = worked.unwrap_or_else(|error| Err(self.internal("update", &error)))?;
+        self.try_captures(&sketch.plan).await?;
+        Ok(sketch)
     }
 }
 
@@ -55,6 +57,14 @@ impl Sketch {
         let before = running(slice.map(AsRef::as_ref), settings, now)?;
         let views: Vec<HostView<'_>> = hosts.views(settings).collect();
         let plan = choose(&views, settings, slice.map(AsRef::as_ref), &before, request, now)?;
+        let network = slice.and_then(|slice| slice.networks.values().next());
+        let going_on = network
+            .zip(plan.network.as_ref())
+            .and_then(|(runs, next)| runs.going_on(next, &plan.schedule, now));
+        let changes = match going_on {
+            None => diff(&before, &plan),
+            going_on => diff(&before, &Plan { network: going_on, ..plan.clone() }),
+        };
         let known: BTreeSet<&ClientId> = before.nodes.iter().map(|node| &node.client_id).collect();
         let coming = plan.nodes.iter().map(|node| &node.client_id).filter(|name| !known.contains(name));
         Ok(Self {
@@ -62,7 +72,7 @@ impl Sketch {
             settings: Arc::clone(settings),
             living: before.nodes.len(),
             coming: coming.cloned().collect(),
-            changes: diff(&before, &plan),
+            changes,
             plan,
         })
     }
@@ -139,6 +149,8 @@ fn planned(sliver: &Sliver, settings: &Settings) -> PlannedNode {
         ipv6: node.address.ipv6,
         forwards: node.forwards.iter().map(port).collect(),
         services: node.services.clone(),
+        storage: node.storage.clone(),
+        on_failure: sliver.body.on_failure,
     }
 }
 

@@ -329,12 +329,14 @@ fn changed(
     after.body.sliver_type = kind.name;
     after.body.sudo = kind.sudo;
     after.body.publish_exposed = kind.publish_exposed;
+    after.body.on_failure = node.on_failure;
     let (is, was) = (&mut after.body.node, &sliver.body.node);
     is.runtime = kind.runtime;
     is.limits = kind.limits;
     is.privileges = kind.privileges;
     is.image = node.image;
     is.services = node.services;
+    is.storage = node.storage;
     is.forwards = node.forwards.into_iter().map(forward).collect();
     let replaced = (&is.image, is.runtime, is.limits, &is.privileges)
         != (&was.image, was.runtime, was.limits, &was.privileges);

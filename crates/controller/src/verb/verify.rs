@@ -22,7 +22,7 @@ use crate::api::{Caller, KeptReport, Refusal, Verify};
 use crate::core::Core;
 use crate::network::{ChangeError as NoLink, Network};
 use crate::select::nothing;
-use crate::slice::Slice;
+use crate::slice::{Slice, Sliver};
 use crate::state::State;
 
 /// Slices whose links are being measured: two at a time would measure each other.
@@ -135,10 +135,24 @@ impl Core {
         let networks = choose(slice, &request.options.links)?;
         let nodes: Vec<_> =
             slice.living(now).filter(|sliver| networks.contains_key(&sliver.document)).collect();
-        if let Some(late) = nodes.iter().find(|sliver| state.operational(sliver).0 != Operational::Ready) {
+        let members: BTreeSet<(i64, &ClientId)> = networks
+            .iter()
+            .flat_map(|(document, network)| {
+                let links = network.now().links().iter();
+                let chosen = links.filter(|link| {
+                    request.options.links.is_empty() || request.options.links.contains(&link.client_id)
+                });
+                chosen.flat_map(|link| &link.members).map(|member| (*document, &member.node))
+            })
+            .collect();
+        let is_late = |sliver: &Sliver| {
+            members.contains(&(sliver.document, &sliver.client_id))
+                && state.operational(sliver).0 != Operational::Ready
+        };
+        if let Some(late) = nodes.iter().find(|sliver| is_late(sliver)) {
             let (name, is) = (&late.client_id, state.operational(late).0);
             return Err(Refusal::Unsupported(format!(
-                "{name} is {is}: links are verified when all nodes are ready"
+                "{name} is {is}: a link is verified when all nodes on it are ready; --link measures others"
             )));
         }
         let hosts: BTreeSet<&HostName> = nodes.iter().map(|sliver| &sliver.host).collect();

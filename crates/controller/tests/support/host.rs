@@ -316,6 +316,14 @@ impl Host for ScriptedHost {
         Err(CaptureError::NotJoined { slice })
     }
 
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError> {
+        if expression.contains("prot ") {
+            let reason = "syntax error".to_owned();
+            return Err(CaptureError::Filter { expression: expression.to_owned(), reason });
+        }
+        Ok(())
+    }
+
     async fn probe(&self, _slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
         Ok(probes.iter().map(|_| Probed::Failed("it only pretends".to_owned())).collect())
     }

@@ -16,10 +16,11 @@ use testyard_controller::{
     Controller, HostResources, HostSettings, ManualClock, PortRange, SeededRandomness, Settings, Store,
 };
 use testyard_model::account::{PublicKey, User};
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
+use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Action, Operational};
 use testyard_model::topology::{Node, Topology};
 use testyard_model::urn::{SliceUrn, SliverUrn, UserUrn};
+use testyard_testkit::kinds::plain;
 
 pub use host::ScriptedHost;
 
@@ -45,18 +46,7 @@ pub struct Yard {
 }
 
 pub fn kind(name: &str, publish_exposed: bool) -> SliverType {
-    SliverType {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed,
-        sudo: true,
-    }
+    SliverType { publish_exposed, ..plain(name) }
 }
 
 pub fn settings(hosts: &[(&'static str, u32)]) -> Settings {

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use super::{CaptureEnd, CaptureEvent};
 
 /// Bytes that wait for a reader before packets are dropped.
-const LIMIT: usize = 4 << 20;
+pub(crate) const LIMIT: usize = 4 << 20;
 
 /// A running capture. It ends when this is dropped.
 pub struct CaptureStream {

@@ -132,6 +132,10 @@ impl Links for FakeFabric {
         capture::begin(&mut inner.captures, slice, request, &links)
     }
 
+    async fn try_filter(&self, _expression: &str) -> Result<(), CaptureError> {
+        Ok(self.lock().enter(Verb::TryFilter)?)
+    }
+
     async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError> {
         let mut inner = self.lock();
         inner.calls.push(Call::Probe(slice, request.clone()));

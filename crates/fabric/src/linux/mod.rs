@@ -4,7 +4,7 @@
 //! ([`interface`]). What all nodes share ([`rules`], [`jump`], [`settings`]) is made by `prepare` and mended by `repair`
 //! whenever [`watch`] has seen others change packet rules.
 
-mod filter;
+pub(crate) mod filter;
 mod interface;
 mod joining;
 mod jump;

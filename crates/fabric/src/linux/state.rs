@@ -15,8 +15,9 @@ use super::interface::{self, kernel, refused, single};
 use super::names::{Names, owner, read_owner};
 use super::ports::Held;
 use super::rules::{self, Policy};
+use super::settings::{self, Settings};
 use super::wanted::{self, Difference, host_port};
-use super::{jump, program, resolver, settings};
+use super::{jump, program, resolver};
 use crate::netlink::conntrack::Flows;
 use crate::netlink::elements::{Element, Elements, Table};
 use crate::netlink::{Change, Link, Refusal, Route, Routing};
@@ -78,7 +79,7 @@ impl State {
         let (links, routes) = self.look(host)?;
         let uplink6 = self.uplink.ipv6.as_ref().map(|(_, name)| name.as_str());
         let wanted = settings::host(config.ipv6.is_some(), config.ipv6_proxy, uplink6);
-        repairs.extend(settings::enforce(&wanted)?.into_iter().map(Repair::Setting));
+        repairs.extend(Settings::here().enforce(&wanted)?.into_iter().map(Repair::Setting));
         if self.mend_rules(names, config)? {
             repairs.push(Repair::Rules);
         }

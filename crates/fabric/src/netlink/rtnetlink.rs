@@ -41,9 +41,9 @@ const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 /// All link-local groups but those three that the kernel keeps in any case (pause frames among them).
 const ALL_GROUPS: u16 = 0xfff8;
 /// linux/pkt_sched.h and linux/pkt_cls.h.
-const CLSACT: u32 = 0xffff_fff1;
-const CLSACT_HANDLE: u32 = 0xffff_0000;
-const CLSACT_INGRESS: u32 = 0xffff_fff2;
+const INGRESS: u32 = 0xffff_fff1;
+const INGRESS_HANDLE: u32 = 0xffff_0000;
+const INGRESS_FILTERS: u32 = 0xffff_fff2;
 const REDIRECT_HANDLE: u32 = 1;
 /// Priority 1, and every protocol (`ETH_P_ALL`, in network order).
 const REDIRECT_INFO: u32 = 1 << 16 | (0x0003_u16.to_be() as u32);
@@ -161,7 +161,7 @@ pub(crate) fn encode(change: &Change) -> Message {
         }
         Change::Master { link, bridge } => set_link(link, None).u32(libc::IFLA_MASTER, bridge.unwrap_or(0)),
         Change::Redirect { index, program, .. } => {
-            let header = traffic_header(*index, REDIRECT_HANDLE, CLSACT_INGRESS, REDIRECT_INFO);
+            let header = traffic_header(*index, REDIRECT_HANDLE, INGRESS_FILTERS, REDIRECT_INFO);
             Message::new(libc::RTM_NEWTFILTER, CREATE | REPLACE, &header).text(libc::TCA_KIND, "bpf").nest(
                 libc::TCA_OPTIONS,
                 |m| {
@@ -172,12 +172,12 @@ pub(crate) fn encode(change: &Change) -> Message {
             )
         }
         Change::Classify { index } => {
-            Message::new(libc::RTM_NEWQDISC, CREATE, &traffic_header(*index, CLSACT_HANDLE, CLSACT, 0))
-                .text(libc::TCA_KIND, "clsact")
+            Message::new(libc::RTM_NEWQDISC, CREATE, &traffic_header(*index, INGRESS_HANDLE, INGRESS, 0))
+                .text(libc::TCA_KIND, "ingress")
         }
+        // Without a kind: it may be one of another.
         Change::NoRedirect { index } => {
-            Message::new(libc::RTM_DELQDISC, 0, &traffic_header(*index, CLSACT_HANDLE, CLSACT, 0))
-                .text(libc::TCA_KIND, "clsact")
+            Message::new(libc::RTM_DELQDISC, 0, &traffic_header(*index, INGRESS_HANDLE, INGRESS, 0))
         }
         Change::Discipline { index, discipline } => discipline::encode(*index, discipline),
         Change::NoDisciplines { index } => discipline::removal(*index),

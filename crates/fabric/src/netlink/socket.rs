@@ -1,5 +1,6 @@
 //! A blocking netlink socket. It belongs to the network namespace of the thread that opened it, for ever.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -54,6 +55,8 @@ pub(crate) struct Refused {
 pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
+    /// Of what comes: it is long, and making one is no small part of an exchange.
+    buffer: RefCell<Box<[u8]>>,
 }
 
 impl Socket {
@@ -64,7 +67,7 @@ impl Socket {
         // Kernels before 4.12 lack these; errors are only less well explained there.
         let _ = socket::setsockopt(&fd, ExtendedAck, &true);
         let _ = socket::setsockopt(&fd, CappedAck, &true);
-        let socket = Self { fd, sequence: 0 };
+        let socket = Self { fd, sequence: 0, buffer: RefCell::new(vec![0; RECEIVE_BUFFER].into()) };
         socket.patience(PATIENCE_S)?;
         Ok(socket)
     }
@@ -176,7 +179,7 @@ impl Socket {
 
     /// The next datagram's messages.
     pub(crate) fn receive(&self) -> Result<Vec<Reply>, Refusal> {
-        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let mut buffer = self.buffer.borrow_mut();
         loop {
             match socket::recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => return Ok(wire::messages(&buffer[..length])),

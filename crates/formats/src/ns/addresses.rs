@@ -13,6 +13,7 @@ use super::drafts::{Object, RouteDraft, To, Via};
 use super::nodes::{REPEATED, push_attribute};
 use super::queue::QueueDraft;
 use super::reader::Reader;
+use super::slots::Slot;
 use super::units;
 
 type Outcome = Result<Taken, Complaint>;
@@ -69,6 +70,7 @@ fn set(reader: &mut Reader<'_>, call: &Call<'_>, link: usize, member: usize, add
     }
     draft.members[member].address = Some(address);
     draft.members[member].address_position = call.position;
+    reader.say(call, Slot::Address { link, member }, &address.to_string());
     Ok(Taken::AsListed)
 }
 
@@ -77,6 +79,7 @@ pub(super) fn netmask(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let (link, prefix) = (reader.link(link)?, units::netmask(mask)?);
     reader.links[link].prefix = prefix;
     reader.links[link].is_masked = true;
+    reader.say(call, Slot::Netmask(link), mask);
     Ok(Taken::AsListed)
 }
 
@@ -88,6 +91,7 @@ pub(super) fn rtproto(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
         "Manual" => Routing::Manual,
         "Session" | "ospf" => {
             reader.routing = Routing::Session;
+            reader.say(call, Slot::Routing, kind);
             return Ok(Taken::Approximated(
                 "static routes are set instead of running a routing daemon".to_owned(),
             ));
@@ -100,6 +104,7 @@ pub(super) fn rtproto(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
             return Ok(Taken::Ignored(format!("{:?} is no kind of routing; {meant}", short(kind))));
         }
     };
+    reader.say(call, Slot::Routing, kind);
     Ok(Taken::AsListed)
 }
 
@@ -115,6 +120,7 @@ pub(super) fn ip_routing(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
                 .suggest("use $ns rtproto Static"));
         }
     };
+    reader.say(call, Slot::Routing, kind);
     Ok(Taken::AsListed)
 }
 

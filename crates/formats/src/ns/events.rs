@@ -166,6 +166,14 @@ fn expand(reader: &mut Reader<'_>, names: &Names, scheduled: &Scheduled, depth: 
         }
         return;
     }
+    // Of a whole link some settings are events of NS's own, one each: then so are all, or a file that is read and written
+    // again might say more events than before.
+    if event == SET && rest.len() > 2 && matches!(reader.object(name), Some(Object::Link(_))) {
+        for setting in &rest[1..] {
+            go_on(reader, *at, vec![name.to_owned(), SET.to_owned(), setting.clone()]);
+        }
+        return;
+    }
     match one(reader, names, name, event, rest.get(1..).unwrap_or_default()) {
         Ok(Some((kind, action, taken))) => {
             let (link, member) = match reader.object(name) {

@@ -23,24 +23,21 @@ pub(super) fn duplex_link(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
         return Err(Complaint::error(format!("{} cannot be linked to itself", reader.nodes[one].name)));
     }
     let (rate, delay) = (units::rate(rate)?, checked_delay(reader, call, delay)?);
-    let queue = match rest.first().map_or("DropTail", String::as_str) {
-        "DropTail" => None,
-        "RED" => Some(Queue { red: Some(Red::NS), ..QUEUE }),
-        "GRED" => Some(Queue { red: Some(Red { gentle: true, ..Red::NS }), ..QUEUE }),
+    let (queue, taken) = match rest.first().map_or("DropTail", String::as_str) {
+        "DropTail" => (None, Taken::AsListed),
+        "RED" => (Some(Queue { red: Some(Red::NS), ..QUEUE }), Taken::AsListed),
+        "GRED" => (Some(Queue { red: Some(Red { gentle: true, ..Red::NS }), ..QUEUE }), Taken::AsListed),
         kind => {
-            reader.warn(
-                call.position,
-                format!(
-                    "{:?} is no kind of queue, DropTail is taken: there are DropTail, RED and GRED",
-                    short(kind)
-                ),
+            let note = format!(
+                "{:?} is no kind of queue, DropTail is taken: there are DropTail, RED and GRED",
+                short(kind)
             );
-            None
+            (None, Taken::Doubtful(note))
         }
     };
     let to = Impairment { rate, delay, queue, ..Impairment::default() };
     add(reader, call, LinkKind::PointToPoint, &[one, other], to, Impairment::default());
-    Ok(Taken::AsListed)
+    Ok(taken)
 }
 
 pub(super) fn make_lan(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {

@@ -23,6 +23,7 @@ mod programs;
 mod queue;
 mod queues;
 mod reader;
+mod slots;
 mod units;
 mod words;
 

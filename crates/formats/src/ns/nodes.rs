@@ -11,6 +11,7 @@ use testyard_model::topology::OnFailure;
 use super::call::{Call, Complaint, Taken, short};
 use super::drafts::{NodeDraft, Object};
 use super::reader::Reader;
+use super::slots::Slot;
 use super::units;
 use super::words::words;
 use crate::boxes::is_of_box;
@@ -44,6 +45,7 @@ pub(super) fn hardware(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     match found {
         Some(found) => {
             reader.nodes[node].node.sliver_type = Some(found);
+            reader.say(call, Slot::Kind(node), kind);
             Ok(Taken::AsListed)
         }
         None => {
@@ -62,8 +64,9 @@ pub(super) fn image(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let ([name, image], _) = call.at_least::<2>()?;
     let node = reader.node(name)?;
     match known_image(reader, image) {
-        Some(image) => {
-            reader.nodes[node].node.image = Some(image);
+        Some(found) => {
+            reader.nodes[node].node.image = Some(found);
+            reader.say(call, Slot::Image(node), image);
             Ok(Taken::AsListed)
         }
         None => {
@@ -95,6 +98,7 @@ fn execute(command: String) -> Execute {
 pub(super) fn start_command(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     let [name, command] = call.exactly()?;
     let node = reader.node(name)?;
+    reader.say(call, Slot::Start(node), command);
     let command = csh::to_sh(command);
     let taken = of_shell(&command);
     reader.nodes[node].start = Some(command.text).filter(|text| !text.trim().is_empty()).map(execute);
@@ -196,6 +200,7 @@ pub(super) fn failure_action(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcom
     let [name, action] = call.exactly()?;
     let node = reader.node(name)?;
     reader.nodes[node].on_failure = Some(on_failure(action)?);
+    reader.say(call, Slot::Failure(node), action);
     Ok(Taken::AsListed)
 }
 
@@ -258,6 +263,7 @@ pub(super) fn fix(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
         return Ok(Taken::Ignored(format!("there is no host {} here{meant}", short(host))));
     }
     reader.nodes[node].node.partition = Some(host.to_owned());
+    reader.say(call, Slot::Host(node), host);
     Ok(Taken::AsListed)
 }
 

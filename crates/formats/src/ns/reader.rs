@@ -11,6 +11,7 @@ use super::call::{Call, Complaint, Taken, short};
 use super::commands::{On, Words};
 use super::drafts::{Composite, LinkDraft, NodeDraft, Object, ProgramDraft, StoreDraft};
 use super::events::Scheduled;
+use super::slots::Slots;
 use crate::import::{Site, Statement, Treatment};
 
 /// A reading.
@@ -42,6 +43,7 @@ pub(super) struct Reader<'a> {
     pub(super) simulator: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) report: Vec<Statement>,
+    pub(super) slots: Slots,
     told: HashSet<(Severity, Option<Position>, String)>,
     reported: HashSet<(Option<Position>, String, Treatment, Option<String>)>,
 }
@@ -70,6 +72,7 @@ impl<'a> Reader<'a> {
             simulator: false,
             diagnostics: Vec::new(),
             report: Vec::new(),
+            slots: Slots::default(),
             told: HashSet::new(),
             reported: HashSet::new(),
         }
@@ -146,6 +149,18 @@ impl<'a> Reader<'a> {
             // Code that the file put together while it ran has no place: it is told, but it is on no line.
             let position = position.unwrap_or(Position { line: 0, column: 0 });
             self.report.push(Statement { position, command, treatment, note });
+        }
+    }
+
+    /// What was filed of a statement is so no longer: of all of it, or where it stands in a loop of a part (`in_part`).
+    pub(super) fn retract(&mut self, position: Option<Position>, command: &str, note: String, in_part: bool) {
+        let at = position.unwrap_or(Position { line: 0, column: 0 });
+        let is_it = |filed: &&mut Statement| {
+            filed.position == at && filed.command == command && filed.treatment != Treatment::Ignored
+        };
+        match self.report.iter_mut().find(is_it) {
+            Some(filed) if !in_part => (filed.treatment, filed.note) = (Treatment::Ignored, Some(note)),
+            _ => self.file_quietly(position, command.to_owned(), Treatment::Ignored, Some(note)),
         }
     }
 

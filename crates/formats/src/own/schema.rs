@@ -144,7 +144,7 @@ fn kind(key: &str) -> &'static str {
         }
         "routes" => r##"{"type": "array", "items": {"$ref": "#/$defs/route"}}"##,
         "storage" => {
-            r##"{"oneOf": [{"type": "string"}, {"type": "array", "items": {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/storage"}]}}]}"##
+            r##"{"oneOf": [{"type": "string"}, {"$ref": "#/$defs/storage"}, {"type": "array", "items": {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/storage"}]}}]}"##
         }
         "on-failure" => r#"{"enum": ["fatal", "nonfatal", "ignore"]}"#,
         "attributes" => r##"{"$ref": "#/$defs/pairs"}"##,

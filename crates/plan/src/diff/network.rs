@@ -1,6 +1,6 @@
 //! Links, and what nodes know of the network.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 use testyard_model::name::ClientId;
@@ -8,6 +8,7 @@ use testyard_model::topology::Variable;
 
 use crate::diff::{Change, Difference, HOST_NAME, note};
 use crate::network::names::Listed;
+use crate::network::pairs::pairs;
 use crate::network::parts::{NetworkLink, NetworkMember, NetworkNode, NetworkPlan};
 use crate::render::impairment_text;
 
@@ -105,27 +106,26 @@ fn differences(old: &NetworkLink, new: &NetworkLink) -> Vec<Difference> {
     note(&mut what, "seed", &old.seed, &new.seed, ToString::to_string);
     note(&mut what, "down at the start", &old.down, &new.down, yes);
     note(&mut what, "across hosts", &old.crosses_hosts, &new.crosses_hosts, yes);
+    note(&mut what, "by netem alone", &old.only_netem, &new.only_netem, yes);
     let capture = |capture: &Option<testyard_model::link::Capture>| {
         capture.as_ref().map_or("none".to_owned(), |capture| {
             format!("{} bytes {}", capture.snap_length, capture.filter.as_deref().unwrap_or_default())
         })
     };
     note(&mut what, "capture", &old.capture, &new.capture, capture);
-    let before: HashMap<&ClientId, &NetworkMember> =
-        old.members.iter().map(|member| (&member.interface, member)).collect();
-    let after: HashMap<&ClientId, &NetworkMember> =
-        new.members.iter().map(|member| (&member.interface, member)).collect();
-    for member in old.members.iter().filter(|member| !after.contains_key(&member.interface)) {
+    let places = pairs(&old.member_names(), &new.member_names());
+    let stay: HashSet<usize> = places.iter().flatten().copied().collect();
+    for (member, _) in old.members.iter().zip(0..).filter(|(_, place)| !stay.contains(place)) {
         let old = Some(member.interface.to_string());
         what.push(Difference { what: "interface".to_owned(), old, new: None });
     }
-    for member in &new.members {
-        match before.get(&member.interface) {
+    for (member, place) in new.members.iter().zip(places) {
+        match place.map(|place| &old.members[place]) {
             None => {
                 let new = Some(member.interface.to_string());
                 what.push(Difference { what: "interface".to_owned(), old: None, new });
             }
-            Some(old) if *old == member => {}
+            Some(old) if old == member => {}
             Some(old) => member_differences(old, member, &mut what),
         }
     }
@@ -142,7 +142,7 @@ fn member_differences(old: &NetworkMember, new: &NetworkMember, what: &mut Vec<D
         let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
     };
-    note(what, &of("of node"), &old.node, &new.node, ToString::to_string);
+    note(what, &of("called"), &old.interface, &new.interface, ToString::to_string);
     note(what, &of("named"), &old.device, &new.device, ToString::to_string);
     note(what, &of("Ethernet address"), &old.mac, &new.mac, ToString::to_string);
     note(what, &of("address"), &old.addresses, &new.addresses, addresses);

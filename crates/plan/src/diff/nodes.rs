@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use testyard_model::name::ClientId;
+use testyard_model::topology::{OnFailure, Storage};
 
 use crate::diff::{Change, Difference, HOST_NAME, note};
 use crate::plan::PlannedNode;
@@ -48,6 +49,13 @@ fn change(old: &PlannedNode, new: &PlannedNode) -> Option<Change> {
         if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
     };
     note(&mut what, "ports", &old.forwards, &new.forwards, forwards);
+    let folders = |storage: &Vec<Storage>| {
+        let paths: Vec<&str> = storage.iter().map(|storage| storage.mount_point.as_str()).collect();
+        if paths.is_empty() { "none".to_owned() } else { paths.join(" ") }
+    };
+    note(&mut what, "storage", &old.storage, &new.storage, folders);
+    let meaning = |on_failure: &OnFailure| format!("{on_failure:?}").to_lowercase();
+    note(&mut what, "on failure", &old.on_failure, &new.on_failure, meaning);
     match (replaced, restarts, what.len()) {
         (0, 0, 0) => None,
         (0, 0, _) => Some(Change::NodeChanged { node, what }),

@@ -4,14 +4,15 @@
 //! each member without an address the next free number from 2 upward. A plan that continues another one keeps its
 //! networks and addresses where the user has said nothing new.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use testyard_model::link::PREFIX_LENGTHS;
 use testyard_model::name::ClientId;
 
-use crate::network::parts::{NetworkLink, NetworkPlan};
+use crate::network::before::Before;
+use crate::network::parts::{NetworkLink, NetworkMember};
 use crate::network::remarks::{Kind, Remarks};
 use crate::network::resolve::{Resolved, Spot};
 use crate::network::subnets::{Space, length_for};
@@ -29,7 +30,7 @@ pub(crate) struct LinkAddresses {
 pub(crate) fn assign(
     resolved: &Resolved<'_>,
     avoided: &[IpNet],
-    previous: Option<&NetworkPlan>,
+    (before, kept): (&Before<'_>, &[Vec<Option<&NetworkMember>>]),
     remarks: &mut Remarks,
 ) -> Vec<LinkAddresses> {
     let mut space = Space::default();
@@ -45,16 +46,11 @@ pub(crate) fn assign(
         given.subnets.iter().for_each(|network| space.take(*network));
         all.push(given);
     }
-    let before: HashMap<&ClientId, &NetworkLink> = previous
-        .into_iter()
-        .flat_map(NetworkPlan::links)
-        .filter(|link| link.automatic)
-        .map(|link| (&link.client_id, link))
-        .collect();
     if !before.is_empty() {
         let open = names().zip(asked()).zip(&mut all).filter(|(_, addresses)| addresses.subnets.is_empty());
         for ((name, asked), addresses) in open {
-            let kept = before.get(name).and_then(|link| keep(link, asked, addresses.members.len(), &space));
+            let before = before.link(name).filter(|link| link.automatic);
+            let kept = before.and_then(|link| keep(link, asked, addresses.members.len(), &space));
             if let Some(network) = kept {
                 space.take(network.into());
                 addresses.subnets.push(network.into());
@@ -65,7 +61,9 @@ pub(crate) fn assign(
     // Links may share a network that users have named; those that are chosen here are each link's own.
     let mut given: HashSet<IpAddr> =
         all.iter().flat_map(|link| link.members.iter().flatten()).map(IpNet::addr).collect();
-    for (((name, asked), addresses), spots) in names().zip(asked()).zip(&mut all).zip(&resolved.links) {
+    for ((((name, asked), addresses), spots), kept) in
+        names().zip(asked()).zip(&mut all).zip(&resolved.links).zip(kept)
+    {
         if addresses.subnets.is_empty() && !spots.is_empty() {
             let Some(network) = space.next(asked.unwrap_or_else(|| length_for(spots.len()))) else {
                 remarks.error(
@@ -78,7 +76,7 @@ pub(crate) fn assign(
             addresses.subnets.push(network.into());
             addresses.automatic = true;
         }
-        fill(name, addresses, spots, before.get(name).copied(), &given, remarks);
+        fill(name, addresses, kept, &given, remarks);
         if !addresses.automatic {
             given.extend(addresses.members.iter().flatten().map(IpNet::addr));
         }
@@ -218,36 +216,26 @@ fn unfit(address: IpNet) -> Option<(&'static str, &'static str)> {
 fn fill(
     name: &ClientId,
     addresses: &mut LinkAddresses,
-    spots: &[Spot<'_>],
-    before: Option<&NetworkLink>,
+    kept: &[Option<&NetworkMember>],
     given: &HashSet<IpAddr>,
     remarks: &mut Remarks,
 ) {
     let ipv4 = addresses.subnets.iter().find(|network| matches!(network, IpNet::V4(_)));
     let Some(network) = ipv4.or(addresses.subnets.first()).copied() else { return };
     let mut used: HashSet<IpAddr> = addresses.members.iter().flatten().map(IpNet::addr).collect();
-    // What is given out below only rises, so it never meets itself.
-    let had: HashMap<&ClientId, IpNet> = before
-        .filter(|link| link.subnets.contains(&network))
-        .into_iter()
-        .flat_map(|link| &link.members)
-        .filter_map(|member| Some((&member.interface, *member.addresses.first()?)))
-        .collect();
-    for (spot, own) in spots.iter().zip(&mut addresses.members).filter(|(_, own)| own.is_empty()) {
-        let kept = had.get(&spot.interface.client_id).filter(|address| address.trunc() == network);
-        if let Some(address) = kept.filter(|address| used.insert(address.addr())) {
+    for (kept, own) in kept.iter().zip(&mut addresses.members).filter(|(_, own)| own.is_empty()) {
+        let had = kept.and_then(|member| member.addresses.first());
+        let had = had.filter(|address| address.trunc() == network && !given.contains(&address.addr()));
+        if let Some(address) = had.filter(|address| used.insert(address.addr())) {
             own.push(*address);
         }
     }
-    let mut number = 2_u128;
+    // .1 is what people give to the way out, so it is the last.
+    let numbers = (2_u128..).map_while(|number| host(network, number)).chain(host(network, 1));
+    let mut free =
+        numbers.filter(|address| !used.contains(&address.addr()) && !given.contains(&address.addr()));
     for own in addresses.members.iter_mut().filter(|own| own.is_empty()) {
-        let free = std::iter::from_fn(|| {
-            let address = host(network, number);
-            number += 1;
-            address
-        })
-        .find(|address| !used.contains(&address.addr()) && !given.contains(&address.addr()));
-        let Some(address) = free else {
+        let Some(address) = free.next() else {
             remarks.error(
                 Kind::Address,
                 format!("link {:?}: {network} has no address left for its members", name.as_str()),

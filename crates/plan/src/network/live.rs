@@ -1,12 +1,14 @@
 //! Changes of links while they run. Names, addresses and routes stay as they are: a link that is down is no other network.
 
-use testyard_model::impairment::ImpairmentError;
+use testyard_model::impairment::{Impairment, ImpairmentError};
 use testyard_model::link::LinkKind;
 use testyard_model::name::ClientId;
+use testyard_model::netem::{Said, Unsaid};
 use testyard_model::setting::Setting;
 use testyard_model::suggest::closest;
 
 use crate::network::parts::{NetworkLink, NetworkPlan};
+use crate::network::seed_of;
 
 /// Why a link cannot be changed so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,14 @@ pub enum LiveError {
         /// Why.
         error: ImpairmentError,
     },
+    /// Its hosts have nothing to do it with.
+    #[error("link {link}: {why}; its host has netem alone, and with the emulator auto the wire does it")]
+    Netem {
+        /// The link.
+        link: String,
+        /// Why.
+        why: Unsaid,
+    },
 }
 
 fn like(suggestion: &Option<String>, known: &[String]) -> String {
@@ -54,6 +64,37 @@ fn like(suggestion: &Option<String>, known: &[String]) -> String {
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str> + Clone) -> (Option<String>, Vec<String>) {
     let few = known.clone().take(10).map(str::to_owned).collect();
     (closest(given, known).map(str::to_owned), few)
+}
+
+impl NetworkLink {
+    /// Whether the user has chosen the seed, and with it every chance.
+    #[must_use]
+    pub fn is_seed_chosen(&self) -> bool {
+        self.seed != seed_of(&self.client_id)
+    }
+
+    /// Whether netem can do it, if it has to.
+    ///
+    /// # Errors
+    /// [`LiveError::Netem`]
+    pub(crate) fn check_netem(&self) -> Result<(), LiveError> {
+        if !self.only_netem {
+            return Ok(());
+        }
+        // As the fabric does it: what a sender's end does, then what a receiver's does; on a LAN they are apart.
+        let ways: Vec<Vec<Impairment>> = match (self.kind, self.members.as_slice()) {
+            (LinkKind::PointToPoint, [a, b]) => {
+                vec![vec![a.to_link, b.from_link], vec![b.to_link, a.from_link]]
+            }
+            (_, members) => members.iter().flat_map(|m| [vec![m.to_link], vec![m.from_link]]).collect(),
+        };
+        for mut stages in ways {
+            stages.retain(|stage| !stage.is_clear());
+            Said::of(&stages, self.is_seed_chosen())
+                .map_err(|why| LiveError::Netem { link: self.client_id.to_string(), why })?;
+        }
+        Ok(())
+    }
 }
 
 impl NetworkPlan {
@@ -116,6 +157,7 @@ impl NetworkPlan {
             let (suggestion, known) = nearest(&from, members);
             return Err(LiveError::Member { link: link.to_string(), from, suggestion, known });
         }
+        changed.check_netem()?;
         self.edit(link, |link| link.members = changed.members);
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | [`parts`] | the plan as plain data |
 //! | `resolve` | which interface is on which link |
 //! | `subnets`, `addresses` | networks of links and addresses of interfaces |
+//! | `before` | what members of links keep from the plan that runs |
 //! | [`device`], `mac` | names of interfaces inside nodes, Ethernet addresses |
 //! | [`mtu`] | the largest packet |
 //! | [`names`] | `/etc/hosts` |
@@ -18,6 +19,7 @@
 
 mod addresses;
 mod aggregate;
+mod before;
 pub mod device;
 mod graph;
 mod lint;
@@ -26,6 +28,7 @@ mod mac;
 mod manual;
 pub mod mtu;
 pub mod names;
+pub(crate) mod pairs;
 pub mod parts;
 mod remarks;
 mod resolve;
@@ -36,15 +39,15 @@ mod subnets;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use testyard_model::diagnostic::{Diagnostic, summary};
-use testyard_model::link::LinkKind;
+use testyard_model::diagnostic::{Diagnostic, listing};
+use testyard_model::link::{Capture, LinkKind};
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
 
 use crate::hash::{fnv, mix};
 use addresses::{LinkAddresses, assign};
-use device::Device;
+use before::{Before, Given};
 use mac::Macs;
 use mtu::Underlay;
 use parts::{NetworkLink, NetworkMember, NetworkNode, NetworkPlan};
@@ -62,6 +65,8 @@ pub struct Conditions<'a> {
     pub hosts: &'a [usize],
     /// For each node of the topology its host name. Empty if the names follow from the client ids.
     pub hostnames: &'a [Hostname],
+    /// Numbers of hosts that impair links by netem alone.
+    pub only_netem: &'a [usize],
     /// The network between the hosts.
     pub underlay: Underlay,
     /// The plan that this one is to take the place of: its automatic networks and addresses stay where they can, so
@@ -80,7 +85,7 @@ pub struct Planned {
 
 /// A topology whose network cannot be had: at least one of the diagnostics is an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", summary(.diagnostics, "the network is refused"))]
+#[error("{}", listing(.diagnostics, "the network is refused"))]
 pub struct Refused {
     /// Everything that there is to say.
     pub diagnostics: Vec<Diagnostic>,
@@ -105,8 +110,31 @@ pub fn plan(topology: &Topology, conditions: &Conditions<'_>) -> Result<Planned,
     if remarks.refused() {
         return Err(refuse(remarks));
     }
-    let addresses = assign(&resolved, conditions.avoid, conditions.previous, &mut remarks);
-    let links = links(&resolved, addresses, conditions, &mut remarks);
+    let before = Before::of(conditions.previous);
+    let kept: Vec<_> = topology
+        .links
+        .iter()
+        .zip(&resolved.links)
+        .map(|(link, spots)| before.members(&resolved, &link.client_id, spots))
+        .collect();
+    let addresses = assign(&resolved, conditions.avoid, (&before, &kept), &mut remarks);
+    let links = links(&resolved, addresses, &kept, conditions, &mut remarks);
+    let captured = links.iter().filter(|link| link.capture.is_some()).count();
+    if captured > Capture::MOST {
+        let message =
+            format!("{captured} links are to be captured, of a slice {} can be at a time", Capture::MOST);
+        remarks.error(
+            Kind::Size,
+            message,
+            "capture fewer, or all in one while they run: testyard capture --all",
+        );
+    }
+    for link in &links {
+        if let Err(why) = link.check_netem() {
+            let remedy = "ask for what netem can do, or have the operator set the emulator to auto";
+            remarks.error(Kind::Impairment, why.to_string(), remedy);
+        }
+    }
     let nodes = nodes(topology, conditions);
     let (environment, avoided) = (topology.environment.clone(), conditions.avoid.to_vec());
     let numbers = topology.nodes.iter().map(|node| node.client_id.clone()).zip(0..).collect();
@@ -125,32 +153,43 @@ pub fn plan(topology: &Topology, conditions: &Conditions<'_>) -> Result<Planned,
 fn links(
     resolved: &Resolved<'_>,
     addresses: Vec<LinkAddresses>,
+    kept: &[Vec<Option<&NetworkMember>>],
     conditions: &Conditions<'_>,
     remarks: &mut Remarks,
 ) -> Vec<NetworkLink> {
+    let mut given = Given::of(resolved, kept);
     let mut macs = Macs::default();
     // Those that users chose first, so that none of the others takes one of them.
     for mac in resolved.links.iter().flatten().filter_map(|spot| spot.interface.mac) {
         macs.take(mac);
     }
+    // Then those that run, but for those that a user has given somebody else now.
+    given.macs.retain(|mac| macs.take(*mac));
     let host = |node: u32| conditions.hosts.get(node as usize).copied();
     let topology = resolved.topology;
     let mut links = Vec::with_capacity(topology.links.len());
-    for ((link, spots), addresses) in topology.links.iter().zip(&resolved.links).zip(addresses) {
+    for (((link, spots), kept), addresses) in
+        topology.links.iter().zip(&resolved.links).zip(kept).zip(addresses)
+    {
         let crosses = spots.windows(2).any(|pair| host(pair[0].node) != host(pair[1].node));
         let ipv6 = addresses.subnets.iter().any(|network| matches!(network, IpNet::V6(_)));
         let name = link.client_id.as_str();
         let mtu = mtu::choose(name, link.mtu, crosses, ipv6, conditions.underlay, remarks);
-        let members = spots.iter().zip(addresses.members).map(|(spot, addresses)| NetworkMember {
-            node: topology.nodes[spot.node as usize].client_id.clone(),
-            interface: spot.interface.client_id.clone(),
-            device: Device::of_port(spot.port),
-            mac: spot.interface.mac.unwrap_or_else(|| macs.derive(spot.interface.client_id.as_str())),
-            addresses,
-            cost: spot.interface.cost.unwrap_or(1),
-            to_link: spot.member.to_link,
-            from_link: spot.member.from_link,
-        });
+        let members =
+            spots.iter().zip(kept).zip(addresses.members).map(|((spot, kept), addresses)| NetworkMember {
+                node: topology.nodes[spot.node as usize].client_id.clone(),
+                interface: spot.interface.client_id.clone(),
+                device: kept.map_or_else(|| given.device(spot), |kept| kept.device),
+                mac: spot
+                    .interface
+                    .mac
+                    .or_else(|| kept.map(|kept| kept.mac).filter(|mac| given.macs.contains(mac)))
+                    .unwrap_or_else(|| macs.derive(spot.interface.client_id.as_str())),
+                addresses,
+                cost: spot.interface.cost.unwrap_or(1),
+                to_link: spot.member.to_link,
+                from_link: spot.member.from_link,
+            });
         links.push(NetworkLink {
             client_id: link.client_id.clone(),
             kind: link.kind,
@@ -160,6 +199,9 @@ fn links(
             seed: link.seed.unwrap_or_else(|| seed_of(&link.client_id)),
             down: link.down,
             crosses_hosts: crosses,
+            only_netem: spots
+                .iter()
+                .any(|spot| conditions.only_netem.contains(&host(spot.node).unwrap_or_default())),
             capture: link.capture.clone(),
             members: members.collect(),
         });

@@ -73,6 +73,9 @@ pub struct NetworkLink {
     /// Whether its members are on several hosts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub crosses_hosts: bool,
+    /// Whether it must be one that the kernel's netem can do: a host of it has nothing else to impair links.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_netem: bool,
     /// What is captured from the start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,

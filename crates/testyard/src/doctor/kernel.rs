@@ -141,9 +141,9 @@ fn tried() -> Vec<Finding> {
 /// Every cable without impairments is two redirects.
 fn joining(tried: Result<(), String>) -> Finding {
     match tried {
-        Ok(()) => Finding::good("clsact, BPF", "work: cables are joined in the kernel"),
+        Ok(()) => Finding::good("ingress, BPF", "work: cables are joined in the kernel"),
         Err(why) => Finding::lacking(
-            "clsact, BPF",
+            "ingress, BPF",
             format!("the kernel cannot join two links: {why}"),
             "modprobe sch_ingress cls_bpf, or use a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_BPF and \
              CONFIG_NET_SCH_INGRESS: slices with links need it, others do not",
@@ -198,7 +198,7 @@ mod tests {
         let tried = std::thread::spawn(tried).join().unwrap();
         let subjects: Vec<&str> = tried.iter().map(|finding| finding.subject).collect();
         // Who may make no namespace can try nothing, and is told so.
-        let expected = if tried[0].verdict == Verdict::Good { "clsact, BPF" } else { "network namespaces" };
+        let expected = if tried[0].verdict == Verdict::Good { "ingress, BPF" } else { "network namespaces" };
         assert!(subjects.contains(&expected), "{subjects:?}");
     }
 }

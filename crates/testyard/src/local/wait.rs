@@ -2,9 +2,11 @@
 //!
 //! What is waited for is looked at whenever something is told of the slice; by the clock only for the progress that is shown.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use testyard_model::topology::OnFailure;
 use testyard_web::ClientError;
 use testyard_web::api::{Link, Node, Slice};
 use tokio::time::Instant;
@@ -129,6 +131,8 @@ impl Goal {
     fn progress(self, node: &Node) -> Progress {
         match (self, node.state.as_str()) {
             (Self::Gone, _) => Progress::Underway,
+            // It is told, and the rest goes on.
+            (Self::Ready, "failed") if !node.on_failure.is_fatal() => Progress::Reached,
             (Self::Ready, "ready") | (Self::Stopped, "notready") => Progress::Reached,
             (_, "failed") => Progress::Failed,
             _ => Progress::Underway,
@@ -144,7 +148,12 @@ pub(super) async fn wait(
     nodes: &[String],
     limit: Duration,
 ) -> Result<Slice, Failure> {
-    come_to(session, name, &OfNodes { goal, names: nodes }, limit).await
+    let slice = come_to(session, name, &OfNodes { goal, names: nodes }, limit).await?;
+    let is_told = |node: &&Node| node.state == "failed" && node.on_failure == OnFailure::Nonfatal;
+    for node in slice.nodes.iter().filter(|_| goal == Goal::Ready).filter(is_told) {
+        remark!("{} has failed, and the rest goes on without it: {}", node.name, node.error);
+    }
+    Ok(slice)
 }
 
 /// Waits until a link is what it was told to be, and gives the slice as it is then.
@@ -293,7 +302,13 @@ impl Aim for OfLink<'_> {
         }
     }
 
-    fn show(&self, _slice: &Slice, _screen: &mut Option<Screen>) {}
+    fn show(&self, _slice: &Slice, screen: &mut Option<Screen>) {
+        // Nearly always over before a line could be read: one that moves will do.
+        if std::io::stderr().is_terminal() {
+            let screen = screen.get_or_insert_with(|| Screen::new(1));
+            screen.update(self.0, format!("link {}: being changed", self.0));
+        }
+    }
 
     fn late(&self, _slice: &Slice) -> Vec<String> {
         vec![format!("link {}", self.0)]

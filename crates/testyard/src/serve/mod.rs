@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig};
 use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
-use testyard_fabric::{Fabric, LinuxFabric, fake::FakeFabric};
+use testyard_fabric::{Emulator, Fabric, LinuxFabric, fake::FakeFabric};
 use testyard_model::image::ImageName;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_model::urn::Urn;
@@ -195,6 +195,7 @@ async fn open_host(settings: &Settings, facts: Arc<dyn Facts>) -> anyhow::Result
         name_servers: settings.network.name_servers.clone(),
         stop_grace: STOP_GRACE,
         install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
+        only_netem: settings.network.emulator == Emulator::Netem,
         facts: Some(facts),
         pool: translate::pool(settings),
         now: Timestamp::now,

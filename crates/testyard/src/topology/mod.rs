@@ -3,15 +3,15 @@
 //!
 //! ```text
 //! FILE ─ file ─► text, language ─ reading ─► Import ─┬─ plan ─────► Answer ─► tables or JSON
-//!                                    ▲               ├─ compare ──► differences
+//!                                    ▲               ├─ diff ─────► differences
 //!                     testbed ───────┘               └─ convert ──► another language
 //! ```
 //!
 //! [`remarks`] prints what there is to say with the line that it is about.
 
-mod compare;
 mod convert;
 mod file;
+mod filters;
 mod plan;
 mod reading;
 mod remarks;

@@ -11,16 +11,17 @@ use testyard_model::name::ClientId;
 use testyard_model::route::Routing;
 use testyard_model::topology::Topology;
 use testyard_plan::network::routes::PlannedRoute;
-use testyard_plan::{Plan, PlanError, render};
+use testyard_plan::{Plan, PlanError, diff, render};
 use testyard_web::api::OutlookRead;
 
 use super::file::{self, Source};
+use super::filters;
 use super::reading::Reading;
+use super::remarks;
 use super::request::own_format_of;
 use super::running::{self, Running};
 use super::shown::Shown;
 use super::testbed::{HostGiven, Testbed};
-use super::{compare, remarks};
 use crate::exit::{Failure, Kind, Outcome};
 use crate::print;
 
@@ -106,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         let old = file::open(old, arguments.reading.language)?;
         return difference(arguments, &testbed, &old, &source);
     }
-    let mut answer = answer(&source, &arguments.reading, &testbed)?;
+    let mut answer = answer(&source, &arguments.reading, &testbed, None)?;
     let network = answer.plan.as_ref().and_then(|plan| plan.network.as_ref());
     let shown = Shown::of(&arguments.routes, &arguments.names, network)?;
     if arguments.json {
@@ -147,7 +148,13 @@ fn conclude(answer: &Answer<'_>) -> Outcome {
 }
 
 /// Reads and plans; what refuses the file is in the answer.
-fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Result<Answer<'s>, Failure> {
+/// `running`: what it is to take the place of.
+fn answer<'s>(
+    source: &'s Source,
+    reading: &Reading,
+    testbed: &Testbed,
+    running: Option<&Plan>,
+) -> Result<Answer<'s>, Failure> {
     let mut answer = Answer {
         file: &source.name,
         language: source.language.as_str(),
@@ -168,9 +175,10 @@ fn answer<'s>(source: &'s Source, reading: &Reading, testbed: &Testbed) -> Resul
     };
     answer.remarks.file = import.diagnostics;
     answer.report = import.report;
-    match testbed.plan(&import.topology) {
+    match testbed.plan(&import.topology, running) {
         Ok(plan) => {
             answer.remarks.plan.clone_from(&plan.diagnostics);
+            answer.remarks.plan.extend(filters::tried(&import.topology));
             answer.remarks.host.clone_from(&plan.near_limits);
             answer.plan = Some(plan);
         }
@@ -211,8 +219,8 @@ fn reasons(error: PlanError, testbed: &Testbed) -> Vec<Diagnostic> {
 }
 
 fn difference(arguments: &Arguments, testbed: &Testbed, old: &Source, new: &Source) -> Outcome {
-    let planned = |source: &Source| -> Result<Plan, Failure> {
-        let answer = answer(source, &arguments.reading, testbed)?;
+    let planned = |source: &Source, running: Option<&Plan>| -> Result<Plan, Failure> {
+        let answer = answer(source, &arguments.reading, testbed, running)?;
         remarks::print(&source.name, Some(&source.text), &answer.remarks.file);
         remarks::print(&source.name, None, &answer.remarks.plan);
         // What this machine lacks is no difference between the two.
@@ -222,7 +230,8 @@ fn difference(arguments: &Arguments, testbed: &Testbed, old: &Source, new: &Sour
             _ => Err(Failure::failed(format!("{} is refused", source.name))),
         }
     };
-    let changes = compare::changes(&planned(old)?, planned(new)?);
+    let before = planned(old, None)?;
+    let changes = diff(&before, &planned(new, Some(&before))?);
     if arguments.json {
         return print::json(&serde_json::json!({"changes": changes, "disturbs": changes.disturbs()}));
     }

@@ -17,6 +17,7 @@ use super::remarks;
 use super::testbed::Surroundings;
 use crate::cli::ConfigArgument;
 use crate::exit::Failure;
+use crate::progress;
 
 /// How files are read.
 #[derive(Clone, Debug, Args)]
@@ -66,7 +67,8 @@ impl Reading {
         around: &Surroundings,
     ) -> Result<Result<Import, Refused>, Failure> {
         let hosts = self.hosts(source, around)?;
-        let read = read(source, around, hosts.as_ref());
+        let reading = format!("reading {}", source.name);
+        let read = progress::during(&reading, || read(source, around, hosts.as_ref()));
         Ok(match read {
             Ok(import) if self.strict => import.strict(),
             other => other,

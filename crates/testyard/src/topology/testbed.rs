@@ -5,16 +5,21 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use testyard_fabric::Emulator;
 use testyard_formats::import;
 use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
+use testyard_model::topology::Topology;
 use testyard_model::urn::Urn;
 use testyard_plan::network::mtu::Underlay;
-use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan};
+use testyard_plan::{
+    Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted, replan,
+};
 
 use crate::cli::ConfigArgument;
 use crate::config::{self, ConfigError, Settings};
 use crate::exit::Failure;
+use crate::progress;
 
 /// What a machine without a configuration is taken for.
 const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
@@ -115,7 +120,8 @@ impl Testbed {
         let hosts = given.iter().map(|host| self::host(host, &settings)).collect::<Result<_, Failure>>()?;
         // Of others only what every kernel limits is known.
         let is_here = !matches!(origin, Origin::Given);
-        let limits = if is_here { testyard_agent::limits::observe() } else { HostLimits::UNKNOWN };
+        let seen = if is_here { testyard_agent::limits::observe() } else { HostLimits::UNKNOWN };
+        let limits = HostLimits { only_netem: settings.network.emulator == Emulator::Netem, ..seen };
         Ok(Self { settings, hosts, origin, limits })
     }
 
@@ -131,8 +137,8 @@ impl Testbed {
         }
     }
 
-    /// Plans for empty hosts that are all well.
-    pub(super) fn plan(&self, topology: &testyard_model::topology::Topology) -> Result<Plan, PlanError> {
+    /// Plans for hosts that are all well, and have nothing but what is `running` of the same slice.
+    pub(super) fn plan(&self, topology: &Topology, running: Option<&Plan>) -> Result<Plan, PlanError> {
         let usage = Usage::default();
         let views: Vec<HostView<'_>> = self
             .hosts
@@ -145,7 +151,8 @@ impl Testbed {
             nodes_per_slice: self.nodes_per_slice(),
             links: LinkPolicy::Make(Underlay::default()),
         };
-        plan(topology, site, &views, &Existing::default())
+        let wanted = Wanted { topology, only: None, running };
+        progress::during("planning", || replan(wanted, site, &views, &Existing::default()))
     }
 
     /// How many nodes a slice may have here; whoever makes up hosts is not bound by what is allowed on this machine.

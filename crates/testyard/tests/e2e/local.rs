@@ -248,9 +248,17 @@ fn e2e_every_example_runs() {
     for name in names {
         bed.ok(&format!("up {} --slice example", example(&name).display()));
         bed.ok("exec --all -- true");
-        if name.starts_with("four-nodes.") {
-            bed.ok("exec alice -- ping -q -c 2 -i 0.2 -W 3 bob");
-        }
+        // From one end to the other, also where a router and a loss are on the way.
+        let (from, to) = match name.as_str() {
+            // It asks for no routes.
+            "four-nodes.rspec" => ("alice", "router"),
+            "dumbbell.ns" => ("client", "server"),
+            "containers.json" => ("web1", "db1"),
+            // It has no link.
+            "two-nodes.rspec" => ("left", "left"),
+            _ => ("alice", "server"),
+        };
+        bed.ok(&format!("exec {from} -- ping -q -c 4 -i 0.2 -W 3 {to}"));
         bed.ok("down example");
     }
 }
@@ -276,6 +284,14 @@ fn e2e_links_are_measured_and_the_report_is_kept() {
     bed.ok("wait");
     let kept = json(&mut bed, "verify --last --json");
     assert_eq!(kept["outcome"], "holds", "{kept}");
+    // Of each at least one way was measured: a report that says nothing is no proof.
+    let findings =
+        || kept["ways"].as_array().into_iter().flatten().filter_map(|way| way["findings"].as_array());
+    for quantity in ["delay", "loss", "rate"] {
+        let holds =
+            |finding: &&serde_json::Value| finding["quantity"] == quantity && finding["verdict"] == "holds";
+        assert!(findings().flatten().any(|finding| holds(&finding)), "{quantity}: {kept}");
+    }
     let one = json(&mut bed, "verify --link uplink --json");
     assert!(one["ways"].as_array().is_some_and(|ways| ways.len() == 2), "{one}");
     let (_, error) = bed.fails("verify --link nope");

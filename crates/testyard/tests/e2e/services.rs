@@ -171,3 +171,30 @@ fn e2e_checksums_timeouts_and_where_the_logs_are() {
     assert!(manifest.contains("log=\"/tmp/startup-1.txt\""), "where it was: {manifest}");
     assert!(manifest.contains(&format!("log=\"{log}\"")), "where it is: {manifest}");
 }
+
+#[test]
+fn e2e_folders_for_data_and_nodes_that_may_fail() {
+    let mut bed = Bed::new();
+    let text = "testyard: 1\nnodes:\n  keeper: {storage: [/data/runs, {path: /var/spool/job, size: 10MiB}], run: 'echo made > /data/runs/first'}\n\
+                \x20 odd: {image: 'nowhere.invalid/none:1', on-failure: nonfatal}\n";
+    let file = bed.file("storage.yaml", text);
+    let output = bed.testbed().run(["up", &file, "--slice", "lab"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && told.contains("odd has failed, and the rest goes on without it"),
+        "{told}"
+    );
+    bed.ok("exec keeper -- sh -c true");
+    let script = "stat -c %a /data/runs /var/spool/job; cat /data/runs/first; echo mine > /data/runs/second && cat /data/runs/second";
+    let output = bed.testbed().run(["exec", "keeper", "--", "sh", "-c", script]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "1777\n1777\nmade\nmine\n", "{}", String::from_utf8_lossy(&output.stderr));
+    bed.ok("restart keeper");
+    bed.ok("exec keeper -- cat /data/runs/second");
+    let strict = bed.file("strict.yaml", &text.replace(", on-failure: nonfatal", ""));
+    let (code, error) = bed.fails(&format!("up {strict} --slice other"));
+    assert!(code == 4 && error.contains("odd has failed"), "{code}: {error}");
+    for slice in ["lab", "other"] {
+        bed.ok(&format!("down {slice}"));
+    }
+}

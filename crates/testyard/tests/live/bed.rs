@@ -19,9 +19,9 @@ use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_fabric::fake::FakeFabric;
 use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
-use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind, SliverType};
 use testyard_model::urn::Authority;
 use testyard_runtime::fake::FakeRuntime;
+use testyard_testkit::kinds::plain;
 use testyard_web::api::{Slice, Update};
 use testyard_web::{Client, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,6 +57,7 @@ impl Bed {
             name_servers: vec![],
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
+            only_netem: false,
             pool: None,
             facts: None,
             now: Timestamp::now,
@@ -206,18 +207,7 @@ fn settings() -> Settings {
         public_name: "localhost".to_owned(),
         location: None,
     };
-    let kind = SliverType {
-        name: "pretended".parse().unwrap(),
-        description: String::new(),
-        runtime: RuntimeKind::Fake,
-        default_image: "debian:12".parse().unwrap(),
-        images: vec![],
-        limits: Limits::default(),
-        privileges: Privileges::default(),
-        ports: vec![],
-        publish_exposed: false,
-        sudo: true,
-    };
+    let kind = plain("pretended");
     Settings::new("am.example.net".parse().unwrap(), vec![host], vec![kind]).unwrap()
 }
 
@@ -267,6 +257,10 @@ impl Host for Hesitant {
 
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         self.0.capture(slice, request).await
+    }
+
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError> {
+        self.0.try_filter(expression).await
     }
 
     async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {

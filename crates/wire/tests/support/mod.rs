@@ -124,6 +124,14 @@ impl Rig {
         Client::wait(&self.socket(), Duration::from_secs(10)).expect("the wire answers")
     }
 
+    /// Likewise, without waiting until the kernel has taken it apart.
+    pub(crate) fn kill_and_go_on(&mut self) {
+        if let Some(mut wire) = self.wire.take() {
+            wire.kill().expect("it runs");
+            std::thread::spawn(move || wire.wait());
+        }
+    }
+
     /// Ends it with no chance to say good-bye.
     pub(crate) fn kill(&mut self) {
         if let Some(mut wire) = self.wire.take() {

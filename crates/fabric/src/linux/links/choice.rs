@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use super::layout::Layout;
-use super::netem::{Found, Terms, Tree, Unsaid};
+use testyard_model::netem::Unsaid;
+
+use super::netem::{Found, Terms, Tree};
 use crate::links::HostLink;
 use crate::linux::namespace;
 use crate::netlink::{Refusal, Routing as _, Rtnetlink};

@@ -7,7 +7,7 @@ use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
 
 use crate::FabricError;
-use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
+use crate::capture::{CaptureError, CaptureRequest, CaptureStream, try_filter};
 use crate::links::probe::ProbeRequest;
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 use crate::linux::{LinuxFabric, filter, open_node, probe};
@@ -56,6 +56,10 @@ impl Links for LinuxFabric {
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {
         let program = filter::compile(request.expression(), request.snap_length).await?;
         self.run(move |inner, _| Ok(inner.rooms.capture(slice, request, program))).await?
+    }
+
+    async fn try_filter(&self, expression: &str) -> Result<(), CaptureError> {
+        try_filter(expression).await
     }
 
     async fn probe(&self, slice: SliceId, request: &ProbeRequest) -> Result<Vec<Probed>, FabricError> {

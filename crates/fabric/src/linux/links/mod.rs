@@ -7,7 +7,8 @@
 //!  └──────┘      └──────────────────────────────────────────┘      └──────┘
 //! ```
 //!
-//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces.
+//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
+//! [`furnish`] what the node has of them.
 //! [`choice`] says what impairs: [`netem`] in the kernel, or [`wire`], which keeps the process that does. [`capture`] listens at
 //! halves, [`kept`] writes what it hears to files. A node's end takes its own halves away and nothing else.
 
@@ -15,6 +16,7 @@ mod capture;
 mod choice;
 mod contract;
 mod ends;
+mod furnish;
 mod kept;
 mod layout;
 mod names;
@@ -29,10 +31,10 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use testyard_capture::filter::Program;
-use testyard_model::id::{Revision, SliceId};
+use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_wire::Desired;
 
 use super::interface::kernel;
@@ -41,7 +43,7 @@ use crate::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks}
 use crate::links::{HostLink, LinkTraffic, NodePorts, SliceLinks};
 use crate::netlink::{Routing as _, Rtnetlink};
 use crate::{FabricConfig, FabricError, Repair};
-use capture::Captures;
+use capture::{Budget, Captures};
 use choice::Chooser;
 pub(crate) use ends::Ends;
 pub(crate) use kept::Kept;
@@ -57,7 +59,17 @@ pub(crate) struct Rooms {
     /// The program that a wire is, with its first arguments.
     wire: Vec<OsString>,
     chooser: Chooser,
-    rooms: Mutex<HashMap<SliceId, Arc<Mutex<Room>>>>,
+    /// What captures of all rooms may hold.
+    budget: Arc<Budget>,
+    rooms: Mutex<HashMap<SliceId, Arc<Place>>>,
+}
+
+/// Where one slice's room is.
+#[derive(Debug)]
+struct Place {
+    /// Nodes are plugged at the same time, and none while the slice parts: it would keep what nobody finds any more.
+    stays: RwLock<()>,
+    room: Mutex<Room>,
 }
 
 /// One slice's.
@@ -73,6 +85,8 @@ struct Room {
     netems: Option<HashMap<u32, Found>>,
     wire: Wire,
     captures: Captures,
+    /// Whether a node forwards, as far as this process has told it.
+    forwarding: HashMap<SliverId, bool>,
 }
 
 impl Rooms {
@@ -81,14 +95,15 @@ impl Rooms {
             spaces: Spaces::new(&config.run, &config.instance),
             wire: config.wire.clone(),
             chooser: Chooser::new(config.emulator),
+            budget: Budget::of_this_machine(),
             rooms: Mutex::default(),
         }
     }
 
     /// Gives the socket of the slice's wire, if there is one: its end is to be noticed.
     pub(crate) fn join(&self, wanted: &SliceLinks) -> Result<Option<PathBuf>, FabricError> {
-        let room = self.room(wanted.slice);
-        let mut room = lock(&room);
+        let place = self.place(wanted.slice);
+        let mut room = place.room();
         if wanted.revision < room.revision {
             return Ok(None);
         }
@@ -107,14 +122,16 @@ impl Rooms {
         ports: &NodePorts,
         netns: &File,
     ) -> Result<Option<PathBuf>, FabricError> {
-        let room = self.room(slice);
-        let mut room = lock(&room);
+        let place = self.place(slice);
+        let _stays = place.stays.read().unwrap_or_else(PoisonError::into_inner);
         // Only `join` makes one: a node that comes late to a slice that has parted must not leave one behind.
-        match room.space.open()? {
-            Some(space) => plug::plug(&mut room, ports, &space, netns)?,
+        let space = place.room().space.open()?;
+        match space {
+            Some(space) => plug::plug(&place.room, ports, &space, netns)?,
             None if ports.ports.is_empty() => return Ok(None),
             None => return Err(FabricError::NotJoined { slice }),
         }
+        let mut room = place.room();
         if !plug::has_wire(&room, ports.node) || room.wire.look() {
             return Ok(None);
         }
@@ -123,9 +140,10 @@ impl Rooms {
     }
 
     pub(crate) fn part(&self, slice: SliceId) -> Result<(), FabricError> {
-        let room = self.room(slice);
+        let place = self.place(slice);
+        let _parts = place.stays.write().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut room = lock(&room);
+            let mut room = place.room();
             let space = room.space.clone();
             room.wire.stop(&space)?;
             // Their sockets would keep the namespace, and with it the nodes' interfaces.
@@ -137,6 +155,7 @@ impl Rooms {
             space.remove()?;
             (room.links, room.layout) = Default::default();
             room.redirects.clear();
+            room.forwarding.clear();
             room.netems = None;
         }
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).remove(&slice);
@@ -149,18 +168,18 @@ impl Rooms {
 
     /// As they were last wanted.
     pub(crate) fn links(&self, slice: SliceId) -> Vec<HostLink> {
-        self.known(slice).map(|room| lock(&room).links.clone()).unwrap_or_default()
+        self.known(slice).map(|place| place.room().links.clone()).unwrap_or_default()
     }
 
     /// Starts wires again that have ended, and gives their sockets; and the first reason why one could not be.
     pub(crate) fn repair(&self) -> (Vec<(Repair, PathBuf)>, Option<FabricError>) {
-        let rooms: Vec<_> = {
+        let places: Vec<_> = {
             let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-            rooms.iter().map(|(slice, room)| (*slice, Arc::clone(room))).collect()
+            rooms.iter().map(|(slice, place)| (*slice, Arc::clone(place))).collect()
         };
         let (mut repairs, mut failed) = (Vec::new(), None);
-        for (slice, room) in rooms {
-            let mut room = lock(&room);
+        for (slice, place) in places {
+            let mut room = place.room();
             if room.layout.pipes.is_empty() || !room.wire.is_gone() {
                 continue;
             }
@@ -174,8 +193,8 @@ impl Rooms {
     }
 
     pub(crate) fn traffic(&self, slice: SliceId) -> Result<Vec<LinkTraffic>, FabricError> {
-        let room = self.room(slice);
-        let mut room = lock(&room);
+        let place = self.place(slice);
+        let mut room = place.room();
         let mut all = room.queued()?;
         if !room.layout.pipes.is_empty() {
             let space = room.space.clone();
@@ -191,8 +210,8 @@ impl Rooms {
         request: CaptureRequest,
         program: Program,
     ) -> Result<CaptureStream, CaptureError> {
-        let room = self.known(slice).ok_or(CaptureError::NotJoined { slice })?;
-        let mut room = lock(&room);
+        let place = self.known(slice).ok_or(CaptureError::NotJoined { slice })?;
+        let mut room = place.room();
         let Some(space) = room.space.open()? else { return Err(CaptureError::NotJoined { slice }) };
         if let CapturedLinks::One(link) = request.links
             && !request.is_among(&room.links)
@@ -209,29 +228,41 @@ impl Rooms {
         self.joined()?.into_iter().try_for_each(|slice| self.part(slice))
     }
 
-    fn known(&self, slice: SliceId) -> Option<Arc<Mutex<Room>>> {
+    fn known(&self, slice: SliceId) -> Option<Arc<Place>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(&slice).cloned()
     }
 
-    fn room(&self, slice: SliceId) -> Arc<Mutex<Room>> {
+    fn place(&self, slice: SliceId) -> Arc<Place> {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            Arc::new(Mutex::new(Room {
-                space: self.spaces.of(slice),
-                revision: Revision(0),
-                links: Vec::new(),
-                layout: Layout::default(),
-                redirects: HashMap::new(),
-                netems: None,
-                wire: Wire::default(),
-                captures: Captures::default(),
-            }))
+            let room = Mutex::new(Room::of(self.spaces.of(slice), Arc::clone(&self.budget)));
+            Arc::new(Place { stays: RwLock::default(), room })
         };
         Arc::clone(rooms.entry(slice).or_insert_with(new))
     }
 }
 
+impl Place {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        lock(&self.room)
+    }
+}
+
 impl Room {
+    fn of(space: Space, budget: Arc<Budget>) -> Self {
+        Self {
+            space,
+            revision: Revision(0),
+            links: Vec::new(),
+            layout: Layout::default(),
+            redirects: HashMap::new(),
+            netems: None,
+            wire: Wire::default(),
+            captures: Captures::new(budget),
+            forwarding: HashMap::new(),
+        }
+    }
+
     /// Makes everything so that does not need a node's namespace. Gives the socket of the wire, if there is one.
     fn converge(&mut self, wire: &[OsString]) -> Result<Option<PathBuf>, FabricError> {
         let (space, is_new) = self.space.ensure()?;

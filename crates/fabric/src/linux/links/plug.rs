@@ -1,63 +1,162 @@
 //! A node's interfaces on links.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::sync::Mutex;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 use testyard_model::id::SliverId;
 
+use super::furnish::furnish;
 use super::layout::{Gate, Joint};
-use super::{Room, entering, names, shared};
+use super::{Room, entering, lock, names, shared};
 use crate::FabricError;
 use crate::links::{NodePort, NodePorts, PortId};
 use crate::linux::interface::{kernel, refused};
-use crate::linux::{namespace, settings};
+use crate::linux::namespace;
+use crate::linux::settings::Settings;
 use crate::netlink::ethtool::{self, Ethtool};
-use crate::netlink::{
-    Address, Change, ChangeError, Ipv4Setting, Link, LinkRef, Mac, Peer, Refusal, Route, Routing, Rtnetlink,
-};
+use crate::netlink::{Change, ChangeError, LinkRef, Mac, Peer, Refusal, Routing, Rtnetlink};
 
 /// How often an interface is made again whose old half has not quite gone.
 const TRIES: u32 = 5;
 
-/// Makes the interfaces so, and joins them. The calling thread ends up in one of the namespaces.
+/// Makes the interfaces so, and joins them. The calling thread ends up in one of the namespaces. What the slice shares is
+/// touched only in between, so several nodes are plugged at a time.
 pub(super) fn plug(
-    room: &mut Room,
+    room: &Mutex<Room>,
     ports: &NodePorts,
     space: &File,
     netns: &File,
 ) -> Result<(), FabricError> {
-    let enter_node = || namespace::enter(netns).map_err(|error| entering("the node's namespace", &error));
-    let enter_space = || namespace::enter(space).map_err(|error| entering("the slice's namespace", &error));
-    enter_node()?;
-    let mut node = Rtnetlink::open().map_err(|r| kernel("opening a socket in the node", &r))?;
-    if !ports.ports.is_empty() {
-        settings::switch_ipv6_on()?;
+    let mut plugging = Plugging::open(room, ports, space, netns)?;
+    loop {
+        let Err(error) = plugging.attempt() else { return Ok(()) };
+        // It may be about an interface whose link was taken away just now: the others are made without it.
+        plugging.enter_space()?;
+        if !plugging.leave_gone(&lock(room))? {
+            return Err(error);
+        }
     }
-    if ports.forwarding {
-        settings::forward()?;
+}
+
+/// A node that is being plugged.
+struct Plugging<'a> {
+    room: &'a Mutex<Room>,
+    space: &'a File,
+    netns: &'a File,
+    /// Changes the slice's namespace, from wherever.
+    host: Rtnetlink,
+    /// Changes the node's.
+    node: Rtnetlink,
+    /// Those whose links are still there.
+    ports: NodePorts,
+    /// Whether any of them was made here.
+    is_new: bool,
+}
+
+impl<'a> Plugging<'a> {
+    /// In the slice's namespace.
+    fn open(
+        room: &'a Mutex<Room>,
+        ports: &NodePorts,
+        space: &'a File,
+        netns: &'a File,
+    ) -> Result<Self, FabricError> {
+        enter_node(netns)?;
+        let node = Rtnetlink::open().map_err(|r| kernel("opening a socket in the node", &r))?;
+        enter_space(space)?;
+        let host = Rtnetlink::open().map_err(|r| kernel("opening a socket in the slice's namespace", &r))?;
+        Ok(Self { room, space, netns, host, node, ports: ports.clone(), is_new: false })
     }
-    enter_space()?;
-    let mut host = Rtnetlink::open().map_err(|r| kernel("opening a socket in the slice's namespace", &r))?;
-    for port in &ports.ports {
-        pair(room, ports, port, &mut host, &mut node, netns.as_raw_fd())?;
+
+    fn enter_space(&self) -> Result<(), FabricError> {
+        enter_space(self.space)
     }
-    // Before they are up: a capture has them from their first frame on.
-    room.captures.follow(&room.links, &mut host);
-    shared::join_node(room, &mut host, ports.node)?;
-    enter_node()?;
-    let devices = inside(ports, &mut node)?;
-    uncut(devices.values().map(|link| link.index));
-    settle(devices.values().map(|link| link.index));
-    enter_space()?;
-    let halves = ports.ports.iter().filter_map(|port| {
-        let id = PortId { node: ports.node, device: port.device.clone() };
-        host.link(&names::half(&id)).ok().flatten()
-    });
-    settle(halves.map(|link| link.index));
-    Ok(())
+
+    /// From the slice's namespace to the node's and back. What is so already stays.
+    fn attempt(&mut self) -> Result<(), FabricError> {
+        self.make_pairs()?;
+        let forwarded = self.join()?;
+        enter_node(self.netns)?;
+        self.set(forwarded)?;
+        let devices = furnish(&self.ports, &mut self.node)?;
+        uncut(devices.values().map(|link| link.index));
+        settle(devices.values().map(|link| link.index));
+        self.enter_space()?;
+        let halves =
+            self.ports.ports.iter().filter_map(|port| self.host.link(&half(self.ports.node, port)).ok()?);
+        settle(halves.map(|link| link.index));
+        lock(self.room).forwarding.insert(self.ports.node, self.ports.forwarding);
+        Ok(())
+    }
+
+    fn make_pairs(&mut self) -> Result<(), FabricError> {
+        let aliases = aliases(&lock(self.room), &self.ports);
+        for (port, alias) in self.ports.ports.iter().zip(&aliases) {
+            let made = || creation(&half(self.ports.node, port), alias, port, self.netns);
+            self.is_new |= pair(self.ports.node, port, alias, &mut self.host, &mut self.node, made)?;
+        }
+        Ok(())
+    }
+
+    /// Gives whether the node forwards, as far as is known.
+    fn join(&mut self) -> Result<Option<bool>, FabricError> {
+        let mut room = lock(self.room);
+        self.leave_gone(&room)?;
+        let Room { captures, links, .. } = &mut *room;
+        // Before they are up: a capture has them from their first frame on.
+        captures.follow(links, &mut self.host);
+        shared::join_node(&mut room, &mut self.host, self.ports.node)?;
+        Ok(room.forwarding.get(&self.ports.node).copied())
+    }
+
+    /// In the node's namespace.
+    fn set(&self, forwarded: Option<bool>) -> Result<(), FabricError> {
+        let (settings, NodePorts { ports, forwarding, .. }) = (Settings::here(), &self.ports);
+        if !ports.is_empty() {
+            settings.switch_ipv6_on(ports.iter().flat_map(|port| &port.addresses).any(is_ipv6))?;
+        }
+        // Kernels give new namespaces the host's setting. What the node's user has set since then stays.
+        if *forwarding || self.is_new || forwarded == Some(true) {
+            settings.forward(*forwarding)?;
+        }
+        Ok(())
+    }
+
+    /// Links may have been taken away while their interfaces were made: those are nobody's, and go again. Whether there were any.
+    fn leave_gone(&mut self, room: &Room) -> Result<bool, FabricError> {
+        let node = self.ports.node;
+        let is_gone = |port: &mut NodePort| !room.layout.gates.contains_key(&half(node, port));
+        let gone: Vec<NodePort> = self.ports.ports.extract_if(.., is_gone).collect();
+        gone.iter().try_for_each(|port| shared::remove(&mut self.host, &half(node, port)))?;
+        Ok(!gone.is_empty())
+    }
+}
+
+fn enter_node(netns: &File) -> Result<(), FabricError> {
+    namespace::enter(netns).map_err(|error| entering("the node's namespace", &error))
+}
+
+fn enter_space(space: &File) -> Result<(), FabricError> {
+    namespace::enter(space).map_err(|error| entering("the slice's namespace", &error))
+}
+
+/// The name of an interface's half in the slice's namespace.
+fn half(node: SliverId, port: &NodePort) -> String {
+    names::half(&PortId { node, device: port.device.clone() })
+}
+
+fn is_ipv6(address: &IpNet) -> bool {
+    matches!(address, IpNet::V6(_))
+}
+
+/// What people see of the other halves, port by port.
+fn aliases(room: &Room, ports: &NodePorts) -> Vec<String> {
+    let alias =
+        |port| room.layout.gates.get(&half(ports.node, port)).map_or(&port.device, |gate| &gate.alias);
+    ports.ports.iter().map(|port| alias(port).clone()).collect()
 }
 
 /// Whether a wire impairs something of the node's.
@@ -85,17 +184,16 @@ fn settle(links: impl Iterator<Item = u32>) {
     }
 }
 
-/// The veth of a port: the one that is there, or a new one.
+/// The veth of a port: the one that is there, or a new one. Says whether it is new.
 fn pair(
-    room: &Room,
-    ports: &NodePorts,
+    sliver: SliverId,
     port: &NodePort,
+    alias: &str,
     host: &mut impl Routing,
     node: &mut impl Routing,
-    netns: i32,
-) -> Result<(), FabricError> {
-    let id = PortId { node: ports.node, device: port.device.clone() };
-    let name = names::half(&id);
+    creation: impl Fn() -> Vec<Change>,
+) -> Result<bool, FabricError> {
+    let name = half(sliver, port);
     let looking = |r: Refusal| kernel(&format!("looking for {} of the node", port.device), &r);
     let outer = host.link(&name).map_err(looking)?;
     let inner = node.link(&port.device).map_err(looking)?;
@@ -104,9 +202,11 @@ fn pair(
         && outer.peer == inner.index
         && inner.mac == Some(Mac(port.mac.bytes()))
     {
-        return Ok(());
+        if outer.alias != alias {
+            host.apply(&[aliased(&name, alias)]).map_err(refused)?;
+        }
+        return Ok(false);
     }
-    let alias = room.layout.gates.get(&name).map_or(port.device.as_str(), |gate| gate.alias.as_str());
     if outer.is_some() {
         shared::remove(host, &name)?;
     } else if inner.is_some_and(|inner| inner.mac == Some(Mac(port.mac.bytes()))) {
@@ -115,8 +215,8 @@ fn pair(
     }
     let mut tries = 0;
     loop {
-        match host.apply(&creation(&name, alias, port, netns)) {
-            Ok(()) => return Ok(()),
+        match host.apply(&creation()) {
+            Ok(()) => return Ok(true),
             Err(ChangeError { refusal: Refusal { errno: Errno::EEXIST, .. }, .. }) if tries < TRIES => {
                 // A half whose node ended just now; or an interface of the node's own making, with an address of its own.
                 if host.link(&name).map_err(looking)?.is_none()
@@ -136,66 +236,14 @@ fn pair(
     }
 }
 
-fn creation(name: &str, alias: &str, port: &NodePort, netns: i32) -> Vec<Change> {
-    let peer = Peer { name: port.device.clone(), mac: Some(Mac(port.mac.bytes())), netns: Some(netns) };
+fn creation(name: &str, alias: &str, port: &NodePort, netns: &File) -> Vec<Change> {
+    let netns = Some(netns.as_raw_fd());
+    let peer = Peer { name: port.device.clone(), mac: Some(Mac(port.mac.bytes())), netns };
     let (name, mtu) = (name.to_owned(), u32::from(port.mtu));
-    let link = LinkRef::Name(name.clone());
-    vec![
-        Change::CreateVeth { name, mac: None, mtu, group: 0, peer },
-        Change::Alias { link, text: alias.to_owned() },
-    ]
+    let aliased = aliased(&name, alias);
+    vec![Change::CreateVeth { name, mac: None, mtu, group: 0, peer }, aliased]
 }
 
-/// Addresses and routes of the node, and none of ours that it should not have any more.
-fn inside<'p>(ports: &'p NodePorts, node: &mut impl Routing) -> Result<HashMap<&'p str, Link>, FabricError> {
-    let mut devices: HashMap<&str, Link> = HashMap::new();
-    for port in &ports.ports {
-        let looking = |r: Refusal| kernel(&format!("looking for {} of the node", port.device), &r);
-        let link = node.link(&port.device).map_err(looking)?;
-        devices.insert(&port.device, link.ok_or(FabricError::Gone { sliver: ports.node })?);
-    }
-    let addresses = node.addresses().map_err(|r| kernel("listing the node's addresses", &r))?;
-    let changes = ports.ports.iter().flat_map(|port| {
-        let link = &devices[port.device.as_str()];
-        interface(port, link, &addresses)
-    });
-    node.apply(&changes.collect::<Vec<_>>()).map_err(refused)?;
-    let routes = node.routes().map_err(|r| kernel("listing the node's routes", &r))?;
-    let wanted: Vec<Route> = ports
-        .routes
-        .iter()
-        .filter_map(|route| {
-            let index = devices.get(route.device.as_str())?.index;
-            Some(Route { to: route.to.trunc(), via: Some(route.via), index, ours: true })
-        })
-        .collect();
-    let old = routes.iter().filter(|route| route.ours && !wanted.contains(route));
-    let new = wanted.iter().filter(|route| !routes.contains(route));
-    let changes: Vec<Change> = old
-        .map(|route| Change::NoRoute { route: *route })
-        .chain(new.map(|route| Change::Route { route: *route, replace: true }))
-        .collect();
-    node.apply(&changes).map_err(refused)?;
-    Ok(devices)
-}
-
-/// One interface.
-fn interface(port: &NodePort, link: &Link, there: &[Address]) -> Vec<Change> {
-    let (index, reference) = (link.index, LinkRef::Index(link.index));
-    let mut changes = Vec::new();
-    if link.mtu != u32::from(port.mtu) {
-        changes.push(Change::Mtu { link: reference.clone(), mtu: u32::from(port.mtu) });
-    }
-    // A node has several ways, and an answer may take another than the question.
-    let settings = vec![(Ipv4Setting::ReversePathFilter, 0)];
-    changes.push(Change::Ipv4Settings { link: reference.clone(), settings });
-    if !link.up {
-        changes.push(Change::Up { link: reference });
-    }
-    let has = |ip: &IpNet| there.iter().any(|address| address.index == index && address.ip == *ip);
-    // Those that the kernel gives an interface by itself are not among what is listed.
-    let old = there.iter().filter(|address| address.index == index && !port.addresses.contains(&address.ip));
-    changes.extend(old.map(|address| Change::NoAddress { index, ip: address.ip }));
-    changes.extend(port.addresses.iter().filter(|ip| !has(ip)).map(|ip| Change::Address { index, ip: *ip }));
-    changes
+fn aliased(name: &str, alias: &str) -> Change {
+    Change::Alias { link: LinkRef::Name(name.to_owned()), text: alias.to_owned() }
 }

@@ -1,7 +1,6 @@
 //! What the nodes of a slice share: bridges, ways to them, and how gates that are there are joined.
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
 use testyard_model::id::SliverId;
@@ -12,7 +11,8 @@ use super::names::LETTERS;
 use super::netem::Found;
 use crate::FabricError;
 use crate::linux::interface::{kernel, refused};
-use crate::netlink::{Change, Link, LinkRef, Peer, Routing, bpf};
+use crate::linux::joining::redirect;
+use crate::netlink::{Change, ChangeError, Link, LinkRef, Peer, Routing};
 
 /// The group of what goes together. Nobody else makes interfaces in a slice's namespace.
 const DOOMED: u32 = 1;
@@ -25,12 +25,13 @@ pub(super) fn make(room: &mut Room, host: &mut impl Routing) -> Result<(), Fabri
         remove(host, name)?;
         there.remove(name);
     }
-    let missing = missing(&room.layout, &there);
-    if !missing.is_empty() || !stale.is_empty() {
-        host.apply(&missing).map_err(refused)?;
+    // By what is there, step by step: whoever made it may have been killed after any of them.
+    let lacking = lacking(&room.layout, &there);
+    if !lacking.is_empty() {
+        host.apply(&lacking).map_err(refused)?;
         there = list(host)?;
-        host.apply(&ways(&room.layout, &there)).map_err(refused)?;
     }
+    host.apply(&ways(&room.layout, &there)).map_err(refused)?;
     let indices: BTreeSet<u32> = there.values().map(|link| link.index).collect();
     room.redirects.retain(|index, _| indices.contains(index));
     // Once we know that there are none, nobody but us makes any.
@@ -81,25 +82,38 @@ fn stale(layout: &Layout, there: &HashMap<String, Link>) -> Vec<String> {
     there.keys().filter(|name| name.starts_with(LETTERS) && !wanted(name)).cloned().collect()
 }
 
-/// Bridges and stubs that are to be made.
-fn missing(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
+/// What bridges and stubs lack: themselves, or what they should be. A stub's own half is a gate, and joined as such.
+fn lacking(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
     let mut changes = Vec::new();
-    for (name, bridge) in layout.bridges.iter().filter(|(name, _)| !there.contains_key(*name)) {
-        let link = LinkRef::Name(name.clone());
-        changes.extend([
-            Change::CreateBridge { name: name.clone(), mtu: bridge.mtu },
-            Change::Alias { link: link.clone(), text: bridge.alias.clone() },
-            Change::Up { link },
-        ]);
-    }
-    for (name, stub) in layout.stubs.iter().filter(|(name, _)| !there.contains_key(*name)) {
-        let peer = Peer { name: stub.peer.clone(), mac: None, netns: None };
-        changes.push(Change::CreateVeth { name: name.clone(), mac: None, mtu: stub.mtu, group: 0, peer });
-        for name in [name, &stub.peer] {
-            changes.push(Change::Up { link: LinkRef::Name(name.clone()) });
+    for (name, bridge) in &layout.bridges {
+        if !there.contains_key(name) {
+            changes.push(Change::CreateBridge { name: name.clone(), mtu: bridge.mtu });
         }
+        if there.get(name).is_none_or(|there| there.alias != bridge.alias) {
+            let link = LinkRef::Name(name.clone());
+            changes.push(Change::Alias { link, text: bridge.alias.clone() });
+        }
+        carries(name, bridge.mtu, there.get(name), &mut changes);
+    }
+    for (name, stub) in &layout.stubs {
+        if !there.contains_key(name) {
+            let peer = Peer { name: stub.peer.clone(), mac: None, netns: None };
+            changes.push(Change::CreateVeth { name: name.clone(), mac: None, mtu: stub.mtu, group: 0, peer });
+        }
+        carries(&stub.peer, stub.mtu, there.get(&stub.peer), &mut changes);
     }
     changes
+}
+
+/// Has an interface, which may be new, carry frames of this size.
+fn carries(name: &str, mtu: u32, there: Option<&Link>, changes: &mut Vec<Change>) {
+    let link = || LinkRef::Name(name.to_owned());
+    if there.is_some_and(|there| there.mtu != mtu) {
+        changes.push(Change::Mtu { link: link(), mtu });
+    }
+    if !there.is_some_and(|there| there.up) {
+        changes.push(Change::Up { link: link() });
+    }
 }
 
 /// The bridges' ports on the way to what impairs.
@@ -112,34 +126,52 @@ fn ways(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
     layout.stubs.values().filter_map(master).collect()
 }
 
+/// A half that a node takes away meanwhile is joined when its next one is made.
 fn join(
     room: &mut Room,
     host: &mut impl Routing,
     there: &HashMap<String, Link>,
     gates: &[(String, Gate)],
 ) -> Result<(), FabricError> {
-    let mut changes = Vec::new();
-    let mut redirects = Vec::new();
-    for (name, gate) in gates {
-        let Some(link) = there.get(name) else { continue };
-        let to = match &gate.joint {
-            Joint::Redirect(other) => there.get(other).map(|other| other.index),
-            Joint::Loose | Joint::Bridge(_) | Joint::Wire => None,
-        };
-        let bridge = match &gate.joint {
-            Joint::Bridge(bridge) => there.get(bridge).map(|bridge| bridge.index),
-            Joint::Loose | Joint::Redirect(_) | Joint::Wire => None,
+    let mut joining: Vec<Joining<'_>> =
+        gates.iter().filter_map(|(name, gate)| Some(Joining::of(there.get(name)?, gate, there))).collect();
+    // In three rounds: a gate impairs before frames are led there, and carries none before they have a way out.
+    still_there(&mut joining, |joining| impair(room, host, joining.index, joining.gate))?;
+    still_there(&mut joining, |joining| {
+        if room.redirects.get(&joining.index) != Some(&joining.to) {
+            redirect(host, joining.index, joining.to)?;
+            room.redirects.insert(joining.index, joining.to);
+        }
+        Ok(())
+    })?;
+    still_there(&mut joining, |joining| host.apply(&joining.changes))
+}
+
+/// What is to be done at a gate.
+struct Joining<'a> {
+    index: u32,
+    gate: &'a Gate,
+    /// Where what comes in goes.
+    to: Option<u32>,
+    changes: Vec<Change>,
+}
+
+impl<'a> Joining<'a> {
+    fn of(link: &Link, gate: &'a Gate, there: &HashMap<String, Link>) -> Self {
+        let index_of = |name: &String| there.get(name).map(|other| other.index);
+        let (to, bridge) = match &gate.joint {
+            Joint::Redirect(other) => (index_of(other), None),
+            Joint::Bridge(bridge) => (None, index_of(bridge)),
+            Joint::Loose | Joint::Wire => (None, None),
         };
         let reference = || LinkRef::Index(link.index);
+        let mut changes = Vec::new();
         // Away from the old joint first: what is joined twice sends every frame twice.
         if link.master != bridge.unwrap_or(0) {
             changes.push(Change::Master { link: reference(), bridge });
         }
         if link.mtu != gate.mtu {
             changes.push(Change::Mtu { link: reference(), mtu: gate.mtu });
-        }
-        if room.redirects.get(&link.index) != Some(&to) {
-            redirects.push((link.index, to));
         }
         if link.up != gate.up {
             changes.push(if gate.up {
@@ -148,18 +180,30 @@ fn join(
                 Change::Down { link: reference() }
             });
         }
-        // Before frames are led there.
-        impair(room, host, link.index, gate)?;
+        Self { index: link.index, gate, to, changes }
     }
-    for (index, to) in redirects {
-        redirect(host, index, to)?;
-        room.redirects.insert(index, to);
-    }
-    host.apply(&changes).map_err(refused)
+}
+
+/// Does something at each gate, and goes on without those that have gone.
+fn still_there<'a>(
+    joining: &mut Vec<Joining<'a>>,
+    mut work: impl FnMut(&Joining<'a>) -> Result<(), ChangeError>,
+) -> Result<(), FabricError> {
+    let mut failed = None;
+    joining.retain(|one| match work(one) {
+        Ok(()) => true,
+        Err(error) => {
+            if error.refusal.errno != Errno::ENODEV {
+                failed.get_or_insert(error);
+            }
+            false
+        }
+    });
+    failed.map_or(Ok(()), |error| Err(refused(error)))
 }
 
 /// Has netem do this at a gate, or nothing.
-fn impair(room: &mut Room, host: &mut impl Routing, index: u32, gate: &Gate) -> Result<(), FabricError> {
+fn impair(room: &mut Room, host: &mut impl Routing, index: u32, gate: &Gate) -> Result<(), ChangeError> {
     let netems = room.netems.get_or_insert_default();
     let found = netems.get(&index).copied().unwrap_or_default();
     match &gate.netem {
@@ -168,13 +212,13 @@ fn impair(room: &mut Room, host: &mut impl Routing, index: u32, gate: &Gate) -> 
             let changes = tree.changes(index, found);
             if !changes.is_empty() {
                 netems.insert(index, Found::Part);
-                host.apply(&changes).map_err(refused)?;
+                host.apply(&changes)?;
                 netems.insert(index, tree.found());
             }
         }
         None if found != Found::Nothing => {
             match host.apply(&[Change::NoDisciplines { index }]) {
-                Err(error) if error.refusal.errno != Errno::ENOENT => return Err(refused(error)),
+                Err(error) if error.refusal.errno != Errno::ENOENT => return Err(error),
                 _ => {}
             }
             netems.remove(&index);
@@ -182,19 +226,6 @@ fn impair(room: &mut Room, host: &mut impl Routing, index: u32, gate: &Gate) -> 
         None => {}
     }
     Ok(())
-}
-
-fn redirect(host: &mut impl Routing, index: u32, to: Option<u32>) -> Result<(), FabricError> {
-    let Some(to) = to else {
-        return match host.apply(&[Change::NoRedirect { index }]) {
-            // There was none.
-            Err(error) if matches!(error.refusal.errno, Errno::ENOENT | Errno::EINVAL) => Ok(()),
-            other => other.map_err(refused),
-        };
-    };
-    let program = bpf::redirect_to(to).map_err(|r| kernel("loading the program that joins two links", &r))?;
-    host.apply(&[Change::Classify { index }, Change::Redirect { index, to, program: program.as_raw_fd() }])
-        .map_err(refused)
 }
 
 /// Removes all that is ours at once, which takes the kernel little longer than one interface does.
@@ -223,3 +254,6 @@ pub(super) fn remove(host: &mut impl Routing, name: &str) -> Result<(), FabricEr
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

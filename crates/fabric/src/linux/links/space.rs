@@ -18,10 +18,10 @@ use testyard_model::id::{Instance, SliceId};
 
 use crate::FabricError;
 use crate::linux::namespace;
+use crate::linux::settings::Settings;
 
 /// `NSFS_MAGIC` of linux/magic.h.
 const NAMESPACE_FILE: FsType = FsType(0x6e73_6673);
-const SETTINGS: &str = "/proc/sys/net";
 
 /// The folders of one testbed's slices.
 #[derive(Clone, Debug)]
@@ -124,6 +124,7 @@ impl Space {
 
 /// The namespace's own stack has no part in links: it says nothing on them, and no rule of its own looks at their frames.
 fn quiet() -> io::Result<()> {
+    let settings = Settings::here();
     for (setting, value) in [
         ("ipv6/conf/default/disable_ipv6", "1"),
         ("ipv6/conf/all/disable_ipv6", "1"),
@@ -131,7 +132,7 @@ fn quiet() -> io::Result<()> {
         ("bridge/bridge-nf-call-ip6tables", "0"),
         ("bridge/bridge-nf-call-arptables", "0"),
     ] {
-        match fs::write(format!("{SETTINGS}/{setting}"), value) {
+        match settings.write(setting, value) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }

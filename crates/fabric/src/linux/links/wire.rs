@@ -40,20 +40,32 @@ impl Wire {
                 Err(error) => return Err(failed("telling the wire", &error)),
             }
         }
-        let mut client = match Client::connect(&space.socket()) {
+        let told =
+            Client::connect(&space.socket()).and_then(|mut client| client.apply(desired).map(|()| client));
+        let client = match told {
             Ok(client) => client,
-            Err(ClientError::Connect { .. }) => self.start(space, program)?,
-            // It has been killed, and closes its sockets to the interfaces, which takes the kernel a while each; nobody
-            // is to mistake what it listened on for a wire.
+            Err(ClientError::Connect { .. }) => self.start_with(space, program, desired)?,
+            // It has been killed or told to end, and closes its sockets to the interfaces, which takes the kernel a while
+            // each; nobody is to mistake what it listened on for a wire.
             Err(ClientError::Gone(_)) => {
                 let _ = std::fs::remove_file(space.socket());
-                self.start(space, program)?
+                self.start_with(space, program, desired)?
             }
-            Err(error) => return Err(failed("finding the wire", &error)),
+            Err(error) => return Err(failed("telling the wire", &error)),
         };
-        client.apply(desired).map_err(|error| failed("telling the wire", &error))?;
         self.client = Some(client);
         Ok(())
+    }
+
+    fn start_with(
+        &mut self,
+        space: &Space,
+        program: &[OsString],
+        desired: &Desired,
+    ) -> Result<Client, FabricError> {
+        let mut client = self.start(space, program)?;
+        client.apply(desired).map_err(|error| failed("telling the wire", &error))?;
+        Ok(client)
     }
 
     pub(super) fn observe(&mut self, space: &Space) -> Result<Observed, FabricError> {
@@ -102,9 +114,9 @@ impl Wire {
             .split_first()
             .ok_or_else(|| FabricError::Lacking("this host has no program for impaired links".to_owned()))?;
         if let Some(mut old) = self.child.take() {
-            // It does not answer, and one of its kind at a time may have the interfaces.
+            // It does not answer. The new one waits until it moves no frames any more; all of its sockets are closed much later.
             let _ = old.kill();
-            let _ = old.wait();
+            std::thread::spawn(move || old.wait());
         }
         let log = OpenOptions::new().create(true).append(true).open(space.log());
         let log = log.map_err(|error| failed(action, &error))?;

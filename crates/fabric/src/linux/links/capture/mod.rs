@@ -12,6 +12,7 @@
 //! A half's two directions are its node's: what comes in at it the node has sent. Whoever makes halves, or takes them away,
 //! calls [`Captures::follow`] before they carry anything, so that a node which restarts is captured from its first frame on.
 
+mod budget;
 mod reader;
 mod tap;
 
@@ -24,10 +25,14 @@ use testyard_model::id::SliceId;
 
 use super::names;
 use crate::FabricError;
-use crate::capture::{CaptureError, CaptureRequest, CaptureStream, EndReason, MOST_CAPTURES, Sender, queue};
+use crate::capture::{
+    CaptureError, CaptureRequest, CaptureStream, EndReason, MOST_CAPTURES, QUEUE, Sender, queue,
+};
 use crate::links::{HostLink, PortId};
 use crate::linux::interface::kernel;
 use crate::netlink::Routing;
+pub(super) use budget::Budget;
+use budget::Share;
 use reader::{Command, Control, Reader};
 use tap::Tap;
 
@@ -36,8 +41,9 @@ const MEMORY: usize = 32 << 20;
 const MEMORY_OF_ONE: usize = 256 << 10;
 
 /// Those of one slice that run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Captures {
+    budget: Arc<Budget>,
     running: Vec<Running>,
 }
 
@@ -50,6 +56,7 @@ struct Running {
     /// The halves that are listened at.
     taps: HashMap<PortId, u32>,
     sender: Sender,
+    memory: Share,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,6 +71,11 @@ pub(super) struct Beginning {
 // === impl Captures ===
 
 impl Captures {
+    /// None yet; they may hold what the budget says.
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, running: Vec::new() }
+    }
+
     /// Opens what a capture listens with. In the slice's namespace.
     pub(super) fn prepare(
         &mut self,
@@ -83,7 +95,8 @@ impl Captures {
         let (sender, stream) = queue(move || woken.wake());
         let reader = Reader::new(Arc::clone(&control), sender.clone(), request.clone());
         let taps = HashMap::new();
-        let mut running = Running { request, program, control, taps, sender, thread: None };
+        let memory = self.budget.share();
+        let mut running = Running { request, program, control, taps, sender, memory, thread: None };
         for captured in running.request.interfaces(links) {
             running.control.tell(Command::Watch(captured, None));
         }
@@ -138,10 +151,11 @@ impl Captures {
 // === impl Running ===
 
 impl Running {
-    fn follow(&mut self, links: &[HostLink], host: &mut impl Routing) -> Result<(), FabricError> {
+    fn follow(&mut self, links: &[HostLink], host: &mut impl Routing) -> Result<(), CaptureError> {
         let wanted: Vec<_> = self.request.interfaces(links).collect();
-        let mut old = std::mem::take(&mut self.taps);
         let memory = (MEMORY / wanted.len().max(1)).max(MEMORY_OF_ONE);
+        self.memory.resize(memory * wanted.len() + QUEUE)?;
+        let mut old = std::mem::take(&mut self.taps);
         for captured in wanted {
             let half = names::half(&captured.port);
             let known = old.remove(&captured.port);

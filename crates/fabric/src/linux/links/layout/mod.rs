@@ -12,7 +12,7 @@
 //! What netem does to frames that go one way it does where they leave: at the half of whoever gets them, or at the stub of
 //! whoever sends them to a LAN. Which back end impairs a link makes no difference to interfaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use testyard_model::id::SliverId;
 use testyard_model::impairment::Impairment;
@@ -41,6 +41,8 @@ pub(super) struct Layout {
     pub(super) sides: BTreeMap<PipeName, Sides>,
     /// Likewise of what netem does, by the gate that it does it at.
     pub(super) ways: BTreeMap<String, Way>,
+    /// By node: see [`Layout::joints_of`].
+    joints: HashMap<SliverId, BTreeSet<String>>,
 }
 
 /// An interface that frames of one link come in and go out at.
@@ -99,17 +101,29 @@ impl Layout {
                 (LinkKind::Lan, ends) => layout.lan(link, ends, choice)?,
             }
         }
+        layout.index();
         Ok(layout)
     }
 
     /// The links that a node's interfaces are on, with all who are joined to those: what changes when it boots.
     pub(super) fn joints_of(&self, node: SliverId) -> impl Iterator<Item = (&String, &Gate)> {
-        self.gates.iter().filter(move |(_, gate)| match &gate.joint {
-            Joint::Redirect(to) => {
-                gate.port.node == node || self.gates.get(to).is_some_and(|other| other.port.node == node)
+        let names = self.joints.get(&node).into_iter().flatten();
+        names.filter_map(|name| self.gates.get_key_value(name))
+    }
+
+    /// By whose halves they are, and whose halves they lead to.
+    fn index(&mut self) {
+        let mut joints: HashMap<SliverId, BTreeSet<String>> = HashMap::new();
+        for (name, gate) in &self.gates {
+            let other = match &gate.joint {
+                Joint::Redirect(to) => self.gates.get(to).map(|other| other.port.node),
+                Joint::Loose | Joint::Bridge(_) | Joint::Wire => None,
+            };
+            for node in [Some(gate.port.node), other].into_iter().flatten() {
+                joints.entry(node).or_default().insert(name.clone());
             }
-            Joint::Loose | Joint::Bridge(_) | Joint::Wire => gate.port.node == node,
-        })
+        }
+        self.joints = joints;
     }
 
     /// Whether netem impairs anything.

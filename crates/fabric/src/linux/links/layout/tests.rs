@@ -1,6 +1,8 @@
+use testyard_model::netem::Unsaid;
+
 use super::*;
 use crate::links::Passed;
-use crate::linux::links::netem::{Counted, Unsaid};
+use crate::linux::links::netem::Counted;
 
 fn end(node: u8, settings: &[&str]) -> LinkEnd {
     let mut to_link = Impairment::default();

@@ -4,6 +4,7 @@ use std::f64::consts::PI;
 use std::sync::LazyLock;
 
 use testyard_model::impairment::Distribution;
+use testyard_model::netem::EXPONENTIAL_TAIL;
 
 /// Values of a table: as many as iproute2's have.
 const VALUES: usize = 4096;
@@ -12,30 +13,19 @@ const ONE: f64 = 8192.0;
 /// Steps between two values of the integration below.
 const FINE: usize = 64;
 
-/// A table, and how many spreads its 1 is: values of 4 and more cannot be said, and a long tail has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Table {
-    pub(crate) values: &'static [i16],
-    pub(crate) spreads: u64,
-}
-
-impl Table {
-    pub(crate) fn of(distribution: Distribution) -> Self {
-        match distribution {
-            Distribution::Uniform => Self { values: &UNIFORM, spreads: 1 },
-            Distribution::Normal => Self { values: &NORMAL, spreads: 1 },
-            Distribution::Exponential => Self { values: &EXPONENTIAL, spreads: TAIL },
-        }
+/// What netem takes for a distribution; [`end_of_table`](testyard_model::netem::end_of_table) is what its 1 stands for.
+pub(crate) fn values(distribution: Distribution) -> &'static [i16] {
+    match distribution {
+        Distribution::Uniform => &UNIFORM,
+        Distribution::Normal => &NORMAL,
+        Distribution::Exponential => &EXPONENTIAL,
     }
 }
-
-/// The mean of the exponential is a third of its table's 1: the last of 4096 values is 9 means.
-const TAIL: u64 = 3;
 
 static UNIFORM: LazyLock<Vec<i16>> =
     LazyLock::new(|| probabilities().map(|p| scaled(2.0 * p - 1.0)).collect());
 static EXPONENTIAL: LazyLock<Vec<i16>> =
-    LazyLock::new(|| probabilities().map(|p| scaled(-(1.0 - p).ln() / TAIL as f64)).collect());
+    LazyLock::new(|| probabilities().map(|p| scaled(-(1.0 - p).ln() / EXPONENTIAL_TAIL as f64)).collect());
 static NORMAL: LazyLock<Vec<i16>> = LazyLock::new(|| {
     let upper = upper_normal();
     let lower = upper.iter().rev().map(|z| scaled(-z));
@@ -74,12 +64,16 @@ fn upper_normal() -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use testyard_model::impairment::Jitter;
+    use testyard_model::netem::end_of_table;
+    use testyard_model::quantity::Span;
+
     use super::*;
 
     fn moments(distribution: Distribution) -> (f64, f64) {
-        let table = Table::of(distribution);
-        let values: Vec<f64> =
-            table.values.iter().map(|v| f64::from(*v) / ONE * table.spreads as f64).collect();
+        let spread = Span::from_nanos(1_000_000);
+        let one = end_of_table(Jitter { spread, distribution }) as f64 / spread.as_nanos() as f64;
+        let values: Vec<f64> = values(distribution).iter().map(|v| f64::from(*v) / ONE * one).collect();
         assert_eq!(values.len(), VALUES);
         assert!(values.is_sorted(), "{distribution}");
         let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -103,11 +97,10 @@ mod tests {
     #[test]
     fn quantiles_of_the_normal_distribution() {
         // Abramowitz and Stegun, table 26.5: z(0.975) = 1.95996, z(0.8413) = 1.
-        let at =
-            |p: f64| f64::from(Table::of(Distribution::Normal).values[(p * VALUES as f64) as usize]) / ONE;
+        let at = |p: f64| f64::from(values(Distribution::Normal)[(p * VALUES as f64) as usize]) / ONE;
         for (p, z) in [(0.5, 0.0), (0.8413, 1.0), (0.975, 1.95996), (0.999, 3.0902), (0.0228, -2.0)] {
             assert!((at(p) - z).abs() < 0.05, "{p}: {}", at(p));
         }
-        assert!((Table::of(Distribution::Normal).values[VALUES - 1] as f64 / ONE - 3.669).abs() < 0.01);
+        assert!((values(Distribution::Normal)[VALUES - 1] as f64 / ONE - 3.669).abs() < 0.01);
     }
 }

@@ -1,4 +1,4 @@
-//! What netem can say of impairments, and how. Pure.
+//! What netem is told of impairments that it can do ([`Said`]). Pure.
 //!
 //! ```text
 //!  frames to an interface ─► tbf 7401: ─► netem 7402: ─────────────────────► netem 7403: ──► the interface
@@ -15,15 +15,13 @@
 
 mod distribution;
 
-use std::fmt;
-
 use sha2::{Digest as _, Sha256};
-use testyard_model::impairment::{Impairment, Loss, QueueLimit};
+use testyard_model::impairment::Impairment;
+use testyard_model::netem::{ByChance, Said, Unsaid, end_of_table};
 use testyard_model::quantity::{Probability, Rate};
 use testyard_wire::emulator::Grain;
 
 use crate::netlink::{Change, Discipline, Netem, NetemLoss, Queueing, Seen, TokenBucket};
-use distribution::Table;
 
 const CUTTER: u16 = 0x7401;
 const LINE_PART: u16 = 0x7402;
@@ -41,19 +39,6 @@ const DEFAULT_LIMIT: u32 = 1_000;
 const LINE: u32 = 65_536;
 /// Likewise of frames that may be uncut.
 const WHOLE_LINE: u32 = 16_384;
-
-/// Why netem cannot say an impairment as the wire does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsaid {
-    Every,
-    Duplicate,
-    Bytes,
-    Red,
-    Jitter,
-    Order,
-    Stages,
-    Seed,
-}
 
 /// What else than the impairment decides.
 #[derive(Clone, Copy, Debug)]
@@ -75,32 +60,13 @@ pub(super) struct Tree {
 impl Tree {
     /// What does the same as these stages, one after the other.
     pub(super) fn of(stages: &[Impairment], terms: Terms) -> Result<Self, Unsaid> {
-        let all = one(stages)?;
-        if terms.is_seed_chosen && has_chances(&all) {
-            return Err(Unsaid::Seed);
-        }
-        if !all.duplicate.is_never() {
-            return Err(Unsaid::Duplicate);
-        }
-        let limit = match all.queue {
-            Some(queue) if queue.red.is_some() => return Err(Unsaid::Red),
-            Some(queue) => match queue.limit {
-                QueueLimit::Packets(count) => Some(count),
-                QueueLimit::Bytes(_) => return Err(Unsaid::Bytes),
-            },
-            None => None,
-        };
-        let loss = match all.loss {
-            None => None,
-            Some(Loss::Random(chance)) => Some(NetemLoss::Random(share(chance))),
-            Some(Loss::Burst { enter, leave }) => {
-                Some(NetemLoss::Gilbert { enter: share(enter), leave: share(leave) })
+        let Said { whole: all, loss, limit } = Said::of(stages, terms.is_seed_chosen)?;
+        let loss = loss.map(|loss| match loss {
+            ByChance::Random(chance) => NetemLoss::Random(share(chance)),
+            ByChance::Burst { enter, leave } => {
+                NetemLoss::Gilbert { enter: share(enter), leave: share(leave) }
             }
-            Some(Loss::Every(_)) => return Err(Unsaid::Every),
-        };
-        if all.rate.is_some() && (all.jitter.is_some() || !all.reorder.is_never()) {
-            return Err(Unsaid::Order);
-        }
+        });
         let is_whole = Grain::of(&[all]) == Grain::Whole;
         let longest = if is_whole { WHOLE_LINE } else { LINE };
         let limits = match all.rate {
@@ -109,7 +75,7 @@ impl Tree {
             None if all.delay.is_zero() && all.jitter.is_none() => [longest, longest],
             None => [limit.unwrap_or(longest), longest],
         };
-        let line = Netem { loss, corrupt: share(all.corrupt), ..line(&all, limits[0], terms.seed)? };
+        let line = Netem { loss, corrupt: share(all.corrupt), ..line(&all, limits[0], terms.seed) };
         let rate =
             Netem { limit: limits[1], rate: all.rate.map_or(AT_ONCE, bytes_a_second), ..Netem::default() };
         let burst = if is_whole { WHOLE } else { terms.mtu + HEADERS };
@@ -204,18 +170,15 @@ impl Counted {
     }
 }
 
-fn line(all: &Impairment, limit: u32, seed: u64) -> Result<Netem, Unsaid> {
+fn line(all: &Impairment, limit: u32, seed: u64) -> Netem {
     let (jitter, distribution): (i64, &'static [i16]) = match all.jitter {
         None => (0, &[]),
-        Some(jitter) => {
-            let table = Table::of(jitter.distribution);
-            let one = jitter.spread.as_nanos().saturating_mul(table.spreads);
-            // The kernel takes more for as much as it can.
-            let one = i32::try_from(one).map_err(|_| Unsaid::Jitter)?;
-            (one.into(), table.values)
-        }
+        Some(jitter) => (
+            i64::try_from(end_of_table(jitter)).unwrap_or(i64::MAX),
+            distribution::values(jitter.distribution),
+        ),
     };
-    Ok(Netem {
+    Netem {
         delay: all.delay.as_nanos().try_into().unwrap_or(i64::MAX),
         jitter,
         distribution,
@@ -224,32 +187,7 @@ fn line(all: &Impairment, limit: u32, seed: u64) -> Result<Netem, Unsaid> {
         rate: AT_ONCE,
         seed,
         ..Netem::default()
-    })
-}
-
-/// Two stages as one, where that is the same: a delay that is the same for all can be added to any other.
-fn one(stages: &[Impairment]) -> Result<Impairment, Unsaid> {
-    let is_delay = |stage: &Impairment| *stage == Impairment { delay: stage.delay, ..Impairment::default() };
-    match stages {
-        [] => Ok(Impairment::default()),
-        [only] => Ok(*only),
-        [delay, other] | [other, delay] if is_delay(delay) => {
-            let is_line_limited = other.rate.is_none() && other.queue.is_some();
-            // What skips one delay must not skip both, nor what is cut off at 0 take from the other.
-            if !other.reorder.is_never() || other.jitter.is_some() || is_line_limited {
-                return Err(Unsaid::Stages);
-            }
-            Ok(Impairment { delay: other.delay.plus(delay.delay), ..*other })
-        }
-        _ => Err(Unsaid::Stages),
     }
-}
-
-fn has_chances(all: &Impairment) -> bool {
-    let chances = [all.duplicate, all.reorder, all.corrupt];
-    let is_random_loss = matches!(all.loss, Some(Loss::Random(_) | Loss::Burst { .. }));
-    let has_red = all.queue.is_some_and(|queue| queue.red.is_some());
-    is_random_loss || has_red || all.jitter.is_some() || chances.iter().any(|chance| !chance.is_never())
 }
 
 /// Of 2³².
@@ -260,21 +198,6 @@ fn share(chance: Probability) -> u32 {
 
 fn bytes_a_second(rate: Rate) -> u64 {
     (rate.bits_per_second() / 8).max(1)
-}
-
-impl fmt::Display for Unsaid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Every => "netem loses by chance only, not every Nth packet",
-            Self::Duplicate => "netem duplicates only where it is alone, and judges copies twice",
-            Self::Bytes => "netem's queues count packets, not bytes",
-            Self::Red => "the kernel's RED counts bytes, and has weights of powers of two only",
-            Self::Jitter => "netem's jitter ends at 2.1 s, and for exponential jitter at 0.7 s",
-            Self::Order => "netem's jitter and reordering come before its rate, not behind it",
-            Self::Stages => "of two stages one after the other netem can only add a delay",
-            Self::Seed => "a seed was given, and netem's chances are not the seed's",
-        })
-    }
 }
 
 #[cfg(test)]

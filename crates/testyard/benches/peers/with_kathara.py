@@ -8,6 +8,7 @@ Prints READY and the devices' process ids; ends when standard input does.
 """
 import sys
 from ipaddress import ip_network
+from pathlib import Path
 
 import docker
 from Kathara.manager.docker.DockerManager import DockerManager
@@ -16,6 +17,8 @@ from Kathara.manager.Kathara import Kathara
 from Kathara.model.Lab import Lab
 from Kathara.setting.Setting import Setting
 
+# Docker has the host's packet rules look at bridged frames, and drop those that it does not expect.
+BRIDGED_FRAMES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 BRIDGES = ip_network("172.30.0.0/15").subnets(new_prefix=24)
 
 
@@ -57,6 +60,8 @@ def main():
     Setting.get_instance().image = image
     lab = lab_of(shape, count, image)
     manager = Kathara.get_instance()
+    before = BRIDGED_FRAMES.read_text()
+    BRIDGED_FRAMES.write_text("0")
     try:
         manager.deploy_lab(lab)
         machines = {machine.name: machine.api_object for machine in lab.machines.values()}
@@ -66,6 +71,7 @@ def main():
         print("READY", *pids, flush=True)
         sys.stdin.read()
     finally:
+        BRIDGED_FRAMES.write_text(before)
         manager.undeploy_lab(lab=lab)
 
 
