@@ -92,16 +92,35 @@ pub struct Lateness {
     pub twentieth: u64,
     /// One in a hundred was later.
     pub hundredth: u64,
+    /// The latest.
+    #[serde(default)]
+    pub latest: u64,
+    /// Those that were later than [`Lateness::WAITED`] together.
+    #[serde(default)]
+    pub waited: u64,
 }
 
 impl Lateness {
+    /// Whoever is later than this has waited for a processor, in nanoseconds: to wake takes less.
+    pub const WAITED: u64 = 200_000;
+
     /// Of timers that were so late, in any order.
     #[must_use]
     pub fn of(mut late: Vec<u64>) -> Self {
         late.sort_unstable();
         // From the latest down; of none, nothing.
         let later = |one_in: usize| late.iter().rev().nth(late.len() / one_in).copied().unwrap_or(0);
-        Self { half: later(2), tenth: later(10), twentieth: later(20), hundredth: later(100) }
+        Self {
+            half: later(2),
+            tenth: later(10),
+            twentieth: later(20),
+            hundredth: later(100),
+            latest: late.last().copied().unwrap_or(0),
+            waited: late
+                .iter()
+                .filter(|late| **late > Self::WAITED)
+                .fold(0, |sum, late| sum.saturating_add(*late)),
+        }
     }
 
     /// Which part of the timers was later than this, rounded up to one of those that are known.
@@ -166,6 +185,8 @@ mod tests {
     fn lateness() {
         let late = Lateness::of((0..1_000).collect());
         assert_eq!((late.half, late.tenth, late.twentieth, late.hundredth), (499, 899, 949, 989));
+        assert_eq!((late.latest, late.waited), (999, 0));
+        assert_eq!(Lateness::of(vec![3_000_000, 100, 200_001, 200_000]).waited, 3_200_001);
         for (beyond, share) in [(0, 1.0), (600, 0.5), (900, 0.1), (960, 0.05), (995, 0.01)] {
             assert_eq!(late.share_beyond(beyond), share);
         }

@@ -8,7 +8,7 @@ use testyard_model::probe::{Others, Probed, Samples};
 use testyard_plan::table::table;
 
 use crate::finding::{Finding, Quantity, Verdict};
-use crate::judge::{self, Ground, median_of, moved};
+use crate::judge::{self, Busy, Ground, median_of, moved};
 use crate::schedule::{End, Purpose, Schedule, Subject, Trial};
 use crate::stats;
 use crate::units;
@@ -100,6 +100,10 @@ pub fn report(schedule: &Schedule, taken: &[Vec<Probed>]) -> Report {
         baseline: reference.delay,
         moves: reference.moves,
         error: stats::each(schedule.error, tests),
+        busy: Busy::of(taken.iter().flatten().filter_map(|probed| match probed {
+            Probed::Sent(samples) => Some(samples),
+            Probed::Failed(_) => None,
+        })),
     };
     let ways: Vec<WayReport> = schedule
         .ways

@@ -3,10 +3,11 @@
 
 mod support;
 
-use support::{Machine, cables, lan, planned, stage};
+use support::{Busy, Machine, cables, lan, planned, stage};
 use testyard_model::probe::Probed;
 use testyard_model::quantity::Span;
 use testyard_plan::NetworkPlan;
+use testyard_verify::report::WayReport;
 use testyard_verify::{
     Finding, Options, Outcome, Quantity, Reason, Report, Schedule, Verdict, report, schedule,
 };
@@ -289,4 +290,53 @@ fn as_text_and_as_json() {
     let json = serde_json::to_string_pretty(&report).unwrap();
     insta::assert_snapshot!("json", json);
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+}
+
+/// A machine that has no time for a link says nothing about the link, whether the whole stands still at times or only those
+/// who wait for each other: hundreds of findings were said to be broken before senders told how long they had waited.
+#[test]
+fn busy_machines_are_not_broken_links() {
+    let plan = all();
+    let mut alarms = Vec::new();
+    let spells =
+        [(0.5, 0.2), (2.0, 1.0), (5.0, 10.0), (20.0, 7.0), (80.0, 20.0), (300.0, 100.0), (1000.0, 50.0)];
+    for (runs, waits) in spells {
+        for seed in 0..6 {
+            let nanos = |millis: f64| (millis * 1e6) as u64;
+            let mut machine = Machine::new(seed);
+            machine.busy = Some(Busy { runs: nanos(runs), waits: nanos(waits), together: seed % 2 == 0 });
+            let report = measured(&plan, &mut machine);
+            let broken = |way: &WayReport| {
+                let broken = way.findings.iter().filter(|finding| finding.verdict == Verdict::Broken);
+                broken.map(|finding| format!("{runs}/{waits} #{seed} {}: {finding:?}", way.asked)).collect()
+            };
+            alarms.extend(report.ways.iter().flat_map(|way| -> Vec<String> { broken(way) }));
+        }
+    }
+    // One report in a hundred may err by chance.
+    assert!(alarms.len() <= 1, "{}", alarms.join("\n"));
+}
+
+/// What is broken is said to be on a machine that is a little busy, too.
+#[test]
+fn broken_links_on_a_busy_machine() {
+    for (asked, does, broken) in [
+        ("delay=20ms", "delay=25ms", Quantity::Delay),
+        ("delay=20ms", "delay=15ms", Quantity::Delay),
+        ("", "delay=2ms", Quantity::Delay),
+        ("delay=20ms; jitter=5ms", "delay=20ms", Quantity::Jitter),
+        ("delay=20ms", "delay=20ms; jitter=5ms", Quantity::Jitter),
+        ("loss=5%", "", Quantity::Loss),
+        ("delay=10ms", "delay=10ms; reorder=5%", Quantity::Reorder),
+        ("rate=10Mbit", "rate=2Mbit", Quantity::Rate),
+        ("rate=10Mbit", "rate=20Mbit", Quantity::Rate),
+    ] {
+        let plan = planned(&cables(&[[asked, asked]]));
+        let mut machine = Machine::new(5);
+        machine.instead = Some(vec![stage(does)]);
+        machine.busy = Some(Busy { runs: 50_000_000, waits: 500_000, together: false });
+        let report = measured(&plan, &mut machine);
+        let verdict = &of(&report, broken).verdict;
+        assert_eq!(*verdict, Verdict::Broken, "{asked} / {does}\n{}", report.table());
+    }
 }

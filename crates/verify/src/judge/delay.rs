@@ -1,7 +1,6 @@
 //! How long frames took.
 
 use testyard_model::probe::Samples;
-use testyard_model::quantity::Span;
 
 use super::share::Seen;
 use super::{Ground, WAKES};
@@ -14,7 +13,7 @@ use crate::stats::{Interval, distance, median, median_interval};
 const TOLERANCE: f64 = 100_000.0;
 const TOLERANCE_PART: f64 = 0.01;
 /// The same for each single frame: machines are late at times.
-const SINGLE: f64 = 500_000.0;
+pub(super) const SINGLE: f64 = 500_000.0;
 /// Fewer say nothing.
 const LEAST: usize = 10;
 
@@ -56,14 +55,23 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
     let [(_, target), (_, width)] = wanted;
     let tolerance = TOLERANCE.max(target * TOLERANCE_PART);
     let interval = median_interval(&values, ground.error);
+    let far = distance(count, ground.error) + delays.grain();
+    let at = |share: f64| values[((count - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
+    let held = ground.busy.part_of(samples);
     let delay = Finding::seen(Quantity::Delay, target, median(&values), count as u64)
         .within(interval)
         .tolerating(tolerance)
         .judged(interval.meets(Interval::around(target, tolerance)));
+    // Of the frames that nobody kept waiting the median is further to the front.
+    let prompt = at(0.5 * (1.0 - held) - far);
+    let excused = prompt <= target + tolerance + WAKES * samples.late.half as f64;
+    let delay = if delay.verdict == Verdict::Broken && interval.low > target && held > 0.0 && excused {
+        delay.doubted(ground.busy.reason())
+    } else {
+        delay
+    };
 
     let single = SINGLE.max(target * TOLERANCE_PART);
-    let far = distance(count, ground.error) + delays.grain();
-    let at = |share: f64| values[((count - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
     // The distribution of what was seen lies between the asked one, moved by the tolerance to either side, give or take
     // how far so many values may be from where they come from.
     let follows = |late: f64| {
@@ -78,9 +86,9 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
         .tolerating(2.0 * single)
         .judged(follows(0.0));
     // So many frames may be late because the machine is.
-    let late = WAKES * samples.late.share_beyond((single / WAKES) as u64);
+    let late = held.max(WAKES * samples.late.share_beyond((single / WAKES) as u64));
     let jitter = if jitter.verdict == Verdict::Broken && follows(late) {
-        jitter.doubted(Reason::Busy { late: Span::from_nanos(samples.late.twentieth) })
+        jitter.doubted(ground.busy.reason())
     } else {
         jitter
     };

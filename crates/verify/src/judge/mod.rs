@@ -1,5 +1,6 @@
 //! From what arrived to what it says of one way.
 
+mod busy;
 mod delay;
 mod rate;
 mod share;
@@ -12,6 +13,7 @@ use crate::finding::{Finding, Quantity, Verdict};
 use crate::reason::Reason;
 use crate::schedule::Way;
 
+pub(crate) use busy::Busy;
 pub(crate) use delay::median_of;
 pub(crate) use rate::moved;
 
@@ -24,6 +26,8 @@ pub(crate) struct Ground {
     pub(crate) moves: Option<f64>,
     /// How likely a single test may err.
     pub(crate) error: f64,
+    /// How long whoever wanted a processor waited for one.
+    pub(crate) busy: Busy,
 }
 
 /// How many tests of a way could err by chance.
@@ -62,7 +66,7 @@ pub(crate) fn way(
         findings.push(match (came_of(experiment, rate), experiment, way.asked.bottleneck()) {
             (Ok(samples), Ok(train), Ok(Some(bottleneck))) => {
                 let finding = rate::rate(&way.asked, &bottleneck, train, samples, ground);
-                doubtful(finding, &way.asked, samples)
+                doubtful(finding, &way.asked, samples, ground)
             }
             (Err(reason), ..) | (.., Err(reason)) => Finding::unmeasured(Quantity::Rate, asked, reason),
             (_, Err(_), _) | (.., Ok(None)) => Finding::unmeasured(Quantity::Rate, asked, Reason::NotTaken),
@@ -101,7 +105,7 @@ fn of_frames(asked: &Asked, samples: &Samples, ground: &Ground) -> Vec<Finding> 
     findings.extend(share::duplicate(asked, &seen, ground.error));
     findings.extend(share::reorder(asked, samples, &seen, ground));
     findings.extend(share::corrupt(asked, &seen, ground.error));
-    findings.into_iter().map(|finding| doubtful(finding, asked, samples)).collect()
+    findings.into_iter().map(|finding| doubtful(finding, asked, samples, ground)).collect()
 }
 
 /// Who waits for a frame on its way: an emulator for each side of the link.
@@ -119,7 +123,7 @@ fn is_late(finding: &Finding, samples: &Samples) -> bool {
 const MATTERS: f64 = 0.01;
 
 /// What does not agree may be somebody else's doing; then it says nothing.
-fn doubtful(finding: Finding, asked: &Asked, samples: &Samples) -> Finding {
+fn doubtful(finding: Finding, asked: &Asked, samples: &Samples, ground: &Ground) -> Finding {
     if finding.verdict != Verdict::Broken {
         return finding;
     }
@@ -128,6 +132,15 @@ fn doubtful(finding: Finding, asked: &Asked, samples: &Samples) -> Finding {
     }
     if finding.quantity == Quantity::Delay && is_late(&finding, samples) {
         return finding.doubted(Reason::Busy { late: Span::from_nanos(samples.late.half) });
+    }
+    // Frames that come in a heap find the queue full, and who skips a delay is not seen to if the others wait for him.
+    let is_in_heaps = match finding.quantity {
+        Quantity::Loss => asked.stages.iter().any(|stage| stage.queue.is_some()),
+        Quantity::Reorder => asked.overtaking().is_ok_and(|overtaking| overtaking.is_some()),
+        _ => false,
+    };
+    if is_in_heaps && ground.busy.part_of(samples) > 0.0 {
+        return finding.doubted(ground.busy.reason());
     }
     let (packets, bytes) = (samples.others.packets(), samples.others.bytes());
     let lasted = match (samples.sent.first(), samples.sent.last()) {

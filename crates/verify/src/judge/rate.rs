@@ -5,6 +5,7 @@ use testyard_model::probe::{Arrival, Samples, Train};
 use testyard_model::quantity::{Rate, Span};
 
 use super::Ground;
+use super::delay::SINGLE;
 use crate::asked::{Asked, Bottleneck, PRESSURE};
 use crate::finding::{Finding, Quantity};
 use crate::reason::Reason;
@@ -70,12 +71,20 @@ pub(super) fn rate(
     if let Some(sends) = sends.filter(|sends| *sends < bottleneck.needs * DRIVEN) {
         return finding.doubted(Reason::SenderLimit { sends: whole(sends) });
     }
-    if holds || measured > wanted {
-        return finding.judged(holds);
+    if holds {
+        return finding.judged(true);
     }
     let idle = idle(bottleneck, train, &samples.sent);
-    if idle > time as f64 * TOLERANCE / 4.0 {
+    if measured < wanted && idle > time as f64 * TOLERANCE / 4.0 {
         return finding.doubted(Reason::SenderPaused { idle: Span::from_nanos(idle as u64) });
+    }
+    // What was held up comes too late, and what comes behind it may come too soon.
+    let stalled = stalled(asked, &samples.arrivals, train.length, wanted, varies);
+    if stalled > time as f64 * TOLERANCE / 4.0 {
+        return finding.doubted(Reason::Busy { late: Span::from_nanos(stalled as u64) });
+    }
+    if measured > wanted {
+        return finding.judged(false);
     }
     match ground.moves {
         None => finding.doubted(Reason::NoReference),
@@ -105,6 +114,23 @@ fn ends(arrivals: &[Arrival]) -> Option<(Arrival, Arrival)> {
     let first = in_order.get(in_order.len() / 10)?;
     let last = in_order.last()?;
     (last.number > first.number).then_some((*first, *last))
+}
+
+/// How long nothing came although the rate would have let something pass, in nanoseconds.
+fn stalled(asked: &Asked, arrivals: &[Arrival], length: u16, rate: f64, varies: f64) -> f64 {
+    // Between two that arrive others may have been lost, but hardly more than a few.
+    let most = if asked.lost() > 0.0 { 8 } else { 1 };
+    let gap = |pair: &[Arrival]| {
+        let frames = pair[1].number.saturating_sub(pair[0].number).clamp(1, most);
+        (pair[1].at.saturating_sub(pair[0].at) as f64, f64::from(frames))
+    };
+    // A link that is slow for good does not stall.
+    let mut each: Vec<f64> = arrivals.windows(2).map(gap).map(|(time, frames)| time / frames).collect();
+    each.sort_by(f64::total_cmp);
+    let Some(usual) = each.get(each.len() / 2) else { return 0.0 };
+    let each = usual.max(f64::from(length) * 8e9 / rate);
+    let late = arrivals.windows(2).map(gap).map(|(time, frames)| time - frames * each);
+    late.filter(|late| *late > SINGLE + varies).sum()
 }
 
 /// How long the rate would have had nothing to do, with frames sent when they were, in nanoseconds.

@@ -84,11 +84,47 @@ pub(crate) struct Machine {
     pub(crate) seed: u64,
     /// What links do, if not what was asked.
     pub(crate) instead: Option<Vec<Impairment>>,
+    /// Others want its processors too.
+    pub(crate) busy: Option<Busy>,
+}
+
+/// How long whoever wants a processor has one, and how long it waits for the next, on the average, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Busy {
+    pub(crate) runs: u64,
+    pub(crate) waits: u64,
+    /// Sender and emulator wait at the same time, as on a machine that stands still as a whole.
+    pub(crate) together: bool,
+}
+
+/// When one task has no processor.
+#[derive(Clone, Debug)]
+struct Spells(Vec<(u64, u64)>);
+
+impl Spells {
+    fn new(busy: Option<Busy>, machine: &mut Machine) -> Self {
+        let Some(busy) = busy else { return Self(Vec::new()) };
+        // Up to twice the average, each as likely as the other.
+        let mut length = |average: u64| machine.chance() % (2 * average).max(1);
+        let (mut spells, mut at) = (Vec::new(), 0);
+        while at < 30_000_000_000 {
+            let begins = at + length(busy.runs);
+            at = begins + length(busy.waits);
+            spells.push((begins, at));
+        }
+        Self(spells)
+    }
+
+    /// When somebody who wants to run at this time does.
+    fn runs(&self, at: u64) -> u64 {
+        let next = self.0.partition_point(|(_, ends)| *ends <= at);
+        self.0.get(next).filter(|(begins, _)| *begins <= at).map_or(at, |(_, ends)| *ends)
+    }
 }
 
 impl Machine {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { overhead: 20_000, varies: 15_000, seed, instead: None }
+        Self { overhead: 20_000, varies: 15_000, seed, instead: None, busy: None }
     }
 
     fn chance(&mut self) -> u64 {
@@ -115,22 +151,26 @@ impl Machine {
             Subject::Reference => (Vec::new(), true),
         };
         let mut emulator = Emulator::new(&stages, self.chance());
-        let interval = trial.train.interval.as_nanos().max(3_000);
-        let sent: Vec<u64> = (0..trial.train.frames).map(|number| u64::from(number) * interval).collect();
+        let spells = Spells::new(self.busy, self);
+        let sender = spells.clone();
+        let together = self.busy.is_none_or(|busy| busy.together);
+        let own = if together { spells } else { Spells::new(self.busy, self) };
+        // Without a link there is no emulator that would have to run.
+        let link = if trial.subject == Subject::Reference { Spells(Vec::new()) } else { own };
+        let (sent, late) = leave(trial, &sender);
         let mut out = Vec::new();
         let mut arrivals: Vec<(Nanos, Frame)> = Vec::new();
-        for (number, at) in (0..).zip(&sent) {
-            // What is due before, at its own time.
-            while let Some(due) = emulator.next_deadline().filter(|due| due <= at) {
-                emulator.advance(due, &mut out);
-                arrivals.extend(out.drain(..).map(|frame| (due, frame)));
+        let (mut frames, mut now) = ((0..).zip(&sent).peekable(), 0);
+        loop {
+            let next = frames.peek().map(|(_, at)| **at).into_iter().chain(emulator.next_deadline()).min();
+            let Some(next) = next else { break };
+            now = link.runs(next.max(now));
+            // What is due before, at its own time, if somebody was there.
+            emulator.advance(now, &mut out);
+            while let Some((number, _)) = frames.next_if(|(_, at)| **at <= now) {
+                emulator.offer(now, Frame { number, length: trial.train.length, damaged: false }, &mut out);
             }
-            emulator.offer(*at, Frame { number, length: trial.train.length, damaged: false }, &mut out);
-            arrivals.extend(out.drain(..).map(|frame| (*at, frame)));
-        }
-        while let Some(due) = emulator.next_deadline() {
-            emulator.advance(due, &mut out);
-            arrivals.extend(out.drain(..).map(|frame| (due, frame)));
+            arrivals.extend(out.drain(..).map(|frame| (now, frame)));
         }
         let mut arrivals: Vec<Arrival> = arrivals
             .into_iter()
@@ -151,9 +191,37 @@ impl Machine {
             arrivals,
             refused: 0,
             overrun: 0,
-            late: Lateness::default(),
+            late: Lateness::of(late),
             clock_was_set: false,
             others: Others::default(),
         }
     }
 }
+
+/// When the frames of a train leave, and how late their sender was: as the one of hosts does.
+fn leave(trial: &Trial, sender: &Spells) -> (Vec<u64>, Vec<u64>) {
+    let interval = trial.train.interval.as_nanos();
+    let (mut sent, mut lates, mut start) = (Vec::new(), Vec::new(), 0);
+    let mut now = 0;
+    while sent.len() < trial.train.frames as usize {
+        let next = start + sent.len() as u64 * interval;
+        now = sender.runs(next.max(now));
+        let late = now - next;
+        // Sending takes its time.
+        if interval < 3_000 {
+            sent.push(now);
+            now += 3_000;
+        } else if interval >= APART {
+            lates.push(late);
+            start += if late > interval / 4 { late } else { 0 };
+            sent.push(now);
+        } else {
+            let due = (late / interval + 1).min(u64::from(trial.train.frames) - sent.len() as u64);
+            sent.extend((0..due).map(|_| now));
+        }
+    }
+    (sent, lates)
+}
+
+/// Frames that are this far apart are sent one by one, in nanoseconds.
+const APART: u64 = 200_000;
