@@ -1,4 +1,4 @@
-//! The contract between the controller and a host. The in-process host and, later, a remote one keep it alike.
+//! The contract between the controller and a host. The in-process host and a remote one keep it alike.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
 use testyard_model::probe::Probed;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::desired;
 use crate::observed;
@@ -43,8 +43,23 @@ pub trait Host: Send + Sync + 'static {
     /// What the host is and has.
     async fn facts(&self) -> Result<HostFacts, HostError>;
 
+    /// Whether the host can be spoken to. Each change of it to [`Standing::Here`] says that the host may know nothing of what it
+    /// was told before. A host that is in this process is here for ever, and its sender is gone.
+    fn standing(&self) -> watch::Receiver<Standing> {
+        watch::channel(Standing::Here).1
+    }
+
     /// Ends the work of the converger and waits for it; nodes run on.
     async fn shut_down(&self);
+}
+
+/// Whether a host can be spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Here,
+    /// It cannot, for this reason. Its nodes run on.
+    Away(String),
 }
 
 /// What a host is and has.
@@ -60,6 +75,6 @@ pub struct HostFacts {
 }
 
 /// The host cannot be spoken to.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("host is out of reach: {0}")]
 pub struct HostError(pub String);

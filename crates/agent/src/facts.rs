@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use testyard_guest_protocol::{Answer, Ask, MAX_WHAT, Told};
 use testyard_model::id::{SliceId, SliverId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use crate::ration::Ration;
 
 /// What a node may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// What the testbed says of itself: JSON.
     GetVersion,
@@ -40,7 +42,7 @@ pub trait Facts: Send + Sync + 'static {
 }
 
 /// There is no such fact, for a reason in a sentence for people in the node.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{0}")]
 pub struct NoFact(pub String);
 

@@ -9,6 +9,8 @@
 //!                                  │ what the schedule adds at this time: schedule (pure)
 //!            ◄── watch ───────            ◄── what was seen ────
 //! ```
+//!
+//! On another machine the same contract is kept over a connection: [`remote`].
 
 #![forbid(unsafe_code)]
 
@@ -25,9 +27,10 @@ pub mod observed;
 mod pool;
 pub mod probe;
 mod ration;
+pub mod remote;
 mod schedule;
 
-pub use contract::{Host, HostError, HostFacts};
+pub use contract::{Host, HostError, HostFacts, Standing};
 pub use facts::{Fact, Facts, NoFact};
 pub use ledger::{Ledger, LedgerError};
 pub use local::{LocalHost, LocalHostConfig, StartError};

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use testyard_agent::{Host, HostError, HostFacts, desired};
+use testyard_agent::{Host, HostError, HostFacts, Standing, desired};
 use testyard_model::id::{HostName, SliceId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::core::Core;
 use crate::state::HostHealth;
@@ -55,6 +55,13 @@ impl Driver {
     }
 }
 
+/// Waits until a host has come or gone; for ever with one that never does.
+async fn turn(standing: &mut watch::Receiver<Standing>) {
+    if standing.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 impl Core {
     /// Everything that should be on a host. Slices that only have slivers that leave are in it without nodes, so that
     /// the host says when nothing of them is left.
@@ -67,16 +74,23 @@ impl Core {
     /// Gives the host everything, then changes as they come; everything again when it may have forgotten. Never
     /// returns.
     pub(crate) async fn drive(self: Arc<Self>, driver: Arc<Driver>) {
+        let mut standing = driver.host.standing();
         driver.wake_for_all();
         loop {
-            driver.wake.notified().await;
+            tokio::select! {
+                () = driver.wake.notified() => {}
+                () = turn(&mut standing) => {
+                    driver.all.store(true, Ordering::SeqCst);
+                    self.examine(&driver).await;
+                }
+            }
             let mut pause = FIRST_PAUSE;
             while let Err(error) = self.tell(&driver).await {
                 tracing::warn!(host = %driver.name, %error, "the host is tried again");
-                self.shared.write().hosts.entry(driver.name.clone()).or_default().healthy = false;
-                self.changed();
+                self.examine(&driver).await;
                 driver.all.store(true, Ordering::SeqCst);
-                tokio::time::sleep(pause).await;
+                // Who comes back is not left waiting for the rest of a pause.
+                let _ = tokio::time::timeout(pause, turn(&mut standing)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             if pause > FIRST_PAUSE {
@@ -121,12 +135,31 @@ impl Core {
 
     async fn examine(&self, driver: &Driver) {
         let facts = tokio::time::timeout(PATIENCE, driver.host.facts()).await;
-        let health = match facts {
-            Ok(Ok(HostFacts { healthy, engines, limits })) => HostHealth { healthy, engines, limits },
+        let mut health = match facts {
+            Ok(Ok(HostFacts { healthy, engines, limits })) => {
+                HostHealth { healthy, engines, limits, away: None }
+            }
             Ok(Err(error)) => HostHealth::ill(error.to_string()),
             Err(_) => HostHealth::ill("it does not answer".to_owned()),
         };
-        let before = self.shared.write().hosts.insert(driver.name.clone(), health.clone());
+        if let Standing::Away(why) = &*driver.host.standing().borrow() {
+            health.healthy = false;
+            health.away = Some(why.clone());
+        }
+        let now = self.clock.now();
+        let mut state = self.shared.write();
+        let before = state.hosts.insert(driver.name.clone(), health.clone());
+        if before.as_ref().map(|before| &before.away) != Some(&health.away) {
+            // Its slivers say so.
+            let slices: Vec<_> =
+                state.slices().filter(|slice| slice.hosts().contains(&driver.name)).cloned().collect();
+            for slice in slices {
+                let here = slice.slivers.iter().filter(|sliver| sliver.host == driver.name);
+                self.derive(&mut state, &slice, here, now);
+                self.take_stock(&mut state, &slice, now);
+            }
+        }
+        drop(state);
         if before.as_ref().map(HostHealth::told) != Some(health.told()) {
             tracing::info!(host = %driver.name, healthy = health.healthy, engines = ?health.engines, "host");
             self.changed();

@@ -71,7 +71,9 @@ impl Core {
     pub(crate) fn observe(self: &Arc<Self>, host: &HostName, report: observed::Slice) {
         let now = self.clock.now();
         let mut state = self.shared.write();
-        let Some(slice) = state.life(report.slice).cloned() else { return };
+        // A host has nothing to say of slices that it has no part in.
+        let slice = state.life(report.slice).filter(|slice| slice.hosts().contains(host)).cloned();
+        let Some(slice) = slice else { return };
         let newest = state.reported.entry((slice.id, host.clone())).or_default();
         if report.revision < *newest {
             return;

@@ -15,6 +15,7 @@ use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
 use testyard_plan::{HostView, Taken, Usage};
+use testyard_store::SliverState;
 
 use crate::api::SliverEvent;
 use crate::convergence::Standing;
@@ -76,12 +77,14 @@ pub(crate) struct HostHealth {
     pub(crate) healthy: bool,
     pub(crate) engines: Vec<String>,
     pub(crate) limits: HostLimits,
+    /// Why it cannot be spoken to, if so.
+    pub(crate) away: Option<String>,
 }
 
 impl HostHealth {
     /// Of a host that does not say how it is.
     pub(crate) fn ill(why: String) -> Self {
-        Self { healthy: false, engines: vec![why], limits: HostLimits::UNKNOWN }
+        Self { healthy: false, engines: vec![why], limits: HostLimits::UNKNOWN, away: None }
     }
 
     /// What is told to people when it changes.
@@ -265,7 +268,16 @@ impl State {
     /// What a sliver is doing, and what is wrong with it.
     pub(crate) fn operational(&self, sliver: &Sliver) -> (Operational, String) {
         let observed = self.seen.get(&sliver.id).and_then(|seen| seen.observed.as_deref());
-        operational(sliver.allocation(), &sliver.body.node, observed)
+        let (operational, error) = operational(sliver.allocation(), &sliver.body.node, observed);
+        let host = self.hosts.get(&sliver.host).filter(|_| sliver.state == SliverState::Provisioned);
+        match host.and_then(|host| host.away.as_ref()) {
+            None => (operational, error),
+            Some(why) => {
+                let before = if error.is_empty() { String::new() } else { format!("{error}; ") };
+                let host = &sliver.host;
+                (operational, format!("{before}host {host} is out of reach ({why}): what runs there runs on"))
+            }
+        }
     }
 
     /// Derives what each of the slivers is doing, notes what is another than before, and tells it.

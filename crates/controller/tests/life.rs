@@ -134,6 +134,34 @@ async fn a_host_that_is_not_well_gets_nothing_until_it_is() {
     assert!(yard.allocate("t", &["a"]).await.is_ok(), "it is asked again before anything is refused");
 }
 
+/// Its nodes run on, their slivers say where they are, and nothing new is put there. Back, it is told everything, at once.
+#[tokio::test]
+async fn a_host_that_is_cut_off_and_comes_back() {
+    let yard = Yard::new(&[("local", 9)]).await;
+    yard.allocate("s", &["a"]).await.unwrap();
+    yard.provision("s").await.unwrap();
+    yard.settle().await;
+    assert_eq!(yard.states("s").await, [O::Ready]);
+    yard.host().set_away(Some("nothing has come for 15 s"));
+    yard.controller.wait_for_counts(|_| !yard.controller.offer().hosts[0].healthy).await;
+    let status = async || yard.controller.status(&ann(), whole("s"), Effort::AllOrNothing).await;
+    let away = status().await.unwrap().slivers.remove(0);
+    assert_eq!(away.operational, O::Ready);
+    assert_eq!(away.error, "host local is out of reach (nothing has come for 15 s): what runs there runs on");
+    assert!(matches!(yard.allocate("t", &["a"]).await, Err(Refusal::TooBig(_))));
+    yard.controller.delete(&ann(), whole("s"), Effort::AllOrNothing).await.unwrap();
+
+    // Whoever comes back knows nothing.
+    yard.host().forget();
+    let began = tokio::time::Instant::now();
+    yard.host().set_away(None);
+    yard.controller.wait_for_counts(|_| yard.controller.offer().hosts[0].healthy).await;
+    yard.settle().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(matches!(status().await, Err(Refusal::NotFound(_))), "what was deleted meanwhile is gone");
+    assert!(yard.allocate("t", &["a"]).await.is_ok());
+}
+
 #[tokio::test]
 async fn selections() {
     let yard = Yard::new(&[("local", 9)]).await;

@@ -100,7 +100,8 @@ impl std::fmt::Display for EndReason {
 }
 
 /// A capture cannot begin.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum CaptureError {
     /// The slice has no links on this host.
     #[error("the links of {slice} are not joined on this host")]

@@ -136,7 +136,8 @@ pub trait Fabric: Links {
 }
 
 /// The kernel refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum FabricError {
     /// The kernel or a tool lacks something; the text says what to install or load.
     #[error("{0}")]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use testyard_agent::Host as _;
 use testyard_agent::observed::Phase;
 use testyard_model::id::Revision;
 use testyard_runtime::fake::{Fault, FaultKind, Moment, Op};
@@ -47,7 +46,7 @@ async fn what_was_deleted_while_the_agent_was_away_is_removed() {
         assert!(tokio::time::Instant::now() < deadline, "orphans are left");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    running.host.shut_down().await;
+    running.shut_down().await;
     world.assert_nothing_left();
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use testyard_agent::observed::Phase;
-use testyard_agent::{Fact, Facts, Host as _, NoFact, desired, observed};
+use testyard_agent::{Fact, Facts, NoFact, desired, observed};
 use testyard_guest_protocol::{
     Answer, Ask, FromGuest, Hello, PROTOCOL, ToGuest, Told, read_async, write_async,
 };

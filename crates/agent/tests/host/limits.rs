@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use testyard_agent::observed;
 use testyard_agent::observed::Phase;
-use testyard_agent::{Host as _, observed};
 use testyard_runtime::PowerSeen;
 use testyard_runtime::fake::{Fault, FaultKind, GuestScript, Manner, Op};
 
@@ -23,7 +23,7 @@ async fn a_guest_may_say_anything() {
             let seen = running.until_phase(Phase::Failed).await;
             assert!(seen.nodes[0].problem.as_ref().unwrap().contains("does not answer"), "{manner:?}");
         }
-        running.host.shut_down().await;
+        running.shut_down().await;
     }
     let world = World::new(1);
     world.runtime.set_guest(GuestScript { manner: Manner::OtherProtocol, ..GuestScript::default() });

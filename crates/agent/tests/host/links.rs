@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use testyard_agent::desired;
 use testyard_agent::observed::{LinksSeen, Phase};
-use testyard_agent::{Host as _, desired};
 use testyard_fabric::Repair;
 use testyard_fabric::fake::{Call, Failure, Verb};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
@@ -138,7 +138,7 @@ async fn an_agent_that_comes_back_joins_again_and_ends_what_nobody_wants() {
         assert!(tokio::time::Instant::now() < deadline, "links of nobody are left");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    running.host.shut_down().await;
+    running.shut_down().await;
     world.assert_nothing_left();
 }
 

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+/// Whether it is spoken to over a connection: `tests/connected` has the same tests with it.
+const CONNECTED: bool = false;
+
 mod crashes;
 mod life;
 mod limits;

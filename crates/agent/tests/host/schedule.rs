@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use testyard_agent::Host as _;
 use testyard_agent::desired::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run, Slice};
 use testyard_agent::observed::{self, LinksSeen, Phase};
 use testyard_guest_protocol::ServiceState;
@@ -141,7 +140,7 @@ async fn what_came_due_while_the_agent_was_away_holds_when_it_is_back() {
         assert!(tokio::time::Instant::now() < deadline, "links of nobody are left");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    running.host.shut_down().await;
+    running.shut_down().await;
     world.assert_nothing_left();
 }
 
@@ -274,7 +273,7 @@ async fn a_start_that_was_missed_comes_late_unless_its_stop_has_come_as_well() {
             })
             .await;
         assert!(seen.schedule.unwrap().late > 0);
-        running.host.shut_down().await;
+        running.shut_down().await;
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use testyard_agent::observed::Phase;
-use testyard_agent::{Facts, Host as _, LocalHost, LocalHostConfig, PoolSettings, desired, observed};
+use testyard_agent::remote::{Introduction, RemoteFacts, RemoteHost, serve};
+use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig, PoolSettings, Standing, desired, observed};
 use testyard_fabric::fake::FakeFabric;
 use testyard_fabric::{ControlAddress, Forward};
 use testyard_model::account::Account;
@@ -28,9 +29,12 @@ pub(crate) struct World {
     pub(crate) now: fn() -> Timestamp,
 }
 
+/// An agent that has been told what should be.
 pub(crate) struct Running {
-    pub(crate) host: Arc<LocalHost>,
+    /// As a controller sees it.
+    pub(crate) host: Arc<dyn Host>,
     pub(crate) seen: mpsc::UnboundedReceiver<observed::Slice>,
+    local: Arc<LocalHost>,
 }
 
 /// What is wanted of the node of this number.
@@ -101,6 +105,14 @@ impl World {
 
     /// Starts an agent.
     pub(crate) async fn begin(&self, pool: Option<PoolSettings>) -> Arc<LocalHost> {
+        self.begin_asking(pool, self.facts.clone()).await
+    }
+
+    async fn begin_asking(
+        &self,
+        pool: Option<PoolSettings>,
+        facts: Option<Arc<dyn Facts>>,
+    ) -> Arc<LocalHost> {
         let config = LocalHostConfig {
             runtimes: vec![Arc::new(self.runtime.clone())],
             fabric: Arc::new(self.fabric.clone()),
@@ -110,7 +122,7 @@ impl World {
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
             only_netem: false,
-            facts: self.facts.clone(),
+            facts,
             pool,
             now: self.now,
         };
@@ -119,10 +131,35 @@ impl World {
 
     /// Starts an agent and tells it what should be.
     pub(crate) async fn start(&self) -> Running {
-        let host = self.begin(None).await;
+        let (host, local) = if crate::CONNECTED {
+            self.connect().await
+        } else {
+            let local = self.begin(None).await;
+            (Arc::clone(&local) as Arc<dyn Host>, local)
+        };
         let seen = host.watch();
         host.sync(self.slices()).await.unwrap();
-        Running { host, seen }
+        Running { host, seen, local }
+    }
+
+    /// Starts an agent that is spoken to over a connection.
+    async fn connect(&self) -> (Arc<dyn Host>, Arc<LocalHost>) {
+        let facts = Arc::new(RemoteFacts::default());
+        let local = self.begin_asking(None, Some(Arc::clone(&facts) as Arc<dyn Facts>)).await;
+        let remote = RemoteHost::new("h1".parse().unwrap());
+        if let Some(facts) = &self.facts {
+            remote.answer_by(Arc::clone(facts));
+        }
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let mut standing = remote.standing();
+        let (controller, host) = (Arc::clone(&remote), Arc::clone(&local));
+        tokio::spawn(async move { controller.attend(near, "test").await });
+        tokio::spawn(async move {
+            let own = Introduction { program: "test".into(), instance: Uuid::from_u128(9) };
+            serve(host, &facts, far, &own, |_| {}).await
+        });
+        standing.wait_for(|standing| *standing == Standing::Here).await.unwrap();
+        (remote, local)
     }
 
     /// What should be, as an agent is told.
@@ -180,11 +217,15 @@ impl Running {
         .await
     }
 
+    /// Ends the agent.
+    pub(crate) async fn shut_down(&self) {
+        self.host.shut_down().await;
+        self.local.shut_down().await;
+    }
+
     /// Ends the agent as a crash would: nothing is said to anybody.
     pub(crate) fn crash(self) {
-        drop(self.seen);
         // A crashed agent's tasks are gone at once; so are these with their runtime handle.
-        let host = self.host;
-        tokio::spawn(async move { host.shut_down().await });
+        tokio::spawn(async move { self.shut_down().await });
     }
 }

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use testyard_agent::desired::{self, Power};
 use testyard_agent::observed::{self, ImageSeen, LinksSeen, Phase, ProgramReport, ScheduleSeen};
 use testyard_agent::probe::Probe;
-use testyard_agent::{Host, HostError, HostFacts};
+use testyard_agent::{Host, HostError, HostFacts, Standing};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::Port;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 #[derive(Default)]
 pub struct ScriptedHost(Mutex<Inner>);
@@ -30,9 +30,28 @@ struct Inner {
     limits: HostLimits,
     trouble: Option<String>,
     schedule: Option<ScheduleSeen>,
+    standing: Option<watch::Sender<Standing>>,
 }
 
 impl ScriptedHost {
+    /// It cannot be spoken to, for this reason, or can again: then it has forgotten what it was told.
+    pub fn set_away(&self, why: Option<&str>) {
+        let mut inner = self.0.lock().unwrap();
+        inner.down = why.is_some();
+        let standing = why.map_or(Standing::Here, |why| Standing::Away(why.to_owned()));
+        inner.standing().send_replace(standing);
+    }
+
+    /// How many slices it was told of when it was told everything last.
+    pub fn told(&self) -> usize {
+        self.0.lock().unwrap().desired.len()
+    }
+
+    /// It forgets what it was told.
+    pub fn forget(&self) {
+        self.0.lock().unwrap().desired.clear();
+    }
+
     /// Links cannot be joined for this reason, or can again; reported at once.
     pub fn trouble_links(&self, why: Option<&str>) {
         let mut inner = self.0.lock().unwrap();
@@ -123,6 +142,10 @@ impl ScriptedHost {
 }
 
 impl Inner {
+    fn standing(&mut self) -> &watch::Sender<Standing> {
+        self.standing.get_or_insert_with(|| watch::channel(Standing::Here).0)
+    }
+
     /// Slivers with something to do; a slice of which nothing is left is there as a nil sliver of its own id.
     fn work(&self) -> Vec<SliverId> {
         let wanted: BTreeMap<SliverId, &desired::Node> =
@@ -331,6 +354,10 @@ impl Host for ScriptedHost {
     async fn facts(&self) -> Result<HostFacts, HostError> {
         let inner = self.0.lock().unwrap();
         Ok(HostFacts { engines: vec!["scripted".to_owned()], healthy: !inner.down, limits: inner.limits })
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.lock().unwrap().standing().subscribe()
     }
 
     async fn shut_down(&self) {}

@@ -15,8 +15,13 @@ use super::{CaptureEnd, CaptureEvent};
 pub(crate) const LIMIT: usize = 4 << 20;
 
 /// A running capture. It ends when this is dropped.
-pub struct CaptureStream {
-    shared: Arc<Shared>,
+pub struct CaptureStream(Source);
+
+enum Source {
+    /// A capture of this process.
+    Here(Arc<Shared>),
+    /// What somebody else passes on.
+    Relayed(Pin<Box<dyn Stream<Item = CaptureEvent> + Send>>),
 }
 
 /// The capture's end of the queue.
@@ -28,7 +33,7 @@ pub(crate) struct Sender {
 /// A queue; `wake` is called when the reader has made room, or has gone.
 pub(crate) fn queue(wake: impl Fn() + Send + Sync + 'static) -> (Sender, CaptureStream) {
     let shared = Arc::new(Shared { state: Mutex::default(), wake: Box::new(wake) });
-    (Sender { shared: Arc::clone(&shared) }, CaptureStream { shared })
+    (Sender { shared: Arc::clone(&shared) }, CaptureStream(Source::Here(shared)))
 }
 
 struct Shared {
@@ -50,6 +55,34 @@ impl Shared {
     /// A panic elsewhere cannot leave it half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<CaptureEvent>> {
+        let mut state = self.state();
+        if let Some(blocks) = state.waiting.pop_front() {
+            let was_full = state.bytes >= LIMIT;
+            state.bytes -= blocks.len();
+            let has_room = was_full && state.bytes < LIMIT;
+            drop(state);
+            if has_room {
+                (self.wake)();
+            }
+            return Poll::Ready(Some(CaptureEvent::Blocks(blocks)));
+        }
+        if state.is_finished {
+            return Poll::Ready(state.end.take().map(CaptureEvent::Ended));
+        }
+        state.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn abandon(&self) {
+        let mut state = self.state();
+        state.is_abandoned = true;
+        state.waiting.clear();
+        state.bytes = 0;
+        drop(state);
+        (self.wake)();
     }
 }
 
@@ -107,37 +140,30 @@ impl fmt::Debug for Sender {
 
 // === impl CaptureStream ===
 
+impl CaptureStream {
+    /// A capture that runs elsewhere. Its last event is an end; it is over when this is dropped.
+    #[must_use]
+    pub fn relayed(events: impl Stream<Item = CaptureEvent> + Send + 'static) -> Self {
+        Self(Source::Relayed(Box::pin(events)))
+    }
+}
+
 impl Stream for CaptureStream {
     type Item = CaptureEvent;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<CaptureEvent>> {
-        let mut state = self.shared.state();
-        if let Some(blocks) = state.waiting.pop_front() {
-            let was_full = state.bytes >= LIMIT;
-            state.bytes -= blocks.len();
-            let has_room = was_full && state.bytes < LIMIT;
-            drop(state);
-            if has_room {
-                (self.shared.wake)();
-            }
-            return Poll::Ready(Some(CaptureEvent::Blocks(blocks)));
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<CaptureEvent>> {
+        match &mut self.0 {
+            Source::Here(shared) => shared.poll_next(context),
+            Source::Relayed(events) => events.as_mut().poll_next(context),
         }
-        if state.is_finished {
-            return Poll::Ready(state.end.take().map(CaptureEvent::Ended));
-        }
-        state.reader = Some(context.waker().clone());
-        Poll::Pending
     }
 }
 
 impl Drop for CaptureStream {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.is_abandoned = true;
-        state.waiting.clear();
-        state.bytes = 0;
-        drop(state);
-        (self.shared.wake)();
+        if let Source::Here(shared) = &self.0 {
+            shared.abandon();
+        }
     }
 }
 
