@@ -226,7 +226,8 @@ fn messages_are_what_they_were() {
     let call = |call| ToAgent::Call { id: 8, call };
     let answer = |answer| FromAgent::Answer { id: 8, answer };
     let lost = || HostError("the engine is gone".into());
-    let train = Train { frames: 2, length: 64, interval: Span::from_micros(1), patience: Span::from_millis(5) };
+    let train =
+        Train { frames: 2, length: 64, interval: Span::from_micros(1), patience: Span::from_millis(5) };
     let probes = vec![
         Probe { path: Path::Reference, train, greeting: false },
         Probe { path: Path::Link { from: port(1), to: port(2) }, train, greeting: true },

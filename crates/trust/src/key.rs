@@ -93,6 +93,12 @@ impl PublicKey {
     }
 }
 
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PublicKey").field(&self.kind).finish()
+    }
+}
+
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.key.public_eq(&other.key)
@@ -178,9 +184,12 @@ impl PrivateKey {
         &self.key
     }
 
+    pub(crate) fn public(&self) -> Result<PKey<Public>, KeyError> {
+        Ok(PKey::public_key_from_der(&self.key.public_key_to_der()?)?)
+    }
+
     pub(crate) fn kind(&self) -> Result<KeyKind, KeyError> {
-        let public = PKey::public_key_from_der(&self.key.public_key_to_der()?)?;
-        Ok(PublicKey::new(public).map_or(KeyKind::Other, |key| key.kind))
+        Ok(PublicKey::new(self.public()?).map_or(KeyKind::Other, |key| key.kind))
     }
 
     pub(crate) fn belongs_to(&self, key: &PublicKey) -> bool {

@@ -8,7 +8,7 @@ use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Public};
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
     SubjectKeyIdentifier,
@@ -59,7 +59,10 @@ struct Template<'a> {
     names: SubjectAlternativeName,
     kind: Kind,
     validity: Validity,
-    key: &'a PrivateKey,
+    /// Whose certificate it is.
+    key: PKey<Public>,
+    /// What signs it where there is no issuer; nothing if only its holder has the key.
+    own: Option<&'a PrivateKey>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,8 +78,17 @@ impl Identity {
     /// # Errors
     /// [`IssueError`] if OpenSSL fails or the times cannot be used.
     pub fn root(authority: &Authority, key: NewKey, validity: Validity) -> Result<Self, IssueError> {
+        Self::root_named(authority, "root", key, validity)
+    }
+
+    pub(super) fn root_named(
+        authority: &Authority,
+        name: &str,
+        key: NewKey,
+        validity: Validity,
+    ) -> Result<Self, IssueError> {
         let key = PrivateKey::make(key)?;
-        let template = Template::authority(&Urn::new(authority, "authority", "root")?, &key, validity)?;
+        let template = Template::authority(&Urn::new(authority, "authority", name)?, &key, validity)?;
         let certificate = template.make(None)?;
         Self::new(key, vec![certificate])
     }
@@ -136,7 +148,26 @@ impl Identity {
         Ok(self.issue(slice.urn(), template, key.clone())?.chain)
     }
 
+    /// The certificate of somebody who keeps the key. The caller has seen that he has it.
+    pub(super) fn issue_distant(
+        &self,
+        urn: &Urn,
+        key: PKey<Public>,
+        validity: Validity,
+    ) -> Result<Certificate, IssueError> {
+        self.admit(urn)?;
+        Template::distant(urn, key, validity)?.make(Some(self))
+    }
+
     fn issue(&self, urn: &Urn, template: Template<'_>, key: PrivateKey) -> Result<Self, IssueError> {
+        self.admit(urn)?;
+        let mut chain = vec![template.make(Some(self))?];
+        chain.extend(self.above().cloned());
+        Self::new(key, chain)
+    }
+
+    /// Whether this is an authority over a name.
+    fn admit(&self, urn: &Urn) -> Result<(), IssueError> {
         let own = self.certificate();
         let is_authority = own.constraints().ca
             && own.urn().is_ok_and(|own| own.is_authority() && own.authority().is_over(urn.authority()));
@@ -144,9 +175,7 @@ impl Identity {
             let issuer = own.urn().map_or_else(|_| own.subject(), ToString::to_string);
             return Err(IssueError::NoAuthority { issuer, subject: urn.to_string() });
         }
-        let mut chain = vec![template.make(Some(self))?];
-        chain.extend(self.above().cloned());
-        Self::new(key, chain)
+        Ok(())
     }
 }
 
@@ -175,7 +204,14 @@ pub fn server_certificate(
     }
     let key = PrivateKey::make(key)?;
     let subject = name(&[(Nid::COMMONNAME, &common)])?;
-    let template = Template { subject, names: alternatives, kind: Kind::Server, validity, key: &key };
+    let template = Template {
+        subject,
+        names: alternatives,
+        kind: Kind::Server,
+        validity,
+        key: key.public()?,
+        own: Some(&key),
+    };
     let mut chain = vec![template.make(issuer)?];
     chain.extend(issuer.into_iter().flat_map(Identity::above).cloned());
     Identity::new(key, chain)
@@ -189,7 +225,7 @@ impl<'a> Template<'a> {
             (Nid::COMMONNAME, urn.name()),
         ])?;
         let names = alternatives(urn, Uuid::new_v4(), &default_email(urn));
-        Ok(Self { subject, names, kind: Kind::Authority, validity, key })
+        Ok(Self { subject, names, kind: Kind::Authority, validity, key: key.public()?, own: Some(key) })
     }
 
     /// The common name is the UUID, as federations do it: names of people and slices may be longer than it may be.
@@ -214,13 +250,26 @@ impl<'a> Template<'a> {
             (Nid::ORGANIZATIONALUNITNAME, &unit),
             (Nid::COMMONNAME, &uuid.to_string()),
         ])?;
-        Ok(Self { subject, names: alternatives(urn, uuid, &email), kind: Kind::Holder, validity, key })
+        let names = alternatives(urn, uuid, &email);
+        Ok(Self { subject, names, kind: Kind::Holder, validity, key: key.public()?, own: Some(key) })
+    }
+
+    /// Of somebody whose key is elsewhere.
+    fn distant(urn: &Urn, key: PKey<Public>, validity: Validity) -> Result<Self, IssueError> {
+        let subject = name(&[
+            (Nid::ORGANIZATIONNAME, urn.authority().as_str()),
+            (Nid::ORGANIZATIONALUNITNAME, urn.kind()),
+            (Nid::COMMONNAME, urn.name()),
+        ])?;
+        let names = alternatives(urn, Uuid::new_v4(), &default_email(urn));
+        Ok(Self { subject, names, kind: Kind::Holder, validity, key, own: None })
     }
 
     fn make(&self, issuer: Option<&Identity>) -> Result<Certificate, IssueError> {
         let Validity { from, until } = self.validity;
         let times = self.times().filter(|_| from < until).ok_or(IssueError::Validity(until))?;
-        let certificate = self.build(issuer, &times)?;
+        let signer = issuer.map(|issuer| &issuer.key).or(self.own).ok_or(IssueError::OtherKey)?;
+        let certificate = self.build(issuer, signer, &times)?;
         Ok(Certificate::from_der(&certificate.to_der()?)?)
     }
 
@@ -229,7 +278,12 @@ impl<'a> Template<'a> {
         Some((time(self.validity.from)?, time(self.validity.until)?))
     }
 
-    fn build(&self, issuer: Option<&Identity>, times: &(Asn1Time, Asn1Time)) -> Result<X509, ErrorStack> {
+    fn build(
+        &self,
+        issuer: Option<&Identity>,
+        signer: &PrivateKey,
+        times: &(Asn1Time, Asn1Time),
+    ) -> Result<X509, ErrorStack> {
         let above = issuer.map(|issuer| issuer.certificate().x509());
         let mut builder = X509Builder::new()?;
         builder.set_version(2)?;
@@ -238,8 +292,7 @@ impl<'a> Template<'a> {
         builder.set_issuer_name(above.map_or(self.subject.as_ref(), |above| above.subject_name()))?;
         builder.set_not_before(&times.0)?;
         builder.set_not_after(&times.1)?;
-        let public = PKey::public_key_from_der(&self.key.openssl().public_key_to_der()?)?;
-        builder.set_pubkey(&public)?;
+        builder.set_pubkey(&self.key)?;
         let mut constraints = BasicConstraints::new();
         let mut usage = KeyUsage::new();
         usage.critical();
@@ -269,8 +322,7 @@ impl<'a> Template<'a> {
         }
         let names = self.names.build(&builder.x509v3_context(above.map(|x| &**x), None))?;
         builder.append_extension(names)?;
-        let key = issuer.map_or(self.key, |issuer| &issuer.key);
-        builder.sign(key.openssl(), MessageDigest::sha256())?;
+        builder.sign(signer.openssl(), MessageDigest::sha256())?;
         Ok(builder.build())
     }
 }

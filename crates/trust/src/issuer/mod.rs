@@ -11,6 +11,7 @@
 
 mod certificates;
 mod credentials;
+mod hosts;
 mod sign;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use testyard_model::urn::UrnError;
 
 pub use certificates::{ServerName, server_certificate};
 pub use credentials::CredentialRequest;
+pub use hosts::{CONTROLLER, HostAuthority, HostCertificateError, HostRequest, RequestError};
 
 use crate::certificate::{Certificate, CertificateError};
 use crate::key::{KeyError, PrivateKey};
