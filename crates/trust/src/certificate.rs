@@ -179,6 +179,13 @@ impl Certificate {
         hex(&self.0.key_id)
     }
 
+    /// The public key, as DER.
+    #[must_use]
+    pub fn public_key_der(&self) -> Vec<u8> {
+        // What was read can be written.
+        self.0.key.openssl().public_key_to_der().unwrap_or_default()
+    }
+
     /// Whether both certificates are for one key.
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
@@ -228,6 +235,20 @@ impl fmt::Debug for Certificate {
             .field("subject", &self.subject())
             .field("urn", &urn)
             .finish_non_exhaustive()
+    }
+}
+
+impl Fingerprint {
+    /// Of these bytes, that were [`Self::as_bytes`] of one.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

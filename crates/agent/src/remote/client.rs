@@ -176,8 +176,10 @@ impl RemoteHost {
             FromAgent::Alive => {}
             FromAgent::Answer { id, answer } => {
                 let waiting = self.lock().line.as_mut().and_then(|line| line.waiting.remove(&id));
-                // Who asked may have gone.
-                let _ = waiting.map(|waiting| waiting.send(answer));
+                if let Some(waiting) = waiting {
+                    // Who asked may have gone.
+                    let _ = waiting.send(answer);
+                }
             }
             FromAgent::Seen(slice) => {
                 self.lock().watchers.retain(|watcher| watcher.send((*slice).clone()).is_ok());
@@ -219,7 +221,7 @@ impl RemoteHost {
         answer.await.map_err(|_| self.away())
     }
 
-    /// Says that something is to be done, after `parts` of it. `stream` is made for what comes of it beside the answer.
+    /// Says that something is to be done, after `parts` of it. `reading` is filled with what comes of it beside the answer.
     async fn begin(
         &self,
         call: Call,

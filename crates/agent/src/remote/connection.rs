@@ -64,8 +64,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let greeting = Greeting { versions: VERSIONS, program: own.program.clone(), instance: own.instance };
-    write(stream, &frame::message(&greeting)?).await?;
-    match read(stream).await? {
+    say(stream, &greeting).await?;
+    match hear(stream).await? {
         Reply::Welcome { version, program } if VERSIONS.least <= version && version <= VERSIONS.most => {
             Ok(program)
         }
@@ -79,7 +79,7 @@ pub(super) async fn greeted<S>(stream: &mut S, program: &str) -> Result<(Greetin
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let greeting: Greeting = read(stream).await?;
+    let greeting: Greeting = hear(stream).await?;
     let Some(version) = VERSIONS.common(greeting.versions) else {
         let reason = format!(
             "{} speaks versions {} to {} of the protocol, {program} speaks {} to {}: upgrade the older of the two",
@@ -96,7 +96,7 @@ where
     S: AsyncWrite + Unpin,
 {
     let welcome = Reply::Welcome { version, program: program.to_owned() };
-    write(stream, &frame::message(&welcome)?).await
+    say(stream, &welcome).await
 }
 
 /// Tells an agent why it is not.
@@ -104,18 +104,30 @@ pub(super) async fn refuse<S>(stream: &mut S, reason: String) -> ConnectionError
 where
     S: AsyncWrite + Unpin,
 {
-    let told = match frame::message(&Reply::Refused(reason.clone())) {
-        Ok(bytes) => write(stream, &bytes).await,
-        Err(error) => Err(error.into()),
-    };
+    let told = say(stream, &Reply::Refused(reason.clone())).await;
     told.err().unwrap_or(ConnectionError::Refusing(reason))
 }
 
-async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, ConnectionError> {
+/// One message of somebody who is not known yet: a few KiB at most, soon.
+///
+/// # Errors
+/// [`ConnectionError::Frame`], [`ConnectionError::Protocol`].
+pub async fn hear<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, ConnectionError> {
     match frame::read(stream, LONGEST_GREETING).await? {
         Frame::Message(body) => Ok(serde_json::from_slice(&body).map_err(FrameError::Json)?),
         Frame::Packets { .. } => Err(ConnectionError::Protocol("packets came before the greeting")),
     }
+}
+
+/// Says one message.
+///
+/// # Errors
+/// [`ConnectionError::Frame`].
+pub async fn say(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &impl Serialize,
+) -> Result<(), ConnectionError> {
+    write(stream, &frame::message(message)?).await
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), ConnectionError> {

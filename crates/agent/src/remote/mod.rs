@@ -30,7 +30,7 @@ pub mod message;
 mod server;
 
 pub use client::RemoteHost;
-pub use connection::{ConnectionError, Introduction};
+pub use connection::{ConnectionError, Introduction, hear, say};
 pub use frame::FrameError;
 pub use server::{RemoteFacts, serve};
 
