@@ -43,6 +43,11 @@ CREATE TABLE logins (
     UNIQUE (slice, login)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE members (
+    name   TEXT NOT NULL PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL

@@ -16,6 +16,7 @@
 //! | --- | --- |
 //! | [`token`] | what a new host shows |
 //! | [`message`] | what is said before [`testyard_agent::remote`] goes on |
+//! | `member` | what is kept of a host |
 //! | [`roster`] | which tokens and certificates are good |
 //! | [`door`] | the controller's end |
 //! | [`caller`] | the agent's end |
@@ -24,6 +25,7 @@
 
 pub mod caller;
 pub mod door;
+mod member;
 pub mod message;
 pub mod roster;
 mod tls;
@@ -31,5 +33,6 @@ pub mod token;
 
 pub use caller::{CallError, Membership, connect, enrol, renew};
 pub use door::{Door, DoorError};
-pub use roster::{MemoryRoster, Roster, RosterError};
+pub use member::Member;
+pub use roster::{MemoryRoster, Roster, RosterError, StoreRoster};
 pub use token::{Token, TokenError};

@@ -11,11 +11,16 @@ use testyard_agent::remote::{ConnectionError, Introduction, RemoteFacts, RemoteH
 use testyard_agent::{Host as _, LocalHost, LocalHostConfig, Standing};
 use testyard_fabric::fake::FakeFabric;
 use testyard_hosts::door::Hosts;
-use testyard_hosts::{CallError, Door, Membership, MemoryRoster, Token, connect, enrol, renew};
+use testyard_hosts::token::SecretHash;
+use testyard_hosts::{
+    CallError, Door, Membership, MemoryRoster, Roster as _, RosterError, StoreRoster, Token, connect, enrol,
+    renew,
+};
 use testyard_model::id::HostName;
 use testyard_runtime::fake::FakeRuntime;
+use testyard_store::Store;
 use testyard_trust::issuer::{HostAuthority, HostRequest, Validity};
-use testyard_trust::{NewKey, PrivateKey};
+use testyard_trust::{Fingerprint, NewKey, PrivateKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -212,6 +217,36 @@ async fn certificates_that_are_not_good() {
     let controller = refusal(connect(&controller).await);
     assert!(controller.starts_with("the certificate is not good: "), "{controller}");
     connect(&good).await.unwrap();
+}
+
+/// What the store keeps is what a roster in memory does, and is there after a restart.
+#[tokio::test]
+async fn a_roster_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("testyard.sqlite");
+    let (now, hour) = (Timestamp::now(), jiff::SignedDuration::from_hours(1));
+    let print = |number| Fingerprint::from_bytes([number; 32]);
+    let (secret, none) = (SecretHash([7; 32]), RosterError::NoHost(name()));
+    let roster = StoreRoster::new(Store::open(&path).unwrap());
+    assert_eq!(roster.knows(&name(), print(1)).await, Err(none.clone()));
+    assert_eq!(roster.remove(name()).await, Err(none));
+    roster.add(name(), secret, now + hour).await.unwrap();
+    assert_eq!(roster.all().await.unwrap()[&name()].invited_until(), Some(now + hour));
+    let wrong = roster.enrol(&name(), SecretHash([8; 32]), print(9), print(1), now).await;
+    assert_eq!(wrong, Err(RosterError::Token(name())));
+    roster.enrol(&name(), secret, print(9), print(1), now).await.unwrap();
+    roster.renew(&name(), print(1), print(2)).await.unwrap();
+    drop(roster);
+
+    let roster = StoreRoster::new(Store::open(&path).unwrap());
+    assert!(roster.all().await.unwrap()[&name()].is_enrolled());
+    roster.knows(&name(), print(1)).await.unwrap();
+    roster.used(&name(), print(2)).await.unwrap();
+    assert_eq!(roster.knows(&name(), print(1)).await, Err(RosterError::Revoked(name())));
+    let late = roster.enrol(&name(), secret, print(9), print(3), now + hour).await;
+    assert_eq!(late, Err(RosterError::Token(name())));
+    roster.remove(name()).await.unwrap();
+    assert!(roster.all().await.unwrap().is_empty());
 }
 
 /// Two controllers for one host: a host believes only its own.

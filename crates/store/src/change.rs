@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, Params, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, params};
 use testyard_model::id::{HostName, Revision, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 
@@ -237,6 +237,33 @@ impl<'a> Change<'a> {
         let sql = "INSERT INTO reports (slice, at, report) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (slice) DO UPDATE SET at = ?2, report = ?3";
         self.run(sql, params![slice.to_string(), at.to_string(), report]).map(drop)
+    }
+
+    /// What is kept of a host, if there is such a host.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn member(&self, name: &HostName) -> Result<Option<String>> {
+        let mut statement = self.connection.prepare_cached("SELECT record FROM members WHERE name = ?1")?;
+        Ok(statement.query_row([name.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// Keeps this of a host, and nothing else.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn put_member(&self, name: &HostName, record: &str) -> Result<()> {
+        let sql =
+            "INSERT INTO members (name, record) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET record = ?2";
+        self.run(sql, params![name.as_str(), record]).map(drop)
+    }
+
+    /// Keeps nothing of a host; whether something was kept.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn remove_member(&self, name: &HostName) -> Result<bool> {
+        Ok(self.run("DELETE FROM members WHERE name = ?1", [name.as_str()])? > 0)
     }
 
     /// A line of the audit trail.

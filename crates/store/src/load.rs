@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
-use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
+use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::urn::SliceUrn;
 
 use crate::error::ReadError;
@@ -96,6 +96,24 @@ impl Store {
             let Some(row) = rows.next()? else { return Ok(None) };
             let at = At { table: "reports", key: slice.clone(), row };
             Ok(Some((at.parse(0)?, row.get(1)?)))
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// What is kept of hosts that come in by the network, by name.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn members(&self) -> Result<BTreeMap<HostName, String>, ReadError> {
+        self.read(|connection| {
+            let mut hosts = BTreeMap::new();
+            each(connection, "member", "SELECT name, record FROM members", |at| {
+                hosts.insert(at.parse(0)?, at.row.get(1)?);
+                Ok(())
+            })?;
+            Ok(hosts)
         })
         .await
     }

@@ -15,7 +15,7 @@ use crate::migrations::migrations;
 use crate::writer::Writer;
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 
 /// In the header of every store: "TYRD". Another program's database is not touched.
 const APPLICATION_ID: i32 = 0x5459_5244;
