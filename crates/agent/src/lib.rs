@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod contract;
 pub mod desired;
 mod facts;
@@ -30,6 +31,7 @@ mod ration;
 pub mod remote;
 mod schedule;
 
+pub use config::{HostConfig, RegistryAccess};
 pub use contract::{Host, HostError, HostFacts, Standing};
 pub use facts::{Fact, Facts, NoFact};
 pub use ledger::{Ledger, LedgerError};

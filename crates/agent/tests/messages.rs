@@ -14,10 +14,12 @@ use serde_json::Value;
 use testyard_agent::observed::{LinksSeen, Phase, ScheduleSeen};
 use testyard_agent::probe::{Path, Probe};
 use testyard_agent::remote::message::{Answer, Call, FromAgent, Greeting, Reply, ToAgent, VERSIONS};
-use testyard_agent::{Fact, HostError, HostFacts, NoFact, desired, observed};
+use testyard_agent::{
+    Fact, HostConfig, HostError, HostFacts, NoFact, PoolSettings, RegistryAccess, desired, observed,
+};
 use testyard_fabric::capture::{CaptureEnd, CaptureError, CaptureRequest, CapturedLinks, EndReason};
 use testyard_fabric::links::{HostLink, LinkEnd, PortId};
-use testyard_fabric::{ControlAddress, FabricError, Forward};
+use testyard_fabric::{ControlAddress, Emulator, FabricError, Forward};
 use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::impairment::Impairment;
@@ -38,6 +40,33 @@ fn sliver(number: u128) -> SliverId {
 
 fn port(number: u128) -> PortId {
     PortId { node: sliver(number), device: "eth1".into() }
+}
+
+fn config() -> Box<HostConfig> {
+    let pool = PoolSettings {
+        size: 3,
+        runtime: RuntimeKind::Docker,
+        image: "debian:12".parse().unwrap(),
+        limits: Limits::default(),
+        privileges: Privileges::default(),
+    };
+    let registry =
+        RegistryAccess { host: "r.example.net".into(), user: "u".into(), password: "open sesame".into() };
+    Box::new(HostConfig {
+        instance: "main".parse().unwrap(),
+        domain: "am.example.net".into(),
+        pretends: false,
+        docker: "/var/run/docker.sock".into(),
+        registries: vec![registry],
+        ipv4: "10.77.0.0/16".parse().unwrap(),
+        ipv6: Some("2001:db8::/64".parse().unwrap()),
+        ipv6_proxy: true,
+        denied: vec!["169.254.0.0/16".parse().unwrap()],
+        name_servers: vec!["192.0.2.53".parse().unwrap()],
+        emulator: Emulator::Wire,
+        install_limits: (1 << 30, 4 << 30),
+        pool: Some(pool),
+    })
 }
 
 fn desired() -> Box<desired::Slice> {
@@ -153,6 +182,7 @@ fn of_call(call: &Call) -> &'static str {
 
 fn to_agent(message: &ToAgent) -> String {
     let name = match message {
+        ToAgent::Config(_) => "config",
         ToAgent::Alive => "alive",
         ToAgent::Part(_) => "part",
         ToAgent::Call { call, .. } => return format!("to-agent-call-{}", of_call(call)),
@@ -242,6 +272,7 @@ fn messages_are_what_they_were() {
     let end = CaptureEnd { reason: EndReason::Failed("no room".into()), received: 5, dropped: 1 };
     let facts = HostFacts { engines: vec!["Docker".into()], healthy: true, limits: HostLimits::UNKNOWN };
     let to = [
+        ToAgent::Config(config()),
         ToAgent::Alive,
         ToAgent::Part(desired()),
         call(Call::Sync { slices: 1 }),

@@ -15,6 +15,7 @@ use testyard_capture::SnapLength;
 use testyard_fabric::Forward;
 use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
+use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliverId};
 use testyard_model::image::ImageName;
 use testyard_model::mac::Mac;
@@ -415,6 +416,25 @@ pub struct HostOffer {
     pub healthy: bool,
     /// Where it is.
     pub location: Option<Location>,
+}
+
+/// A host, as its operators see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostReport {
+    /// What it offers.
+    pub offer: HostOffer,
+    /// What users connect to.
+    pub public_name: String,
+    /// Whether its operators want no more nodes on it.
+    pub drained: bool,
+    /// What it says of its engines, or why nothing.
+    pub engines: Vec<String>,
+    /// Why it cannot be spoken to, if so: what runs on it runs on.
+    pub away: Option<String>,
+    /// What its kernel has left.
+    pub limits: HostLimits,
+    /// Nodes on it, by slice, with those that are leaving.
+    pub nodes: BTreeMap<SliceUrn, u32>,
 }
 
 /// A place on earth.

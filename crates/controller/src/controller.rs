@@ -13,8 +13,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, Capture, ChangeLink, Effort, KeptReport, Offer, Outlook, Perform, Provision, Refusal,
-    Renew, Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
+    Allocate, Caller, Capture, ChangeLink, Effort, HostReport, KeptReport, Offer, Outlook, Perform,
+    Provision, Refusal, Renew, Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
 };
 use crate::clock::Clock;
 use crate::core::Core;
@@ -58,23 +58,23 @@ impl Controller {
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> std::result::Result<Arc<Self>, OpenError> {
-        let core = Core::open(store, settings, hosts, clock, randomness).await?;
-        let mut tasks =
+        let core = Core::open(store, settings, clock, randomness).await?;
+        let tasks =
             vec![tokio::spawn(Arc::clone(&core).keep()), tokio::spawn(Arc::clone(&core).watch_expiry())];
-        for driver in core.drivers.values() {
-            // Listening begins before anything is told, so that no report is missed.
-            tasks.push(tokio::spawn(Arc::clone(&core).listen(Arc::clone(driver))));
-            tasks.push(tokio::spawn(Arc::clone(&core).drive(Arc::clone(driver))));
-            tasks.push(tokio::spawn(Arc::clone(&core).attend(Arc::clone(driver))));
-        }
+        core.take_hosts(hosts).await;
         Ok(Arc::new(Self { core, tasks: Mutex::new(tasks) }))
     }
 
-    /// Takes other settings. What lives keeps what it has; new calls follow the new settings.
+    /// Takes other settings, and the hosts that they name. What lives keeps what it has; new calls follow the new settings. A
+    /// host that is there already goes on as it is. One that is gone gets no more nodes, and is let go of if nothing is on it.
     ///
     /// # Errors
     /// [`ReconfigureError`] if only a restart can take them; the old ones stay.
-    pub async fn reconfigure(&self, settings: Settings) -> std::result::Result<(), ReconfigureError> {
+    pub async fn reconfigure(
+        &self,
+        settings: Settings,
+        hosts: Vec<(HostName, Arc<dyn Host>)>,
+    ) -> std::result::Result<(), ReconfigureError> {
         let running = self.core.settings.load();
         if running.authority() != settings.authority() {
             return Err(ReconfigureError::Authority {
@@ -82,12 +82,7 @@ impl Controller {
                 configured: settings.authority().to_string(),
             });
         }
-        let name = |host: &crate::settings::HostSettings| host.resources.name().clone();
-        if let Some(new) =
-            settings.hosts().iter().map(name).find(|name| !self.core.drivers.contains_key(name))
-        {
-            return Err(ReconfigureError::NewHost(new));
-        }
+        self.core.take_hosts(hosts).await;
         self.core.settings.store(Arc::new(settings));
         self.core.changed();
         Ok(())
@@ -96,7 +91,7 @@ impl Controller {
     /// Ends the tasks and the hosts' work, and keeps what is known. Nodes run on.
     pub async fn shut_down(&self) {
         self.abandon().await;
-        for driver in self.core.drivers.values() {
+        for driver in self.core.drivers.all() {
             driver.host.shut_down().await;
         }
         self.core.keep_marked().await;
@@ -114,7 +109,33 @@ impl Controller {
             // It was cancelled, or has panicked, which the log has.
             let _ = task.await;
         }
+        for driver in self.core.drivers.all() {
+            driver.end().await;
+        }
         self.core.chores.end().await;
+    }
+
+    /// The hosts, as operators see them.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostReport> {
+        self.core.host_reports()
+    }
+
+    /// A host gets no more nodes, or may get them again. Those that are on it stay. Whether that is new.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`, `Internal`.
+    pub async fn drain_host(&self, caller: &Caller, host: &HostName, drained: bool) -> Result<bool> {
+        self.core.drain_host(caller, host, drained).await
+    }
+
+    /// Whatever is on a host is given up, as the host will never be seen again: its slivers are forgotten, and those of other
+    /// hosts stay. How many they were.
+    ///
+    /// # Errors
+    /// `Busy`, `Expired`, `Internal`.
+    pub async fn give_up_host(&self, caller: &Caller, host: &HostName) -> Result<usize> {
+        self.core.give_up_host(caller, host).await
     }
 
     /// What the testbed offers now.
@@ -355,6 +376,7 @@ impl Drop for Controller {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.core.drivers.abort();
         self.core.chores.abort();
     }
 }

@@ -1,11 +1,9 @@
 //! What the controller's methods and its tasks share.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use testyard_model::id::HostName;
 use testyard_model::urn::SliceUrn;
 use testyard_store::Store;
 use tokio::sync::{Notify, broadcast, watch};
@@ -15,7 +13,7 @@ use crate::clock::Clock;
 use crate::convergence::Standing;
 use crate::entropy::Randomness;
 use crate::event::{Event, Happening};
-use crate::hosts::Driver;
+use crate::hosts::Drivers;
 use crate::keeper::Keeper;
 use crate::observe::Chores;
 use crate::settings::Settings;
@@ -36,7 +34,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) turns: Turns,
-    pub(crate) drivers: HashMap<HostName, Arc<Driver>>,
+    pub(crate) drivers: Drivers,
     pub(crate) events: broadcast::Sender<Event>,
     /// Counts changes of the state, for those who wait for one.
     pub(crate) changes: watch::Sender<u64>,
@@ -45,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) keeper: Keeper,
     pub(crate) chores: Chores,
     pub(crate) verifying: Verifying,
+    /// Held by who changes which hosts are drained.
+    pub(crate) draining: tokio::sync::Mutex<()>,
 }
 
 // === impl Shared ===

@@ -1,14 +1,15 @@
 //! Keeps hosts in step: each has a driver that gives it what should be, as often as that changes, and tries again
 //! until it has taken it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use testyard_agent::{Host, HostError, HostFacts, Standing, desired};
 use testyard_model::id::{HostName, SliceId};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::core::Core;
 use crate::state::HostHealth;
@@ -31,11 +32,53 @@ pub(crate) struct Driver {
     /// It is to be told everything.
     all: AtomicBool,
     wake: Notify,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The drivers of all hosts: they come and go while the controller runs.
+#[derive(Default)]
+pub(crate) struct Drivers(RwLock<BTreeMap<HostName, Arc<Driver>>>);
+
+impl Drivers {
+    pub(crate) fn get(&self, host: &HostName) -> Option<Arc<Driver>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Driver>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Takes a host that is not there yet.
+    fn add(&self, name: &HostName, host: Arc<dyn Host>) -> Option<Arc<Driver>> {
+        let mut drivers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if drivers.contains_key(name) {
+            return None;
+        }
+        let driver = Arc::new(Driver::new(name.clone(), host));
+        drivers.insert(name.clone(), Arc::clone(&driver));
+        Some(driver)
+    }
+
+    fn remove(&self, host: &HostName) -> Option<Arc<Driver>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(host)
+    }
+
+    /// Ends what is done for hosts, without waiting.
+    pub(crate) fn abort(&self) {
+        self.all().iter().for_each(|driver| driver.abort());
+    }
 }
 
 impl Driver {
     pub(crate) fn new(name: HostName, host: Arc<dyn Host>) -> Self {
-        Self { name, host, dirty: Mutex::default(), all: AtomicBool::new(false), wake: Notify::new() }
+        Self {
+            name,
+            host,
+            dirty: Mutex::default(),
+            all: AtomicBool::new(false),
+            wake: Notify::new(),
+            tasks: Mutex::default(),
+        }
     }
 
     /// The slice is to be told to the host.
@@ -50,6 +93,20 @@ impl Driver {
         self.wake.notify_one();
     }
 
+    fn abort(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+    }
+
+    /// Ends what is done for the host; what was begun has ended when this returns.
+    pub(crate) async fn end(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            // It was cancelled, or has panicked, which the log has.
+            let _ = task.await;
+        }
+    }
+
     fn take(&self) -> BTreeSet<SliceId> {
         std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -62,7 +119,59 @@ async fn turn(standing: &mut watch::Receiver<Standing>) {
     }
 }
 
+/// A host that slivers are on and that the configuration does not have.
+const UNKNOWN: &str = "it is not in the configuration";
+
 impl Core {
+    /// These are the hosts from now on. One that is there already goes on as it is; one that is gone from the list is let go
+    /// of as soon as nothing is on it.
+    pub(crate) async fn take_hosts(self: &Arc<Self>, hosts: Vec<(HostName, Arc<dyn Host>)>) {
+        let names: BTreeSet<HostName> = hosts.iter().map(|(name, _)| name.clone()).collect();
+        let new: Vec<_> =
+            hosts.into_iter().filter_map(|(name, host)| self.drivers.add(&name, host)).collect();
+        // So that the first who ask find them as they are.
+        futures_util::future::join_all(new.iter().map(|driver| self.examine(driver))).await;
+        for driver in &new {
+            self.begin(driver);
+        }
+        let used: BTreeSet<HostName> = {
+            let state = self.shared.read();
+            state.slices().flat_map(|slice| slice.slivers.iter().map(|sliver| sliver.host.clone())).collect()
+        };
+        for driver in self.drivers.all() {
+            if !names.contains(&driver.name) && !used.contains(&driver.name) {
+                self.let_go(&driver.name).await;
+            }
+        }
+        let unknown = used.into_iter().filter(|name| self.drivers.get(name).is_none());
+        for name in unknown {
+            tracing::error!(host = %name, "slivers are on a host that the configuration does not have: put it back, or `testyard host rm {name} --lost`");
+            let mut health = HostHealth::ill(UNKNOWN.to_owned());
+            health.away = Some(UNKNOWN.to_owned());
+            self.note_health(&name, health);
+        }
+    }
+
+    /// Begins to look after a host: listening begins before anything is told, so that no report is missed.
+    fn begin(self: &Arc<Self>, driver: &Arc<Driver>) {
+        let tasks = [
+            tokio::spawn(Arc::clone(self).listen(Arc::clone(driver))),
+            tokio::spawn(Arc::clone(self).drive(Arc::clone(driver))),
+            tokio::spawn(Arc::clone(self).attend(Arc::clone(driver))),
+        ];
+        driver.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    /// Has nothing to do with a host any more.
+    pub(crate) async fn let_go(&self, name: &HostName) {
+        let Some(driver) = self.drivers.remove(name) else { return };
+        driver.end().await;
+        driver.host.shut_down().await;
+        self.shared.write().hosts.remove(name);
+        tracing::info!(host = %name, "the host is no longer one of this testbed");
+        self.changed();
+    }
+
     /// Everything that should be on a host. Slices that only have slivers that leave are in it without nodes, so that
     /// the host says when nothing of them is left.
     pub(crate) fn desired(&self, host: &HostName) -> Vec<desired::Slice> {
@@ -128,9 +237,8 @@ impl Core {
 
     /// Asks every host how it is.
     pub(crate) async fn examine_hosts(&self) {
-        for driver in self.drivers.values() {
-            self.examine(driver).await;
-        }
+        let drivers = self.drivers.all();
+        futures_util::future::join_all(drivers.iter().map(|driver| self.examine(driver))).await;
     }
 
     async fn examine(&self, driver: &Driver) {
@@ -146,22 +254,26 @@ impl Core {
             health.healthy = false;
             health.away = Some(why.clone());
         }
+        self.note_health(&driver.name, health);
+    }
+
+    fn note_health(&self, host: &HostName, health: HostHealth) {
         let now = self.clock.now();
         let mut state = self.shared.write();
-        let before = state.hosts.insert(driver.name.clone(), health.clone());
+        let before = state.hosts.insert(host.clone(), health.clone());
         if before.as_ref().map(|before| &before.away) != Some(&health.away) {
             // Its slivers say so.
             let slices: Vec<_> =
-                state.slices().filter(|slice| slice.hosts().contains(&driver.name)).cloned().collect();
+                state.slices().filter(|slice| slice.hosts().contains(host)).cloned().collect();
             for slice in slices {
-                let here = slice.slivers.iter().filter(|sliver| sliver.host == driver.name);
+                let here = slice.slivers.iter().filter(|sliver| sliver.host == *host);
                 self.derive(&mut state, &slice, here, now);
                 self.take_stock(&mut state, &slice, now);
             }
         }
         drop(state);
         if before.as_ref().map(HostHealth::told) != Some(health.told()) {
-            tracing::info!(host = %driver.name, healthy = health.healthy, engines = ?health.engines, "host");
+            tracing::info!(%host, healthy = health.healthy, engines = ?health.engines, "host");
             self.changed();
         }
     }

@@ -1,18 +1,15 @@
 //! Opening: what the store has becomes the state in memory, and the tasks are started.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use testyard_agent::Host;
-use testyard_model::id::HostName;
 use testyard_store::{Change, ChangeError, Contents, ReadError, Store, Versioned, WriteError};
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::clock::Clock;
 use crate::core::{Core, Shared};
 use crate::entropy::Randomness;
-use crate::hosts::Driver;
+use crate::hosts::Drivers;
 use crate::keeper::{Keeper, SEEN_VERSION};
 use crate::observe::Chores;
 use crate::settings::Settings;
@@ -25,6 +22,8 @@ use crate::verb::Verifying;
 const EVENTS: usize = 4096;
 
 const AUTHORITY: &str = "authority";
+/// Hosts that are drained, a JSON list.
+pub(crate) const DRAINED: &str = "drained";
 
 /// The controller cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,23 +60,17 @@ pub enum ReconfigureError {
         /// As configured.
         configured: String,
     },
-    /// A host that the program has no agent of.
-    #[error("host {0} is new: restart to add it")]
-    NewHost(HostName),
 }
 
 impl Core {
     pub(crate) async fn open(
         store: Store,
         settings: Settings,
-        hosts: Vec<(HostName, Arc<dyn Host>)>,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
     ) -> Result<Arc<Self>, OpenError> {
         let contents = store.load().await?;
         check_authority(&store, &contents, &settings).await?;
-        let drivers: HashMap<_, _> =
-            hosts.into_iter().map(|(name, host)| (name.clone(), Arc::new(Driver::new(name, host)))).collect();
         let core = Self {
             store,
             settings: ArcSwap::from_pointee(settings),
@@ -85,13 +78,14 @@ impl Core {
             clock,
             randomness,
             turns: Turns::default(),
-            drivers,
+            drivers: Drivers::default(),
             events: broadcast::Sender::new(EVENTS),
             changes: watch::Sender::new(0),
             expiry: Notify::new(),
             keeper: Keeper::default(),
             chores: Chores::default(),
             verifying: Verifying::default(),
+            draining: tokio::sync::Mutex::default(),
         };
         load(&mut core.shared.write(), &contents).map_err(OpenError::State)?;
         let core = Arc::new(core);
@@ -100,7 +94,6 @@ impl Core {
         for slice in slices {
             core.derive(&mut core.shared.write(), &slice, &slice.slivers, core.clock.now());
         }
-        core.examine_hosts().await;
         Ok(core)
     }
 }
@@ -139,6 +132,9 @@ fn load(state: &mut State, contents: &Contents) -> Result<(), String> {
         let hosts = slice.hosts().into_iter().map(|host| ((slice.id, host.clone()), slice.revision));
         state.asked.extend(hosts);
         state.replace(slice);
+    }
+    if let Some(drained) = contents.meta.get(DRAINED) {
+        state.drained = serde_json::from_str(drained).map_err(|error| format!("drained hosts: {error}"))?;
     }
     state.shutdowns.extend(contents.shutdowns.iter().map(|row| row.slice.clone()));
     Ok(())

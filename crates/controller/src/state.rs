@@ -14,7 +14,7 @@ use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
-use testyard_plan::{HostView, Taken, Usage};
+use testyard_plan::{HostStanding, HostView, Taken, Usage};
 use testyard_store::SliverState;
 
 use crate::api::SliverEvent;
@@ -26,10 +26,10 @@ use crate::slice::{Slice, Sliver, push_event};
 /// The hosts of the settings as they are now, in their order.
 pub(crate) struct HostsNow<'a>(Vec<HostNow<'a>>);
 
-/// What is in use of a host, whether it is well, and what its kernel has left.
+/// What is in use of a host, whether it may get nodes, and what its kernel has left.
 struct HostNow<'a> {
     usage: Cow<'a, Usage>,
-    healthy: bool,
+    standing: HostStanding,
     limits: HostLimits,
 }
 
@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) shutdowns: HashSet<SliceUrn>,
     pub(crate) usage: HashMap<HostName, Usage>,
     pub(crate) hosts: HashMap<HostName, HostHealth>,
+    /// Hosts that their operator wants no more nodes on.
+    pub(crate) drained: BTreeSet<HostName>,
     /// How the links of a slice stand on a host.
     pub(crate) links: BTreeMap<(SliceId, HostName), LinksSeen>,
     /// How far the run of a slice's schedule has come on a host.
@@ -106,16 +108,16 @@ impl HostsNow<'_> {
         settings.hosts().iter().zip(&self.0).map(|(host, now)| HostView {
             host: &host.resources,
             usage: &now.usage,
-            healthy: now.healthy,
+            standing: now.standing,
             limits: &now.limits,
         })
     }
 
     /// For who looks at them while they change.
     pub(crate) fn into_owned(self) -> HostsNow<'static> {
-        let own = |HostNow { usage, healthy, limits }: HostNow<'_>| HostNow {
+        let own = |HostNow { usage, standing, limits }: HostNow<'_>| HostNow {
             usage: Cow::Owned(usage.into_owned()),
-            healthy,
+            standing,
             limits,
         };
         HostsNow(self.0.into_iter().map(own).collect())
@@ -164,11 +166,22 @@ impl State {
             let health = self.hosts.get(name);
             HostNow {
                 usage: self.usage.get(name).map_or_else(Cow::default, Cow::Borrowed),
-                healthy: health.is_some_and(|health| health.healthy),
+                standing: self.host_standing(name),
                 limits: health.map_or(HostLimits::UNKNOWN, |health| health.limits),
             }
         };
         HostsNow(settings.hosts().iter().map(now).collect())
+    }
+
+    /// Whether a host may get nodes now.
+    pub(crate) fn host_standing(&self, name: &HostName) -> HostStanding {
+        if self.drained.contains(name) {
+            HostStanding::Drained
+        } else if self.hosts.get(name).is_some_and(|health| health.healthy) {
+            HostStanding::Ready
+        } else {
+            HostStanding::Ill
+        }
     }
 
     /// Why links of a slice are not as they should be, a text for each host.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use testyard_agent::remote::{ConnectionError, Introduction, RemoteFacts, RemoteHost, serve};
-use testyard_agent::{Host as _, LocalHost, LocalHostConfig, Standing};
+use testyard_agent::remote::{ConnectionError, Introduction, RemoteFacts, RemoteHost, join, serve};
+use testyard_agent::{Host as _, HostConfig, LocalHost, LocalHostConfig, Standing};
 use testyard_fabric::fake::FakeFabric;
 use testyard_hosts::door::Hosts;
 use testyard_hosts::token::SecretHash;
@@ -59,7 +59,8 @@ impl Yard {
     }
 
     async fn of(authority: HostAuthority) -> Self {
-        let (roster, host) = (Arc::new(MemoryRoster::default()), RemoteHost::new(name()));
+        let (roster, host) =
+            (Arc::new(MemoryRoster::default()), RemoteHost::new(name(), HostConfig::pretending()));
         let hosts = Arc::new(One(Arc::clone(&host)));
         let program = "testyard 1".to_owned();
         let door =
@@ -113,7 +114,10 @@ async fn agent(membership: &Membership) -> Result<JoinHandle<ConnectionError>, C
     Ok(tokio::spawn(async move {
         let _folder = folder;
         let own = Introduction { program: "testyard 1".into(), instance: Uuid::from_u128(1) };
-        serve(host, &RemoteFacts::default(), stream, &own, |_| {}).await
+        match join(stream, &own).await {
+            Ok(joined) => serve(host, &RemoteFacts::default(), joined).await,
+            Err(error) => error,
+        }
     }))
 }
 

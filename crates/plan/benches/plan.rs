@@ -21,7 +21,7 @@ use testyard_plan::network::{self, Conditions};
 use testyard_plan::place::{Need, place, traffic_between_hosts};
 use testyard_plan::plan::cables;
 use testyard_plan::{
-    Existing, Host, HostView, LinkPolicy, PortRange, Site, Usage, diff, diff_networks, plan,
+    Existing, Host, HostStanding, HostView, LinkPolicy, PortRange, Site, Usage, diff, diff_networks, plan,
 };
 use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies;
@@ -45,7 +45,12 @@ fn main() {
     let hosts: Vec<(Host, Usage)> = (0..HOSTS).map(|number| (host(number), Usage::default())).collect();
     let views: Vec<HostView<'_>> = hosts
         .iter()
-        .map(|(host, usage)| HostView { host, usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .map(|(host, usage)| HostView {
+            host,
+            usage,
+            standing: HostStanding::Ready,
+            limits: &HostLimits::UNKNOWN,
+        })
         .collect();
     let types = [plain("plain")];
     let authority = "bench.example".parse().expect("an authority");
@@ -66,7 +71,7 @@ fn main() {
     let needs: Vec<Need<'_>> = topology
         .nodes
         .iter()
-        .map(|_| Need { sliver_type: &types[0].name, ports: 1, bound: None, partition: None })
+        .map(|_| Need { sliver_type: &types[0].name, ports: 1, bound: None, runs: false, partition: None })
         .collect();
     let placed = best(|| place(&needs, &cables(&topology), &views).expect("there is room"));
     let conditions = Conditions { avoid: &avoid, hosts: &placed.1.hosts, ..Conditions::default() };

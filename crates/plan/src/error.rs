@@ -8,6 +8,7 @@ use testyard_model::name::ClientId;
 use testyard_model::quantity::Size;
 use testyard_model::urn::Urn;
 
+use crate::host::HostStanding;
 use crate::network::Refused;
 
 /// Why a topology cannot be had. The texts are for the caller.
@@ -135,14 +136,19 @@ pub struct FreeOn {
     pub nodes: u32,
     /// Ports that it could forward.
     pub ports: u32,
-    /// Whether it can start nodes now.
-    pub healthy: bool,
+    /// Whether it may get nodes now.
+    pub standing: HostStanding,
 }
 
 impl fmt::Display for FreeOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.healthy {
-            return write!(f, "none on {} (it cannot start nodes now)", self.host);
+        let why = match self.standing {
+            HostStanding::Ready => None,
+            HostStanding::Ill => Some("it cannot start nodes now"),
+            HostStanding::Drained => Some("it is drained"),
+        };
+        if let Some(why) = why {
+            return write!(f, "none on {} ({why})", self.host);
         }
         write!(f, "{} on {}", self.nodes, self.host)?;
         if self.nodes > 0 { write!(f, " ({} ports)", self.ports) } else { Ok(()) }

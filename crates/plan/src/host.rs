@@ -18,6 +18,19 @@ pub struct Host {
     sliver_types: Option<Vec<SliverTypeName>>,
 }
 
+/// Whether a host may get nodes now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostStanding {
+    /// It may.
+    #[default]
+    Ready,
+    /// It cannot start any.
+    Ill,
+    /// Its operator wants no more on it.
+    Drained,
+}
+
 /// Ports of a host that may be forwarded to nodes, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRange {

@@ -42,7 +42,7 @@ pub mod usage;
 
 pub use diff::{Change, Changes, diff, diff_networks};
 pub use error::{FreeOn, PlanError};
-pub use host::{Host, HostError, PortRange};
+pub use host::{Host, HostError, HostStanding, PortRange};
 pub use network::parts::NetworkPlan;
 pub use plan::{Existing, HostView, LinkPolicy, Plan, PlannedNode, Site, Wanted, plan, replan};
 pub use ports::PortForward;

@@ -19,7 +19,7 @@ use testyard_model::urn::{Authority, Urn};
 
 use crate::asked::{self, Asked};
 use crate::error::{FreeOn, PlanError};
-use crate::host::Host;
+use crate::host::{Host, HostStanding};
 use crate::limits;
 use crate::names;
 use crate::network::mtu::Underlay;
@@ -62,8 +62,8 @@ pub struct HostView<'a> {
     pub host: &'a Host,
     /// What of it is in use.
     pub usage: &'a Usage,
-    /// Whether it can start nodes now.
-    pub healthy: bool,
+    /// Whether it may get nodes now.
+    pub standing: HostStanding,
     /// What its kernel has left.
     pub limits: &'a HostLimits,
 }
@@ -316,6 +316,7 @@ fn choose_hosts(
             sliver_type: &asked.kind.name,
             ports: asked.ports.len() as u32,
             bound: asked.bound.clone(),
+            runs: asked.kept.is_some(),
             partition: asked.node.partition.as_deref(),
         })
         .collect();
@@ -329,18 +330,14 @@ fn choose_hosts(
         LinkPolicy::Make(_) => cables(topology).into_iter().map(here).collect(),
         LinkPolicy::LeaveOut | LinkPolicy::Refuse => Vec::new(),
     };
-    // What runs needs no more room than it has, and no host that can start something.
+    // What runs needs no more room than it has.
     let mut usages: Vec<Usage> = hosts.iter().map(|view| view.usage.clone()).collect();
     for (usage, view) in usages.iter_mut().zip(hosts) {
         let kept = asked.iter().filter_map(|asked| asked.kept);
         kept.filter(|kept| kept.host == *view.host.name()).for_each(|kept| usage.release(&kept.holding()));
     }
-    let nothing_comes = asked.iter().all(|asked| asked.kept.is_some());
-    let views: Vec<HostView<'_>> = hosts
-        .iter()
-        .zip(&usages)
-        .map(|(view, usage)| HostView { usage, healthy: view.healthy || nothing_comes, ..*view })
-        .collect();
+    let views: Vec<HostView<'_>> =
+        hosts.iter().zip(&usages).map(|(view, usage)| HostView { usage, ..*view }).collect();
     place(&needs, &cables, &views).map_err(|error| match error {
         Unplaceable::Room(free) => too_big(asked, free),
         Unplaceable::Partition { partition, nodes, why } => PlanError::Partition { partition, nodes, why },

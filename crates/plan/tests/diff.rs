@@ -10,8 +10,8 @@ use testyard_model::topology::{InterfaceAddress, Topology, Variable};
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::network::{Conditions, plan as plan_network};
 use testyard_plan::{
-    Change, Existing, Host, HostView, LinkPolicy, NetworkPlan, Plan, PlanError, PortRange, Site, Usage, diff,
-    diff_networks, plan, render,
+    Change, Existing, Host, HostStanding, HostView, LinkPolicy, NetworkPlan, Plan, PlanError, PortRange,
+    Site, Usage, diff, diff_networks, plan, render,
 };
 use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies::{connect, loose, random, ring};
@@ -34,7 +34,12 @@ fn whole(topology: &Topology, capacities: &[u32]) -> Result<Plan, PlanError> {
     let usage = Usage::default();
     let views: Vec<_> = hosts
         .iter()
-        .map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .map(|host| HostView {
+            host,
+            usage: &usage,
+            standing: HostStanding::Ready,
+            limits: &HostLimits::UNKNOWN,
+        })
         .collect();
     let authority = "am.example.net".parse().unwrap();
     let site = Site {

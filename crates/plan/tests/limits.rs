@@ -9,7 +9,8 @@ use testyard_model::topology::{Storage, Topology};
 use testyard_plan::limits::HostNeeds;
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::{
-    Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted, replan,
+    Existing, Host, HostStanding, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted,
+    replan,
 };
 use testyard_testkit::kinds::plain;
 use testyard_testkit::topologies::{lan, loose, ring};
@@ -24,7 +25,7 @@ fn planned(topology: &Topology, limits: &HostLimits, running: Option<&Plan>) -> 
     let host =
         Host::new("a".parse().unwrap(), 5_000, ports, "172.16.0.0/16".parse().unwrap(), None, None).unwrap();
     let usage = Usage::default();
-    let views = [HostView { host: &host, usage: &usage, healthy: true, limits }];
+    let views = [HostView { host: &host, usage: &usage, standing: HostStanding::Ready, limits }];
     let authority = "am.example.net".parse().unwrap();
     let site = Site {
         authority: &authority,

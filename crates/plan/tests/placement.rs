@@ -11,7 +11,7 @@ use testyard_model::setting::Setting;
 use testyard_model::topology::Topology;
 use testyard_plan::place::{Need, Placement, Unplaceable, place, traffic_between_hosts};
 use testyard_plan::plan::cables;
-use testyard_plan::{Host, HostView, PortRange, Usage};
+use testyard_plan::{Host, HostStanding, HostView, PortRange, Usage};
 use testyard_testkit::topologies::{connect, fat_tree, grid, loose, random, ring};
 
 fn host(name: &str, capacity: u32, only: Option<&str>) -> Host {
@@ -44,13 +44,19 @@ impl Yard {
         let views: Vec<_> = self
             .hosts
             .iter()
-            .map(|host| HostView { host, usage: &self.usage, healthy: true, limits: &HostLimits::UNKNOWN })
+            .map(|host| HostView {
+                host,
+                usage: &self.usage,
+                standing: HostStanding::Ready,
+                limits: &HostLimits::UNKNOWN,
+            })
             .collect();
         let needs: Vec<_> = (0..topology.nodes.len())
             .map(|node| Need {
                 sliver_type: &self.kind,
                 ports: 1,
                 bound: self.bound.get(&node).cloned(),
+                runs: false,
                 partition: self.partitions.get(&node).map(String::as_str),
             })
             .collect();
@@ -145,10 +151,15 @@ fn choosy_nodes_find_their_host_though_others_came_first() {
     let usage = Usage::default();
     let views: Vec<_> = hosts
         .iter()
-        .map(|host| HostView { host, usage: &usage, healthy: true, limits: &HostLimits::UNKNOWN })
+        .map(|host| HostView {
+            host,
+            usage: &usage,
+            standing: HostStanding::Ready,
+            limits: &HostLimits::UNKNOWN,
+        })
         .collect();
     let (plain, web) = ("plain".parse().unwrap(), "web".parse().unwrap());
-    let need = |kind| Need { sliver_type: kind, ports: 1, bound: None, partition: None };
+    let need = |kind| Need { sliver_type: kind, ports: 1, bound: None, runs: false, partition: None };
     let needs = [&plain, &plain, &plain, &web, &web, &web, &web].map(need);
     assert_eq!(place(&needs, &[], &views).unwrap().hosts, [0, 0, 0, 1, 1, 1, 1]);
 }

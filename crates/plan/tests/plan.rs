@@ -9,7 +9,9 @@ use testyard_model::link::{Link, LinkKind};
 use testyard_model::name::ClientId;
 use testyard_model::sliver_type::{Port, SliverType};
 use testyard_model::topology::{Node, Topology};
-use testyard_plan::{Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan};
+use testyard_plan::{
+    Existing, Host, HostStanding, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, plan,
+};
 use testyard_testkit::kinds::plain;
 
 fn kind(name: &str, ports: &[&str]) -> SliverType {
@@ -54,7 +56,7 @@ impl Yard {
             .map(|(host, usage, healthy)| HostView {
                 host,
                 usage,
-                healthy: *healthy,
+                standing: if *healthy { HostStanding::Ready } else { HostStanding::Ill },
                 limits: &HostLimits::UNKNOWN,
             })
             .collect();

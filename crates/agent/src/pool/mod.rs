@@ -35,7 +35,7 @@ use records::Records;
 use rush::Rush;
 
 /// What a host keeps in its pool.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolSettings {
     /// How many spares; 0 is none.
     pub size: u32,

@@ -16,6 +16,7 @@ use super::captures::Readers;
 use super::connection::{self, ConnectionError, Out, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
 use super::message::{Answer, Call, FromAgent, ToAgent};
+use crate::config::HostConfig;
 use crate::contract::{Host, HostError, HostFacts, Standing};
 use crate::facts::{Facts, NoFact};
 use crate::probe::Probe;
@@ -33,8 +34,8 @@ pub struct RemoteHost {
     asking: Arc<Semaphore>,
 }
 
-#[derive(Default)]
 struct State {
+    config: HostConfig,
     line: Option<Line>,
     /// Counts calls of all connections.
     calls: u64,
@@ -53,15 +54,21 @@ struct Line {
     _stands: oneshot::Sender<()>,
 }
 
+impl State {
+    fn new(config: HostConfig) -> Self {
+        Self { config, line: None, calls: 0, watchers: Vec::new(), told: HashMap::new() }
+    }
+}
+
 impl RemoteHost {
-    /// One that is away until its agent connects.
+    /// One that is away until its agent connects, which is then told how to run it.
     #[must_use]
-    pub fn new(name: HostName) -> Arc<Self> {
+    pub fn new(name: HostName, config: HostConfig) -> Arc<Self> {
         let away = Standing::Away("its agent has not connected yet".to_owned());
         Arc::new(Self {
             name,
             facts: OnceLock::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(config)),
             standing: watch::channel(away).0,
             asking: Arc::new(Semaphore::new(QUESTIONS)),
         })
@@ -70,6 +77,26 @@ impl RemoteHost {
     /// Who answers what nodes ask about themselves; the first counts.
     pub fn answer_by(&self, facts: Arc<dyn Facts>) {
         let _ = self.facts.set(facts);
+    }
+
+    /// It is to be run like this from now on.
+    pub fn configure(&self, config: HostConfig) {
+        let mut state = self.lock();
+        if state.config == config {
+            return;
+        }
+        if let Some(line) = &state.line {
+            line.out.hint(&ToAgent::Config(Box::new(config.clone())));
+        }
+        state.config = config;
+    }
+
+    /// Ends the connection, if there is one, for a reason that people are told.
+    pub fn disconnect(&self, why: &str) {
+        let line = self.lock().line.take();
+        if let Some(line) = line {
+            self.hang_up(&line, why.to_owned());
+        }
     }
 
     /// Serves a connection of the host's agent, who was proven to be it, until it ends. A newer one of the same agent ends it:
@@ -90,6 +117,7 @@ impl RemoteHost {
             match &state.line {
                 Some(line) if line.instance != greeting.instance => true,
                 _ => {
+                    out.hint(&ToAgent::Config(Box::new(state.config.clone())));
                     let line = Line {
                         instance: greeting.instance,
                         out: out.clone(),
@@ -346,14 +374,8 @@ impl Host for RemoteHost {
 
     /// The host goes on; only who hears of it ends.
     async fn shut_down(&self) {
-        let line = {
-            let mut state = self.lock();
-            state.watchers.clear();
-            state.line.take()
-        };
-        if let Some(line) = line {
-            self.hang_up(&line, "the controller has ended".to_owned());
-        }
+        self.lock().watchers.clear();
+        self.disconnect("the controller has ended");
     }
 }
 

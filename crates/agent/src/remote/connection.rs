@@ -47,6 +47,9 @@ pub enum ConnectionError {
     /// The other side said what nobody says at this point.
     #[error("the other side does not keep to the protocol: {0}")]
     Protocol(&'static str),
+    /// The host is to be run in another way.
+    #[error("the host is to be run in another way")]
+    Reconfigured,
     /// A newer connection of the same agent is there.
     #[error("the agent has connected again")]
     Replaced,

@@ -1,7 +1,7 @@
 //! What controller and agent say to each other.
 //!
 //! Each message is a JSON object `{"say": …, "value": …}`. Within a version nothing is renamed, removed or given another
-//! meaning; a field may come, with a default. `tests/remote` has one of each kind, committed, that must be read as it always was.
+//! meaning; a field may come, with a default. `tests/messages` has one of each kind, committed, that must be read as it always was.
 
 use serde::{Deserialize, Serialize};
 use testyard_fabric::capture::{CaptureEnd, CaptureError, CaptureRequest};
@@ -9,6 +9,7 @@ use testyard_model::id::{SliceId, SliverId};
 use testyard_model::probe::Probed;
 use uuid::Uuid;
 
+use crate::config::HostConfig;
 use crate::contract::{HostError, HostFacts};
 use crate::facts::{Fact, NoFact};
 use crate::probe::Probe;
@@ -56,6 +57,8 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", content = "value", rename_all = "snake_case")]
 pub enum ToAgent {
+    /// How the host is to be run: what is said first. Said again when that has changed: the agent then connects again.
+    Config(Box<HostConfig>),
     /// It is there.
     Alive,
     /// A slice of the next [`Call::Sync`].

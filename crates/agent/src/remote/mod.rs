@@ -4,7 +4,7 @@
 //!  controller                                                    host
 //!  RemoteHost ◄── attend ── a stream that the agent has opened ── serve ──► LocalHost
 //!      │   ◄── greeting ────────── versions, program, instance ──────        │
-//!      │   ─── welcome ───────────────────────────────────────────►          │
+//!      │   ─── welcome, how the host is to be run ────────────────►          │
 //!      │   ─── call: sync, apply, capture, probe, … ──────────────►          │
 //!      │   ◄── answer, what was seen, packets, questions of nodes ──         │
 //! ```
@@ -20,7 +20,7 @@
 //! | `connection` | one connection: greeting, sending, heartbeat |
 //! | `client` | [`RemoteHost`], the controller's end |
 //! | `captures` | captures that are passed on, with as many bytes on the way as their reader has room for |
-//! | `server` | [`serve`], the host's end |
+//! | `server` | [`join`] and [`serve`], the host's end |
 
 mod captures;
 mod client;
@@ -32,7 +32,7 @@ mod server;
 pub use client::RemoteHost;
 pub use connection::{ConnectionError, Introduction, hear, say};
 pub use frame::FrameError;
-pub use server::{RemoteFacts, serve};
+pub use server::{Joined, RemoteFacts, join, serve};
 
 #[cfg(test)]
 mod tests;

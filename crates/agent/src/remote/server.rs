@@ -13,6 +13,7 @@ use super::captures::{Credit, pass_on};
 use super::connection::{ConnectionError, Introduction, Out, introduce, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
 use super::message::{Answer, Call, FromAgent, ToAgent};
+use crate::config::HostConfig;
 use crate::contract::Host;
 use crate::facts::{Fact, Facts, NoFact};
 use crate::{desired, observed};
@@ -47,21 +48,44 @@ enum Ordered {
     Apply(Box<desired::Slice>),
 }
 
-/// Serves the controller at the other end of a stream, who was proven to be it, until the connection ends.
+/// A controller that has greeted.
+#[derive(Debug)]
+pub struct Joined<S> {
+    stream: S,
+    /// Its program and version, for people.
+    pub program: String,
+    /// How it wants the host run.
+    pub config: HostConfig,
+}
+
+/// Greets the controller at the other end of a stream, who was proven to be it, and hears how the host is to be run.
+///
+/// # Errors
+/// [`ConnectionError`] if the connection ends or the controller refuses.
+pub async fn join<S>(mut stream: S, own: &Introduction) -> Result<Joined<S>, ConnectionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let program = introduce(&mut stream, own).await?;
+    let body = match frame::read(&mut stream, LONGEST).await? {
+        Frame::Message(body) => body,
+        Frame::Packets { .. } => return Err(ConnectionError::Protocol("it sent packets")),
+    };
+    match serde_json::from_slice(&body).map_err(FrameError::Json)? {
+        ToAgent::Config(config) => Ok(Joined { stream, program, config: *config }),
+        _ => Err(ConnectionError::Protocol("it has not said how the host is to be run")),
+    }
+}
+
+/// Serves a controller until the connection ends.
 pub async fn serve<S>(
     host: Arc<dyn Host>,
     facts: &RemoteFacts,
-    mut stream: S,
-    own: &Introduction,
-    welcome: impl FnOnce(&str) + Send,
+    Joined { stream, .. }: Joined<S>,
 ) -> ConnectionError
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    match introduce(&mut stream, own).await {
-        Ok(program) => welcome(&program),
-        Err(error) => return error,
-    }
     let (mut reading, writing) = tokio::io::split(stream);
     let (out, outgoing) = Out::new();
     let (ordered, orders) = mpsc::unbounded_channel();
@@ -133,6 +157,7 @@ impl Doing {
             // What is over has nothing more to say.
             while self.tasks.try_join_next().is_some() {}
             match message {
+                ToAgent::Config(_) => return ConnectionError::Reconfigured,
                 ToAgent::Alive => {}
                 ToAgent::Part(_) if self.parts.len() == PARTS => {
                     return ConnectionError::Protocol("it sent too many slices at once");

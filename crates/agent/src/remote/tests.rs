@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::message::{Answer, FIRST_CREDIT, FromAgent, Greeting, ToAgent, Versions};
 use super::*;
+use crate::config::HostConfig;
 use crate::contract::{Host, HostError, HostFacts, Standing};
 use crate::facts::{Fact, Facts, NoFact};
 use crate::observed::LinksSeen;
@@ -118,7 +119,7 @@ fn own(instance: u128) -> Introduction {
 }
 
 fn remote() -> Arc<RemoteHost> {
-    RemoteHost::new("h1".parse().unwrap())
+    RemoteHost::new("h1".parse().unwrap(), HostConfig::pretending())
 }
 
 /// An agent that is connected, and how its connection ends on both sides.
@@ -133,7 +134,12 @@ async fn connect(
     standing.mark_unchanged();
     let remote = Arc::clone(remote);
     let controller = tokio::spawn(async move { remote.attend(near, "testyard 1").await });
-    let agent = tokio::spawn(async move { serve(host, &facts, far, &own(instance), |_| {}).await });
+    let agent = tokio::spawn(async move {
+        match join(far, &own(instance)).await {
+            Ok(joined) => serve(host, &facts, joined).await,
+            Err(error) => error,
+        }
+    });
     standing.changed().await.unwrap();
     assert_eq!(*standing.borrow(), Standing::Here);
     (controller, agent)
@@ -189,14 +195,34 @@ async fn a_host_over_a_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_hears_how_its_host_is_to_be_run_and_connects_again_when_that_changes() {
+    let remote = remote();
+    let joined = |instance| {
+        let (near, far) = duplex(1 << 16);
+        let remote = Arc::clone(&remote);
+        tokio::spawn(async move { remote.attend(near, "testyard 1").await });
+        async move { join(far, &own(instance)).await }
+    };
+    let first = joined(1).await.unwrap();
+    assert_eq!((first.config.clone(), first.program.as_str()), (HostConfig::pretending(), "testyard 1"));
+    let (host, facts) = (Arc::new(Told::default()), RemoteFacts::default());
+    let serving = serve(Arc::clone(&host) as Arc<dyn Host>, &facts, first);
+    tokio::pin!(serving);
+    // The same again changes nothing.
+    remote.configure(HostConfig::pretending());
+    assert!((&mut serving).now_or_never().is_none());
+    let other = HostConfig { domain: "other.example.net".into(), ..HostConfig::pretending() };
+    remote.configure(other.clone());
+    assert!(matches!(serving.await, ConnectionError::Reconfigured));
+    assert_eq!(joined(1).await.unwrap().config, other);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_newest_connection_of_an_agent_counts_and_no_other_agent_takes_its_name() {
     let (remote, host) = (remote(), Arc::new(Told::default()));
     let (first, _agent) = connect(&remote, Arc::clone(&host), Arc::default(), 1).await;
     let (near, far) = duplex(1 << 16);
-    let stranger = tokio::spawn(async move {
-        let facts = RemoteFacts::default();
-        serve(Arc::new(Told::default()), &facts, far, &own(2), |_| {}).await
-    });
+    let stranger = tokio::spawn(async move { join(far, &own(2)).await.unwrap_err() });
     let refused = remote.attend(near, "testyard 1").await;
     assert!(matches!(&refused, ConnectionError::Refusing(_)), "{refused}");
     let told = stranger.await.unwrap().to_string();

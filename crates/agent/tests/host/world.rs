@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use testyard_agent::observed::Phase;
-use testyard_agent::remote::{Introduction, RemoteFacts, RemoteHost, serve};
-use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig, PoolSettings, Standing, desired, observed};
+use testyard_agent::remote::{ConnectionError, Introduction, RemoteFacts, RemoteHost, join, serve};
+use testyard_agent::{
+    Facts, Host, HostConfig, LocalHost, LocalHostConfig, PoolSettings, Standing, desired, observed,
+};
 use testyard_fabric::fake::FakeFabric;
 use testyard_fabric::{ControlAddress, Forward};
 use testyard_model::account::Account;
@@ -146,7 +148,7 @@ impl World {
     async fn connect(&self) -> (Arc<dyn Host>, Arc<LocalHost>) {
         let facts = Arc::new(RemoteFacts::default());
         let local = self.begin_asking(None, Some(Arc::clone(&facts) as Arc<dyn Facts>)).await;
-        let remote = RemoteHost::new("h1".parse().unwrap());
+        let remote = RemoteHost::new("h1".parse().unwrap(), HostConfig::pretending());
         if let Some(facts) = &self.facts {
             remote.answer_by(Arc::clone(facts));
         }
@@ -156,7 +158,8 @@ impl World {
         tokio::spawn(async move { controller.attend(near, "test").await });
         tokio::spawn(async move {
             let own = Introduction { program: "test".into(), instance: Uuid::from_u128(9) };
-            serve(host, &facts, far, &own, |_| {}).await
+            serve(host, &facts, join(far, &own).await?).await;
+            Ok::<_, ConnectionError>(())
         });
         standing.wait_for(|standing| *standing == Standing::Here).await.unwrap();
         (remote, local)

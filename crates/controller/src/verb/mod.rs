@@ -3,6 +3,7 @@
 mod allocate;
 mod capture;
 mod delete;
+mod host;
 mod link;
 mod offer;
 mod perform;

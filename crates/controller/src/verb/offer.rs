@@ -1,6 +1,6 @@
 //! What the testbed offers now.
 
-use testyard_plan::Usage;
+use testyard_plan::{HostStanding, Usage};
 
 use crate::api::{HostOffer, Offer};
 use crate::core::Core;
@@ -15,7 +15,7 @@ impl Core {
                 name: resources.name().clone(),
                 capacity: resources.capacity(),
                 free: state.usage.get(resources.name()).unwrap_or(&unused).free(resources),
-                healthy: state.hosts.get(resources.name()).is_some_and(|health| health.healthy),
+                healthy: state.host_standing(resources.name()) == HostStanding::Ready,
                 location: host.location.clone(),
             }
         });

@@ -25,6 +25,7 @@ struct Inner {
     watchers: Vec<mpsc::UnboundedSender<observed::Slice>>,
     late: VecDeque<observed::Slice>,
     down: bool,
+    shut_down: bool,
     fails: Option<String>,
     exposes: Vec<Port>,
     limits: HostLimits,
@@ -34,6 +35,11 @@ struct Inner {
 }
 
 impl ScriptedHost {
+    /// Whether whoever used it is done with it.
+    pub fn is_shut_down(&self) -> bool {
+        self.0.lock().unwrap().shut_down
+    }
+
     /// It cannot be spoken to, for this reason, or can again: then it has forgotten what it was told.
     pub fn set_away(&self, why: Option<&str>) {
         let mut inner = self.0.lock().unwrap();
@@ -360,5 +366,7 @@ impl Host for ScriptedHost {
         self.0.lock().unwrap().standing().subscribe()
     }
 
-    async fn shut_down(&self) {}
+    async fn shut_down(&self) {
+        self.0.lock().unwrap().shut_down = true;
+    }
 }

@@ -16,6 +16,7 @@ use testyard_controller::{
     Controller, HostResources, HostSettings, ManualClock, PortRange, SeededRandomness, Settings, Store,
 };
 use testyard_model::account::{PublicKey, User};
+use testyard_model::id::HostName;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::state::{Action, Operational};
 use testyard_model::topology::{Node, Topology};
@@ -84,6 +85,11 @@ impl Yard {
         let clock = Arc::new(ManualClock::new(now()));
         let controller = open(&store, &settings, &hosts, &clock, 0).await;
         Self { controller, clock, hosts, settings, store, path, _folder: folder, seed: 0 }
+    }
+
+    /// The hosts as the controller is given them.
+    pub fn contracts(&self) -> Vec<(HostName, Arc<dyn Host>)> {
+        contracts(&self.hosts)
     }
 
     pub fn host(&self) -> &ScriptedHost {
@@ -191,11 +197,13 @@ async fn open(
     clock: &Arc<ManualClock>,
     seed: u64,
 ) -> Arc<Controller> {
-    let hosts =
-        hosts.iter().map(|(name, host)| (name.parse().unwrap(), Arc::clone(host) as Arc<dyn Host>)).collect();
     let randomness = Arc::new(SeededRandomness::new(seed));
     let clock = Arc::clone(clock) as Arc<dyn testyard_controller::Clock>;
-    Controller::open_with(store.clone(), settings.clone(), hosts, clock, randomness).await.unwrap()
+    Controller::open_with(store.clone(), settings.clone(), contracts(hosts), clock, randomness).await.unwrap()
+}
+
+fn contracts(hosts: &[(&'static str, Arc<ScriptedHost>)]) -> Vec<(HostName, Arc<dyn Host>)> {
+    hosts.iter().map(|(name, host)| (name.parse().unwrap(), Arc::clone(host) as Arc<dyn Host>)).collect()
 }
 
 /// A slice without what hosts have to say first after each start: whether it is as it was asked to be.

@@ -22,6 +22,7 @@ use testyard_model::link::Link;
 use testyard_model::name::SliverTypeName;
 
 use crate::error::FreeOn;
+use crate::host::HostStanding;
 use crate::plan::HostView;
 use units::{Unit, Units};
 
@@ -34,6 +35,8 @@ pub struct Need<'a> {
     pub ports: u32,
     /// The host that it is bound to.
     pub bound: Option<HostName>,
+    /// It runs there: a host that gets no more keeps it.
+    pub runs: bool,
     /// What it shares a host with, if anything.
     pub partition: Option<&'a str>,
 }
@@ -98,7 +101,19 @@ impl Cable {
     }
 }
 
-impl Room<'_> {
+impl<'a> Room<'a> {
+    /// What is free, as a host that may not get nodes has room for no others than its own.
+    fn of(view: &'a HostView<'a>, needs: &[Need<'_>]) -> Self {
+        let own = |need: &&Need<'_>| need.runs && need.bound.as_ref() == Some(view.host.name());
+        let slots = match view.standing {
+            HostStanding::Ready => view.usage.free(view.host),
+            HostStanding::Ill | HostStanding::Drained => {
+                u32::try_from(needs.iter().filter(own).count()).unwrap_or(u32::MAX)
+            }
+        };
+        Self { view, slots, ports: view.usage.free_ports(view.host) }
+    }
+
     fn fits(&self, unit: &Unit<'_>) -> bool {
         self.slots >= unit.slots && self.ports >= unit.ports && self.takes(unit)
     }
@@ -123,14 +138,7 @@ impl Room<'_> {
 /// # Errors
 /// [`Unplaceable`] if not all nodes find room, or not where they have to be.
 pub fn place(needs: &[Need<'_>], cables: &[Cable], hosts: &[HostView<'_>]) -> Result<Placement, Unplaceable> {
-    let mut rooms: Vec<Room<'_>> = hosts
-        .iter()
-        .map(|view| Room {
-            view,
-            slots: if view.healthy { view.usage.free(view.host) } else { 0 },
-            ports: view.usage.free_ports(view.host),
-        })
-        .collect();
+    let mut rooms: Vec<Room<'_>> = hosts.iter().map(|view| Room::of(view, needs)).collect();
     let units = Units::new(needs, cables, hosts)?;
     let mut placed: Vec<Option<usize>> = vec![None; units.list.len()];
     for (number, unit) in units.list.iter().enumerate() {
@@ -211,7 +219,7 @@ pub(crate) fn free_on(hosts: &[HostView<'_>]) -> Vec<FreeOn> {
             host: view.host.name().clone(),
             nodes: view.usage.free(view.host),
             ports: view.usage.free_ports(view.host),
-            healthy: view.healthy,
+            standing: view.standing,
         })
         .collect()
 }

@@ -13,7 +13,8 @@ use testyard_model::topology::Topology;
 use testyard_model::urn::Urn;
 use testyard_plan::network::mtu::Underlay;
 use testyard_plan::{
-    Existing, Host, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted, replan,
+    Existing, Host, HostStanding, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted,
+    replan,
 };
 
 use crate::cli::ConfigArgument;
@@ -143,7 +144,7 @@ impl Testbed {
         let views: Vec<HostView<'_>> = self
             .hosts
             .iter()
-            .map(|host| HostView { host, usage: &usage, healthy: true, limits: &self.limits })
+            .map(|host| HostView { host, usage: &usage, standing: HostStanding::Ready, limits: &self.limits })
             .collect();
         let site = Site {
             authority: &self.settings.testbed.authority,
