@@ -1,5 +1,6 @@
 //! The controller: one method for each thing that a front door can ask for.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use testyard_agent::Host;
@@ -119,6 +120,14 @@ impl Controller {
     #[must_use]
     pub fn hosts(&self) -> Vec<HostReport> {
         self.core.host_reports()
+    }
+
+    /// Slices that something is on this host of, what is leaving too, by name.
+    #[must_use]
+    pub fn slices_on(&self, host: &HostName) -> BTreeSet<SliceUrn> {
+        let state = self.core.shared.read();
+        let here = state.slices().filter(|slice| slice.slivers.iter().any(|sliver| sliver.host == *host));
+        here.map(|slice| slice.urn.clone()).collect()
     }
 
     /// A host gets no more nodes, or may get them again. Those that are on it stay. Whether that is new.

@@ -195,9 +195,18 @@ impl Core {
             }
             let mut pause = FIRST_PAUSE;
             while let Err(error) = self.tell(&driver).await {
-                tracing::warn!(host = %driver.name, %error, "the host is tried again");
                 self.examine(&driver).await;
                 driver.all.store(true, Ordering::SeqCst);
+                if matches!(*standing.borrow(), Standing::Away(_)) {
+                    // Whoever is away says so when that ends; trying again would only fill the log.
+                    let is_here = |standing: &Standing| *standing == Standing::Here;
+                    if standing.wait_for(is_here).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
+                tracing::warn!(host = %driver.name, %error, "the host is tried again");
                 // Who comes back is not left waiting for the rest of a pause.
                 let _ = tokio::time::timeout(pause, turn(&mut standing)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

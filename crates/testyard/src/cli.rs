@@ -7,9 +7,9 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{am, credential, doctor, image, init, local, print, reset, serve, topology, wire};
+use crate::{agent, am, credential, doctor, image, init, local, print, reset, serve, topology, wire};
 
-/// A federated network testbed on one machine: from a topology to SSH.
+/// A federated network testbed: from a topology to SSH.
 #[derive(Debug, Parser)]
 #[command(
     name = "testyard",
@@ -28,6 +28,8 @@ pub struct Cli {
 enum Command {
     /// Run the testbed until SIGTERM; SIGHUP reads the configuration again
     Serve(serve::Arguments),
+    /// Make this machine a host of a testbed that is elsewhere, until SIGTERM
+    Agent(agent::Arguments),
     /// Write a configuration, an authority with its certificates, and a first user
     Init(init::Arguments),
     /// Issue and check SFA credentials
@@ -134,6 +136,7 @@ impl ConfigArgument {
 pub fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Credential(command) => credential::run(&command),
         Command::Local(command) => local::run(&command),

@@ -7,10 +7,12 @@
 #[macro_use]
 mod print;
 
+pub mod agent;
 pub mod am;
 pub mod cli;
 pub mod config;
 pub mod credential;
+mod daemon;
 pub mod doctor;
 mod end;
 pub mod exit;
@@ -19,6 +21,7 @@ pub mod guest;
 pub mod image;
 pub mod init;
 pub mod local;
+mod machine;
 mod passage;
 mod progress;
 pub mod reset;

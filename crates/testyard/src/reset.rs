@@ -1,18 +1,20 @@
 //! `testyard reset`: removes everything that Testyard made on this host, found by its marks alone.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
-use testyard_fabric::{Emulator, Fabric as _, FabricConfig, LinuxFabric};
+use testyard_agent::HostConfig;
+use testyard_fabric::{Fabric as _, LinuxFabric};
 use testyard_model::id::Instance;
-use testyard_runtime_docker::{DockerConfig, DockerRuntime};
+use testyard_runtime_docker::DockerRuntime;
 
 use crate::cli::ConfigArgument;
-use crate::config::{self, ConfigError, Settings};
+use crate::config::{self, ConfigError};
 use crate::exit::{Failure, Outcome};
-use crate::serve;
+use crate::machine::{Folders, docker_config, fabric_config};
+use crate::serve::{self, translate};
 
 /// `testyard reset`
 #[derive(Debug, Args)]
@@ -37,12 +39,15 @@ pub struct Arguments {
 
 /// What is removed.
 struct Target {
-    instance: Instance,
-    run: PathBuf,
-    state: Option<PathBuf>,
-    docker: PathBuf,
-    fabric: FabricConfig,
+    config: HostConfig,
+    folders: Folders,
+    /// Whether the state goes too.
+    state: bool,
 }
+
+const RUN: &str = "/run/testyard";
+const STATE: &str = "/var/lib/testyard";
+const DOCKER: &str = "/var/run/docker.sock";
 
 /// Removes everything.
 ///
@@ -50,7 +55,7 @@ struct Target {
 /// If the testbed is running, nobody agrees, or something cannot be removed; the rest is removed all the same.
 pub fn run(arguments: &Arguments) -> Outcome {
     let target = target(arguments)?;
-    if serve::is_running(&target.run) {
+    if serve::is_running(&target.folders.run) {
         return Err(Failure::failed(
             "testyard serve is running and would make everything again: end it first",
         ));
@@ -62,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
     let mut failures: Vec<String> = Vec::new();
     runtime.block_on(remove(&target, &mut failures));
-    let folders = std::iter::once(&target.run).chain(&target.state);
+    let folders = std::iter::once(&target.folders.run).chain(target.state.then_some(&target.folders.state));
     failures.extend(folders.filter_map(|folder| remove_folder(folder).err()));
     if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures.join("\ntestyard: "))) }
 }
@@ -78,24 +83,10 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
     };
     let Some(settings) = settings else {
         let instance = arguments.instance.clone().ok_or_else(|| Failure::usage("give --instance"))?;
-        let fabric = FabricConfig {
-            instance: instance.clone(),
-            ipv4: "10.77.0.0/16".parse().context("a network")?,
-            ipv6: None,
-            ipv6_proxy: false,
-            run: "/run/testyard".into(),
-            wire: Vec::new(),
-            emulator: Emulator::default(),
-            captures: arguments.state.then(|| "/var/lib/testyard/captures".into()),
-            denied: Vec::new(),
-        };
-        return Ok(Target {
-            instance,
-            run: "/run/testyard".into(),
-            state: arguments.state.then(|| "/var/lib/testyard".into()),
-            docker: "/var/run/docker.sock".into(),
-            fabric,
-        });
+        let config =
+            HostConfig { instance, pretends: false, docker: DOCKER.into(), ..HostConfig::pretending() };
+        let folders = Folders { state: STATE.into(), run: RUN.into() };
+        return Ok(Target { config, folders, state: arguments.state });
     };
     if let Some(instance) =
         arguments.instance.as_ref().filter(|instance| **instance != settings.testbed.instance)
@@ -105,54 +96,28 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             "the configuration is of instance {configured}, not of {instance}"
         )));
     }
-    Ok(Target {
-        instance: settings.testbed.instance.clone(),
-        run: settings.paths.run.clone(),
-        state: arguments.state.then(|| settings.paths.state.clone()),
-        docker: settings.host.docker.clone(),
-        fabric: fabric_config(&settings),
-    })
-}
-
-/// How the fabric starts a wire: this very program, as it is now.
-fn wire_program() -> Vec<std::ffi::OsString> {
-    std::env::current_exe().map_or_else(|_| Vec::new(), |program| vec![program.into(), "wire".into()])
-}
-
-/// What the fabric needs to know of the configuration.
-#[must_use]
-pub fn fabric_config(settings: &Settings) -> FabricConfig {
-    FabricConfig {
-        instance: settings.testbed.instance.clone(),
-        ipv4: settings.network.ipv4,
-        ipv6: settings.network.ipv6,
-        ipv6_proxy: settings.network.ipv6_proxy,
-        run: settings.paths.run.clone(),
-        wire: wire_program(),
-        emulator: settings.network.emulator,
-        captures: Some(settings.paths.state.join("captures")),
-        denied: settings.network.denied.clone(),
-    }
-}
-
-/// What the Docker runtime needs to know of the configuration.
-#[must_use]
-pub fn docker_config(settings: &Settings, guest_folder: &Path) -> DockerConfig {
-    let run = &settings.paths.run;
-    let mut config = DockerConfig::new(settings.testbed.instance.clone(), guest_folder, run);
-    config.socket.clone_from(&settings.host.docker);
-    config.registries.clone_from(&settings.registries);
-    config
+    let config = match settings.here() {
+        Some(host) => translate::host_config(&settings, host),
+        // Only others are hosts; what may be here was made when this machine was one.
+        None => HostConfig {
+            instance: settings.testbed.instance.clone(),
+            pretends: false,
+            docker: DOCKER.into(),
+            ..HostConfig::pretending()
+        },
+    };
+    let folders = Folders { state: settings.paths.state.clone(), run: settings.paths.run.clone() };
+    Ok(Target { config, folders, state: arguments.state })
 }
 
 fn agree(target: &Target) -> Outcome {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage("this removes every node of the testbed; --yes says that you mean it"));
     }
-    let state = target.state.as_ref().map(|state| format!(", and the state in {}", state.display()));
+    let state = target.state.then(|| format!(", and the state in {}", target.folders.state.display()));
     let question = format!(
         "remove all nodes, interfaces and rules of instance {}{}? [y/N] ",
-        target.instance,
+        target.config.instance,
         state.unwrap_or_default()
     );
     let _ = io::stderr().write_all(question.as_bytes());
@@ -166,8 +131,8 @@ fn agree(target: &Target) -> Outcome {
 }
 
 async fn remove(target: &Target, failures: &mut Vec<String>) {
-    let mut docker = DockerConfig::new(target.instance.clone(), "/nonexistent", &target.run);
-    docker.socket.clone_from(&target.docker);
+    let Target { config, folders, .. } = target;
+    let docker = docker_config(config, folders, Path::new("/nonexistent"), Vec::new());
     match DockerRuntime::new(docker).reset().await {
         Ok(nodes) => say!("{nodes} nodes removed"),
         Err(error) => failures.push(format!(
@@ -175,7 +140,9 @@ async fn remove(target: &Target, failures: &mut Vec<String>) {
              container must be restarted"
         )),
     }
-    match LinuxFabric::new(target.fabric.clone()).reset().await {
+    let mut fabric = fabric_config(config, folders);
+    fabric.captures = fabric.captures.filter(|_| target.state);
+    match LinuxFabric::new(fabric).reset().await {
         Ok(()) => say!("interfaces and rules removed"),
         Err(error) => failures.push(format!("interfaces or rules are left: {error}")),
     }

@@ -47,7 +47,7 @@ fn the_least_that_must_be_said() {
     assert_eq!(settings.testbed.authority.as_str(), "am.example.net");
     assert_eq!(settings.testbed.public_url, "https://am.example.net:8001/");
     assert_eq!(settings.paths.trusted, Path::new("/etc/testyard/trusted"));
-    assert_eq!(settings.host.public_name, "am.example.net");
+    assert_eq!(settings.hosts[0].public_name, "am.example.net");
     let names: Vec<_> = settings.sliver_types.iter().map(|kind| kind.name.as_str()).collect();
     assert_eq!(names, ["docker-container", "docker-container_100M", "docker-container-with-tunnel"]);
 }
@@ -89,7 +89,7 @@ fn the_limits_that_are_promised_are_the_defaults() {
     let limits = limits.collect::<Vec<_>>().join(" ");
     let rspec = testyard_formats::rspec::RequestLimits::default();
     for (count, of) in [
-        (u64::from(settings.host.capacity), "nodes a host"),
+        (u64::from(settings.hosts[0].capacity), "nodes a host"),
         (u64::from(settings.limits.nodes_per_slice), "nodes a slice"),
         (settings.limits.request_size >> 20, "MiB a request,"),
         (u64::from(settings.limits.requests_per_second), "requests a second and client"),

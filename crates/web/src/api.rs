@@ -18,6 +18,10 @@
 //! | `GET` | `/v1/slices/NAME/report` | | [`KeptReport`] |
 //! | `GET` | `/v1/slices/NAME/capture` | `?link=…&bytes=…&filter=…` | pcapng, until the caller leaves |
 //! | `POST`, `DELETE` | `/v1/slices/NAME/shutdown` | | `true` or `false` |
+//! | `GET` | `/v1/hosts` | | `[`[`HostReport`]`]`; this and what follows for operators |
+//! | `POST` | `/v1/hosts/NAME/invitation` | | [`Invitation`] |
+//! | `POST`, `DELETE` | `/v1/hosts/NAME/drain` | | whether that is new |
+//! | `DELETE` | `/v1/hosts/NAME` | `?lost=true` | [`Removed`] |
 //! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
 //!
 //! A refusal is a [`Problem`] with an HTTP status that fits. Times are RFC 3339. A slice is named by its name at the
@@ -29,6 +33,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
+use testyard_model::host::HostLimits;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
@@ -81,6 +86,58 @@ pub struct Host {
     pub free: u32,
     /// Whether it can start nodes now.
     pub healthy: bool,
+}
+
+/// A host, as its operators see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// Its name.
+    pub name: String,
+    /// `ready`, `drained`, `ill` (it cannot start nodes now), or `away` (its agent is out of reach: what runs there runs on).
+    pub state: String,
+    /// Why, where that needs to be said.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Nodes that it can take in all.
+    pub capacity: u32,
+    /// Nodes that it could take now.
+    pub free: u32,
+    /// Nodes on it, by slice: a URN.
+    pub nodes: BTreeMap<String, u32>,
+    /// What users' SSH connects to.
+    pub public_name: String,
+    /// What it says of its engines.
+    pub engines: Vec<String>,
+    /// What its kernel has left, as far as it says.
+    pub limits: HostLimits,
+}
+
+/// What a new host's agent needs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The host.
+    pub host: String,
+    /// What its agent shows, once. It is a secret.
+    pub token: String,
+    /// Where its agent connects to: `HOST:PORT`.
+    pub controller: String,
+    /// How long the token is good.
+    pub until: Timestamp,
+}
+
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invitation").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// A host was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Whether it had a certificate, or a token.
+    pub revoked: bool,
+    /// Slivers that were given up with it.
+    pub forgotten: usize,
 }
 
 /// A slice among others.

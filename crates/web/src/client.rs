@@ -74,6 +74,39 @@ impl Client {
         self.get("/v1/testbed").await
     }
 
+    /// The hosts, for operators.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn hosts(&self) -> Result<Vec<api::HostReport>, ClientError> {
+        self.get("/v1/hosts").await
+    }
+
+    /// A token for a host.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn invite_host(&self, host: &str) -> Result<api::Invitation, ClientError> {
+        self.send(Method::POST, &of_host(host, "/invitation"), &()).await
+    }
+
+    /// A host gets no more nodes, or may get them again.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn drain_host(&self, host: &str, drained: bool) -> Result<bool, ClientError> {
+        let method = if drained { Method::POST } else { Method::DELETE };
+        self.send(method, &of_host(host, "/drain"), &()).await
+    }
+
+    /// A host is no more; one that is lost takes what is on it with it.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn remove_host(&self, host: &str, lost: bool) -> Result<api::Removed, ClientError> {
+        self.send(Method::DELETE, &of_host(host, &format!("?lost={lost}")), &()).await
+    }
+
     /// The caller's slices.
     ///
     /// # Errors
@@ -358,6 +391,10 @@ fn broken(error: impl std::fmt::Display) -> ClientError {
 /// The path of a slice, or of something of it.
 fn at(slice: &str, rest: &str) -> String {
     format!("/v1/slices/{}{rest}", encoded(slice))
+}
+
+fn of_host(host: &str, rest: &str) -> String {
+    format!("/v1/hosts/{}{rest}", encoded(host))
 }
 
 /// A text as one part of a path (RFC 3986).

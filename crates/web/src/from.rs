@@ -1,7 +1,7 @@
 //! The controller's answers as what goes over the socket.
 
 use testyard_controller::api::{
-    LinkAction, LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView,
+    HostReport, LinkAction, LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView,
 };
 use testyard_controller::words::{Moment, ProgramView, ServiceView, in_words};
 use testyard_controller::{Event, Happening};
@@ -199,6 +199,28 @@ pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {
         healthy: host.healthy,
     });
     (kinds.collect(), hosts.collect())
+}
+
+/// A host, as its operators see it.
+pub(crate) fn host_report(report: HostReport) -> api::HostReport {
+    let HostReport { offer, public_name, drained, engines, away, limits, nodes } = report;
+    let (state, why) = match (away, drained, offer.healthy) {
+        (Some(why), ..) => ("away", Some(why)),
+        (None, true, _) => ("drained", None),
+        (None, false, true) => ("ready", None),
+        (None, false, false) => ("ill", Some(engines.join(", "))),
+    };
+    api::HostReport {
+        name: offer.name.to_string(),
+        state: state.to_owned(),
+        why: why.filter(|why| !why.is_empty()),
+        capacity: offer.capacity,
+        free: offer.free,
+        nodes: nodes.into_iter().map(|(slice, nodes)| (slice.to_string(), nodes)).collect(),
+        public_name,
+        engines,
+        limits,
+    }
 }
 
 pub(crate) fn event(event: Event) -> api::Event {

@@ -13,6 +13,7 @@
 //! | `from`, `words` | the controller's answers as these types, and their texts in the words of this door |
 //! | [`peer`], `connections` | who calls, and how often at a time |
 //! | `bodies` | how long bodies may be, and may take |
+//! | [`Invite`] | who lets agents of hosts in |
 //! | [`server`] | the socket, and the way to the routes |
 //! | `routes` | a noun a file |
 //! | [`client`] | the other end |
@@ -24,13 +25,16 @@ mod bodies;
 pub mod client;
 mod connections;
 mod from;
+mod invite;
 pub mod peer;
 mod problem;
 mod routes;
 pub mod server;
 mod words;
 
+pub use api::Invitation;
 pub use client::{Client, ClientError};
+pub use invite::{Invite, NoAgents};
 pub use peer::{Authority, Peer};
 pub use server::{Server, ServerError};
 

@@ -31,6 +31,10 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
     }
 
+    pub(crate) fn conflict(error: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", error)
+    }
+
     pub(crate) fn too_large(most: usize) -> Self {
         let error = format!("the request's body is longer than {} MiB, or broken off", most >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_request", error)

@@ -17,6 +17,7 @@ use testyard_model::urn::Urn;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::invite::Invite;
 use crate::peer::Authority;
 use crate::{SOCKET, bodies, connections, routes};
 
@@ -40,6 +41,8 @@ pub struct Server {
     pub(crate) urn: Urn,
     /// What stands for images of other systems, for who reads topologies.
     pub(crate) images: Arc<ArcSwap<BTreeMap<String, ImageName>>>,
+    /// Who lets agents of hosts in.
+    pub(crate) hosts: Arc<dyn Invite>,
     /// Ends streams that would go on for ever.
     pub(crate) shutdown: CancellationToken,
 }
@@ -47,14 +50,15 @@ pub struct Server {
 impl Server {
     /// The front door of a controller, which ends when the token is cancelled.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         controller: Arc<Controller>,
         authority: Authority,
         urn: Urn,
         images: Arc<ArcSwap<BTreeMap<String, ImageName>>>,
+        hosts: Arc<dyn Invite>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { controller, authority, urn, images, shutdown }
+        Self { controller, authority, urn, images, hosts, shutdown }
     }
 
     /// Answers until the token is cancelled; calls that run then are finished.

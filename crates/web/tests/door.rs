@@ -63,6 +63,7 @@ impl Door {
             "lab.example.net".parse().unwrap(),
             "urn:publicid:IDN+lab.example.net+authority+am".parse().unwrap(),
             Arc::new(ArcSwap::from_pointee(BTreeMap::new())),
+            Arc::new(testyard_web::NoAgents),
             shutdown.clone(),
         );
         tokio::spawn(server.serve(listener));

@@ -7,6 +7,7 @@
 //!
 //! Nothing else of the program sees TOML. A file with a mistake is refused whole, with every mistake in it.
 
+mod hosts;
 mod reader;
 mod sections;
 mod settings;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 use testyard_model::diagnostic::Diagnostic;
 
 pub use settings::{
-    DEFAULT_IMAGE, Host, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
+    Agent, Agents, DEFAULT_IMAGE, Host, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed,
+    Tls,
 };
 pub use value::{format_duration, parse_duration};
 

@@ -124,6 +124,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether a key has a list.
+    pub(super) fn is_list(&self, key: &'static str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
+    /// Whether this is one of several tables of its name.
+    pub(super) fn is_listed(&self) -> bool {
+        self.name.ends_with(']')
+    }
+
     /// Whether a key is there, with whatever value.
     pub(super) fn has(&self, key: &'static str) -> bool {
         self.value(key).is_some()

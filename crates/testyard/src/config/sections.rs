@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use testyard_fabric::Emulator;
@@ -12,12 +12,13 @@ use testyard_model::sliver_type::SliverType;
 use testyard_runtime_docker::RegistryLogin;
 use testyard_trust::CryptoPolicy;
 
+use super::hosts::{agents, check_networks, hosts};
 use super::reader::Section;
 use super::settings::{
-    DEFAULT_IMAGE, Host, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
+    DEFAULT_IMAGE, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
 };
 use super::sliver_types::sliver_types;
-use super::value::{Ports, Size, Span};
+use super::value::{Size, Span};
 
 /// Reads all sections. `None`, or mistakes noted in the sections, mean that the file is refused.
 pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
@@ -28,11 +29,13 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let leases = leases(&root.section("leases"));
     let limits = limits(&root.section("limits"));
     let network = network(&root.section("network"));
-    let host = host(&root.section("host"), testbed.as_ref());
     let (default_image, image_names) = images(&root.section("images"));
     let registries = registries(root, folder);
     let sliver_types = sliver_types(root, &default_image);
-    let pool = pool(&root.section("pool"), &sliver_types, host.capacity);
+    let hosts = hosts(root, testbed.as_ref(), &network, &sliver_types);
+    let agents = agents(&root.section("agents"), testbed.as_ref());
+    let smallest = hosts.iter().map(|host| host.capacity).min().unwrap_or(u32::MAX);
+    let pool = pool(&root.section("pool"), &sliver_types, smallest);
     root.finish();
     Some(Settings {
         testbed: testbed?,
@@ -42,7 +45,8 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
         leases,
         limits,
         network,
-        host,
+        hosts,
+        agents: agents?,
         image_names,
         registries,
         sliver_types,
@@ -83,7 +87,7 @@ fn testbed(section: &Section<'_>) -> Option<Testbed> {
     })
 }
 
-fn location(section: &Section<'_>) -> Option<Location> {
+pub(super) fn location(section: &Section<'_>) -> Option<Location> {
     let country: Option<String> = section.get("country");
     let latitude: Option<f64> = section.get("latitude");
     let longitude: Option<f64> = section.get("longitude");
@@ -232,17 +236,7 @@ fn network(section: &Section<'_>) -> Network {
             METADATA.iter().map(|network| network.parse().expect("a network")).collect()
         }),
     };
-    if network.ipv4.prefix_len() > 29 {
-        section.refuse("ipv4", format!("{} has no room for nodes: use a /29 or wider", network.ipv4));
-    }
-    if network.ipv4.trunc() != network.ipv4 {
-        let meant = network.ipv4.trunc();
-        section
-            .refuse("ipv4", format!("{} is an address in a network; the network is {meant}", network.ipv4));
-    }
-    if let Some(ipv6) = network.ipv6.filter(|ipv6| ipv6.trunc() != *ipv6) {
-        section.refuse("ipv6", format!("{ipv6} is an address in a network; the network is {}", ipv6.trunc()));
-    }
+    check_networks(section, Some(network.ipv4), network.ipv6);
     if network.ipv6_proxy && network.ipv6.is_none() {
         section.refuse("ipv6_proxy", "needs network.ipv6");
     }
@@ -260,24 +254,6 @@ fn emulator(section: &Section<'_>) -> Emulator {
             Emulator::Auto
         }
     }
-}
-
-fn host(section: &Section<'_>, testbed: Option<&Testbed>) -> Host {
-    let host = Host {
-        capacity: section.get("capacity").unwrap_or(100),
-        ports: section.parsed::<Ports>("ports").map_or(12000..=12999, |ports| ports.0),
-        public_name: section
-            .get("public_name")
-            .unwrap_or_else(|| testbed.map(|testbed| testbed.name.clone()).unwrap_or_default()),
-        docker: section.get::<String>("docker").map_or_else(|| "/var/run/docker.sock".into(), PathBuf::from),
-    };
-    if let Some(port) =
-        testbed.and_then(|testbed| testbed.bind.iter().find(|at| host.ports.contains(&at.port())))
-    {
-        section.refuse("ports", format!("port {} is the one that Testyard listens on", port.port()));
-    }
-    section.finish();
-    host
 }
 
 /// The default, and what stands for other systems' images.
@@ -359,6 +335,11 @@ fn is_public_name(name: &str) -> bool {
 /// The URL of a server with this name on this port.
 #[must_use]
 pub(super) fn url(name: &str, port: u16) -> String {
-    let host = if name.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
+    let host = url_host(name);
     if port == 443 { format!("https://{host}/") } else { format!("https://{host}:{port}/") }
+}
+
+/// A name or an address as it stands before a port.
+pub(super) fn url_host(name: &str) -> String {
+    if name.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() }
 }

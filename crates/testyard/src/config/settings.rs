@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use testyard_fabric::Emulator;
-use testyard_model::id::Instance;
+use testyard_model::id::{HostName, Instance};
 use testyard_model::image::ImageName;
+use testyard_model::name::SliverTypeName;
 use testyard_model::sliver_type::SliverType;
 use testyard_model::urn::Authority;
 use testyard_runtime_docker::RegistryLogin;
@@ -35,8 +36,10 @@ pub struct Settings {
     pub limits: Limits,
     /// `[network]`
     pub network: Network,
-    /// `[host]`
-    pub host: Host,
+    /// `[host]`, or `[[host]]`s; at least one
+    pub hosts: Vec<Host>,
+    /// `[agents]`
+    pub agents: Agents,
     /// `[images.names]`: names of other systems' images, and what stands for each
     pub image_names: BTreeMap<String, ImageName>,
     /// `[[registry]]`
@@ -152,9 +155,33 @@ pub struct Network {
     pub denied: Vec<IpNet>,
 }
 
-/// This machine as a host of nodes.
+/// Where the agent of a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// In this very process: the host is this machine.
+    Inside,
+    /// It is a process of root's beside this one, on this machine, and connects to a local socket.
+    Socket,
+    /// It is on another machine, and connects over the network.
+    Network,
+}
+
+/// Where agents on other machines connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agents {
+    /// Where this testbed listens for them, if it has hosts whose agents are not here.
+    pub bind: Vec<SocketAddr>,
+    /// What they connect to: `HOST:PORT`.
+    pub address: String,
+}
+
+/// A host of nodes.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Host {
+    /// Its name.
+    pub name: HostName,
+    /// Where its agent is.
+    pub agent: Agent,
     /// How many nodes it takes.
     pub capacity: u32,
     /// Ports of it that lead to nodes.
@@ -163,6 +190,16 @@ pub struct Host {
     pub public_name: String,
     /// Docker Engine's socket.
     pub docker: PathBuf,
+    /// Where control addresses are taken from.
+    pub ipv4: Ipv4Net,
+    /// Where IPv6 control addresses are taken from.
+    pub ipv6: Option<Ipv6Net>,
+    /// Whether it answers neighbour discovery for nodes on its uplink.
+    pub ipv6_proxy: bool,
+    /// The kinds of nodes that it takes; none means every kind.
+    pub sliver_types: Option<Vec<SliverTypeName>>,
+    /// Where it stands.
+    pub location: Option<Location>,
 }
 
 /// Nodes that are kept ready before anybody wants them.
@@ -179,6 +216,18 @@ pub struct Pool {
 }
 
 impl Settings {
+    /// This machine, if it is a host.
+    #[must_use]
+    pub fn here(&self) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.agent != Agent::Network)
+    }
+
+    /// The host that this process itself is the agent of.
+    #[must_use]
+    pub fn inside(&self) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.agent == Agent::Inside)
+    }
+
     /// Settings that take effect only when Testyard is started again, among those that differ in `other`.
     #[must_use]
     pub fn needing_restart(&self, other: &Self) -> Vec<&'static str> {
@@ -192,7 +241,8 @@ impl Settings {
             ("trust", self.trust != other.trust),
             ("limits", self.limits.of_server() != other.limits.of_server()),
             ("network", self.network != other.network),
-            ("host.docker", self.host.docker != other.host.docker),
+            ("host", self.inside().map(Host::of_agent) != other.inside().map(Host::of_agent)),
+            ("agents", self.agents != other.agents),
             ("registry", self.registries != other.registries),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
@@ -207,10 +257,29 @@ impl Settings {
         self.limits.nodes_per_slice = other.limits.nodes_per_slice;
         self.limits.slices_per_user = other.limits.slices_per_user;
         self.limits.users_per_node = other.limits.users_per_node;
-        self.host = Host { docker: std::mem::take(&mut self.host.docker), ..other.host };
+        let inside = self.inside().cloned();
+        self.hosts = other.hosts;
+        let running = self.hosts.iter_mut().find(|host| host.agent == Agent::Inside).zip(inside);
+        if let Some((host, running)) = running {
+            *host = Host {
+                name: running.name,
+                docker: running.docker,
+                ipv4: running.ipv4,
+                ipv6: running.ipv6,
+                ipv6_proxy: running.ipv6_proxy,
+                ..host.clone()
+            };
+        }
         self.sliver_types = other.sliver_types;
         self.image_names = other.image_names;
         self.pool = other.pool;
+    }
+}
+
+impl Host {
+    /// What an agent that is inside is started with.
+    fn of_agent(&self) -> (&HostName, &PathBuf, Ipv4Net, Option<Ipv6Net>, bool) {
+        (&self.name, &self.docker, self.ipv4, self.ipv6, self.ipv6_proxy)
     }
 }
 

@@ -13,7 +13,8 @@ use super::Finding;
 use crate::config::{DEFAULT_IMAGE, Settings};
 
 pub(super) fn examine(settings: Option<&Settings>) -> Vec<Finding> {
-    let socket = settings.map_or(Path::new("/var/run/docker.sock"), |settings| &settings.host.docker);
+    let socket =
+        settings.and_then(Settings::here).map_or(Path::new("/var/run/docker.sock"), |host| &host.docker);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(look(socket, settings)),

@@ -14,6 +14,7 @@ mod down;
 mod ear;
 mod events;
 mod exec;
+mod host;
 mod identity;
 mod inventory;
 mod link;
@@ -83,6 +84,9 @@ pub enum Command {
     SshConfig(login::SshConfig),
     /// Print an inventory for Ansible
     Inventory(inventory::Arguments),
+    /// The machines that nodes run on, for operators
+    #[command(subcommand)]
+    Host(host::Command),
     /// What only operators may do with a slice
     #[command(subcommand)]
     Slice(slice::Command),
@@ -118,6 +122,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Events(arguments) => events::run(arguments).await,
             Command::SshConfig(arguments) => login::ssh_config(arguments).await,
             Command::Inventory(arguments) => inventory::run(arguments).await,
+            Command::Host(command) => host::run(command).await,
             Command::Slice(command) => slice::run(command).await,
         }
     })

@@ -4,18 +4,15 @@
 //!  am (TLS, XML-RPC) ──┬─► controller ─► store
 //!  web (local socket) ──┘     │  ▲
 //!                             ▼  │
-//!                           local host ─► Docker Engine, fabric
+//!                           hosts: this machine, and those whose agents come in
 //! ```
 //!
 //! SIGHUP reads the configuration again; certificates and trusted roots are looked at by themselves. SIGTERM and SIGINT
 //! end the server: running calls are finished, nodes run on, and the next start finds them.
 
 mod facts;
-mod lock;
-mod log;
-mod mounts;
-mod notify;
-mod translate;
+pub(crate) mod hosts;
+pub(crate) mod translate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,29 +22,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::Args;
-use jiff::Timestamp;
-use testyard_agent::{Facts, Host, LocalHost, LocalHostConfig};
 use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
-use testyard_fabric::{Emulator, Fabric, LinuxFabric, fake::FakeFabric};
 use testyard_model::image::ImageName;
-use testyard_model::sliver_type::RuntimeKind;
 use testyard_model::urn::Urn;
-use testyard_runtime::Runtime;
-use testyard_runtime::fake::FakeRuntime;
-use testyard_runtime_docker::DockerRuntime;
 use testyard_trust::Trust;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use lock::is_running;
-
+use self::hosts::Hosts;
 use crate::cli::ConfigArgument;
 use crate::config::{self, Settings};
+use crate::daemon::{Signals, Told, lock, log, mounts, notify};
 use crate::exit::{Failure, Outcome};
-use crate::reset::{docker_config, fabric_config};
+
+pub(crate) use crate::daemon::lock::is_running;
 
 /// `testyard serve`
 #[derive(Debug, Args)]
@@ -66,8 +56,6 @@ pub struct Arguments {
 const LOOK: Duration = Duration::from_secs(2);
 /// What calls over the local socket get to end by themselves.
 const LOCAL_GRACE: Duration = Duration::from_secs(5);
-/// What a node gets to end by itself before it is killed.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the testbed until SIGTERM or SIGINT.
 ///
@@ -87,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     // Signals that come while the rooms are being opened wait.
-    let (mut hangup, mut terminate, mut interrupt) = signals()?;
+    let mut signals = Signals::new()?;
     let listeners = listen(&settings).await?;
     let tls = TlsFiles::load(&settings.tls.certificate, &settings.tls.key)?;
     let trust = Trust::open(&settings.paths.trusted, settings.trust.clone()).context("trusted roots")?;
@@ -95,17 +83,19 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
 
     let am_settings = Arc::new(ArcSwap::from_pointee(translate::am(&settings)?));
     let facts = facts::NodeFacts::new(Arc::clone(&am_settings));
-    let host = open_host(&settings, Arc::clone(&facts) as _).await?;
+    std::fs::create_dir_all(&settings.paths.state)
+        .with_context(|| settings.paths.state.display().to_string())?;
     let database = settings.paths.state.join("testyard.sqlite");
     let store = Store::open(&database).with_context(|| database.display().to_string())?;
-    let hosts: Vec<(_, Arc<dyn Host>)> = vec![(translate::host_name(), Arc::clone(&host) as _)];
-    let controller =
-        Controller::open(store, translate::controller(&settings)?, hosts, Arc::new(SystemClock)).await?;
+    let shutdown = CancellationToken::new();
+    let hosts = Hosts::open(&settings, &store, Arc::clone(&facts) as _, shutdown.clone()).await?;
+    let (all, clock) = (hosts.take(&settings), Arc::new(SystemClock));
+    let controller = Controller::open(store, translate::controller(&settings)?, all, clock).await?;
     facts.ask(&controller);
+    hosts.listen(&settings).await?;
 
     let testbed: Arc<dyn Testbed> = Arc::clone(&controller) as _;
     let service = AmService::new(testbed, Arc::clone(&trust), Arc::clone(&am_settings));
-    let shutdown = CancellationToken::new();
     let mut servers = JoinSet::new();
     for listener in listeners {
         let limits = translate::server_limits(&settings);
@@ -119,6 +109,7 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         settings.testbed.authority.clone(),
         urn,
         Arc::clone(&images),
+        Arc::clone(&hosts) as _,
         shutdown.clone(),
     );
     let local = tokio::spawn(web.serve(local));
@@ -129,24 +120,21 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let mut reload = Reload {
         path,
         settings,
-        host: &host,
+        hosts: &hosts,
         controller: &controller,
         am: &am_settings,
         images: &images,
         trust: &trust,
         tls: &tls,
     };
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => reload.run().await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
+    while signals.next().await == Told::Reload {
+        reload.run().await;
     }
     tracing::info!("ending; nodes run on");
     notify::stopping();
     shutdown.cancel();
     while servers.join_next().await.is_some() {}
+    hosts.closed().await;
     // Somebody may hold a connection open for ever; what was asked is done or durable by then.
     let abort = local.abort_handle();
     if tokio::time::timeout(LOCAL_GRACE, local).await.is_err() {
@@ -159,11 +147,6 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn signals() -> anyhow::Result<(Signal, Signal, Signal)> {
-    let on = |kind| signal(kind).context("signals cannot be caught");
-    Ok((on(SignalKind::hangup())?, on(SignalKind::terminate())?, on(SignalKind::interrupt())?))
-}
-
 async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for at in &settings.testbed.bind {
@@ -173,34 +156,6 @@ async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
         tracing::info!(address = %at, "listening");
     }
     Ok(listeners)
-}
-
-/// This machine as a host: its runtimes and its fabric.
-async fn open_host(settings: &Settings, facts: Arc<dyn Facts>) -> anyhow::Result<Arc<LocalHost>> {
-    // The configuration sees to it that nodes are either all real or all pretended.
-    let pretends = settings.sliver_types.iter().all(|kind| kind.runtime == RuntimeKind::Fake);
-    let (runtime, fabric): (Arc<dyn Runtime>, Arc<dyn Fabric>) = if pretends {
-        (Arc::new(FakeRuntime::new()), Arc::new(FakeFabric::default()))
-    } else {
-        let guest = crate::guest::install(&crate::guest::find()?, &settings.paths.state)
-            .context("the guest program")?;
-        let docker = DockerRuntime::new(docker_config(settings, &guest));
-        (Arc::new(docker), Arc::new(LinuxFabric::new(fabric_config(settings))))
-    };
-    let config = LocalHostConfig {
-        runtimes: vec![runtime],
-        fabric,
-        state: settings.paths.state.join("host"),
-        domain: translate::domain(settings),
-        name_servers: settings.network.name_servers.clone(),
-        stop_grace: STOP_GRACE,
-        install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
-        only_netem: settings.network.emulator == Emulator::Netem,
-        facts: Some(facts),
-        pool: translate::pool(settings),
-        now: Timestamp::now,
-    };
-    Ok(LocalHost::start(config).await?)
 }
 
 /// Reads changed roots, for ever; what changes is in the log.
@@ -223,7 +178,7 @@ async fn watch_roots(trust: Arc<Trust>) {
 struct Reload<'a> {
     path: PathBuf,
     settings: Settings,
-    host: &'a LocalHost,
+    hosts: &'a Arc<Hosts>,
     controller: &'a Controller,
     am: &'a ArcSwap<AmSettings>,
     images: &'a ArcSwap<BTreeMap<String, ImageName>>,
@@ -249,14 +204,15 @@ impl Reload<'_> {
             tracing::warn!(keys = later.join(", "), "these take effect only when testyard is started again");
         }
         let am = translate::am(&settings)?;
-        self.controller.reconfigure(translate::controller(&settings)?).await?;
-        self.host.set_pool(translate::pool(&settings));
-        self.am.store(Arc::new(am));
-        self.images.store(Arc::new(settings.image_names.clone()));
-        self.tls.reload_logged();
-        self.trust.refresh()?;
+        let controller = translate::controller(&settings)?;
+        self.hosts.listen(&settings).await?;
         // What needs a restart is compared with what runs, not with what was last read.
         self.settings.take_from(settings);
+        self.controller.reconfigure(controller, self.hosts.take(&self.settings)).await?;
+        self.am.store(Arc::new(am));
+        self.images.store(Arc::new(self.settings.image_names.clone()));
+        self.tls.reload_logged();
+        self.trust.refresh()?;
         Ok(())
     }
 }

@@ -2,41 +2,23 @@
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use testyard_agent::PoolSettings;
+use testyard_agent::{HostConfig, PoolSettings, RegistryAccess};
 use testyard_am::{AmSettings, ServerLimits};
 use testyard_controller::api::Location;
 use testyard_controller::lease::{Lease, LeasePolicy};
 use testyard_controller::{HostResources, HostSettings, PortRange, Quotas};
-use testyard_model::id::HostName;
+use testyard_model::sliver_type::RuntimeKind;
 use testyard_model::urn::Urn;
+use testyard_runtime_docker::RegistryLogin;
 
-use crate::config::Settings;
-
-/// The name of this machine among the hosts.
-pub(super) fn host_name() -> HostName {
-    "local".parse().expect("a host name")
-}
+use crate::config::{Host, Settings};
 
 /// What the controller is told.
 pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_controller::Settings> {
-    let ports =
-        PortRange::new(*settings.host.ports.start(), *settings.host.ports.end()).context("host.ports")?;
-    let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
-    let spares = if settings.pool.counted { settings.pool.size } else { 0 };
-    let capacity = settings.host.capacity.saturating_sub(spares);
-    let resources = HostResources::new(host_name(), capacity, ports, ipv4, ipv6, None).context("host")?;
-    let host = HostSettings {
-        resources,
-        public_name: settings.host.public_name.clone(),
-        location: settings.testbed.location.as_ref().map(|location| Location {
-            country: location.country.clone(),
-            latitude: location.latitude,
-            longitude: location.longitude,
-        }),
-    };
+    let hosts = settings.hosts.iter().map(|host| resources(settings, host));
+    let hosts = hosts.collect::<anyhow::Result<Vec<_>>>()?;
     let authority = settings.testbed.authority.clone();
-    let mut controller =
-        testyard_controller::Settings::new(authority, vec![host], settings.sliver_types.clone())?;
+    let mut controller = testyard_controller::Settings::new(authority, hosts, settings.sliver_types.clone())?;
     controller.leases = LeasePolicy {
         allocated: lease(settings.leases.allocated, settings.leases.allocated_max)?,
         provisioned: lease(settings.leases.provisioned, settings.leases.provisioned_max)?,
@@ -49,7 +31,59 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
     Ok(controller)
 }
 
-/// What this machine keeps ready before anybody wants it.
+/// What a host has to give.
+fn resources(settings: &Settings, host: &Host) -> anyhow::Result<HostSettings> {
+    let about = || format!("host {}", host.name);
+    let ports = PortRange::new(*host.ports.start(), *host.ports.end()).with_context(about)?;
+    let spares = if settings.pool.counted { settings.pool.size } else { 0 };
+    let capacity = host.capacity.saturating_sub(spares);
+    let kinds = host.sliver_types.clone();
+    let resources = HostResources::new(host.name.clone(), capacity, ports, host.ipv4, host.ipv6, kinds);
+    Ok(HostSettings {
+        resources: resources.with_context(about)?,
+        public_name: host.public_name.clone(),
+        location: host.location.as_ref().map(|location| Location {
+            country: location.country.clone(),
+            latitude: location.latitude,
+            longitude: location.longitude,
+        }),
+    })
+}
+
+/// How a host is to be run, but for logins of registries.
+pub(crate) fn host_config(settings: &Settings, host: &Host) -> HostConfig {
+    HostConfig {
+        instance: settings.testbed.instance.clone(),
+        domain: domain(settings),
+        // The configuration sees to it that nodes are either all real or all pretended.
+        pretends: settings.sliver_types.iter().all(|kind| kind.runtime == RuntimeKind::Fake),
+        docker: host.docker.clone(),
+        registries: Vec::new(),
+        ipv4: host.ipv4,
+        ipv6: host.ipv6,
+        ipv6_proxy: host.ipv6_proxy,
+        denied: settings.network.denied.clone(),
+        name_servers: settings.network.name_servers.clone(),
+        emulator: settings.network.emulator,
+        install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
+        pool: pool(settings),
+    }
+}
+
+/// Logins of registries as an agent elsewhere is told them. One whose password cannot be read is left out, which the log says.
+pub(super) fn registries(settings: &Settings) -> Vec<RegistryAccess> {
+    let access = |login: &RegistryLogin| {
+        let file = login.password_file.display();
+        let read = std::fs::read_to_string(&login.password_file);
+        let text =
+            read.inspect_err(|error| tracing::error!(%file, %error, "no password for a registry")).ok()?;
+        let password = text.trim_end_matches(['\r', '\n']).to_owned();
+        Some(RegistryAccess { host: login.host.clone(), user: login.user.clone(), password })
+    };
+    settings.registries.iter().filter_map(access).collect()
+}
+
+/// What a host keeps ready before anybody wants it.
 pub(super) fn pool(settings: &Settings) -> Option<PoolSettings> {
     let pool = &settings.pool;
     (pool.size > 0).then(|| PoolSettings {
@@ -93,7 +127,7 @@ pub(super) fn server_limits(settings: &Settings) -> ServerLimits {
 }
 
 /// The domain of nodes: the testbed's name, if it is one.
-pub(super) fn domain(settings: &Settings) -> String {
+fn domain(settings: &Settings) -> String {
     let name = &settings.testbed.name;
     if name.parse::<std::net::IpAddr>().is_ok() { "testyard".to_owned() } else { name.to_lowercase() }
 }

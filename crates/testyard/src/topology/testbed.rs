@@ -18,14 +18,12 @@ use testyard_plan::{
 };
 
 use crate::cli::ConfigArgument;
-use crate::config::{self, ConfigError, Settings};
+use crate::config::{self, Agent, ConfigError, Settings};
 use crate::exit::Failure;
 use crate::progress;
 
 /// What a machine without a configuration is taken for.
 const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
-/// The name of this machine among the hosts.
-const HERE: &str = "local";
 
 /// What readers of files may know of a testbed.
 pub(crate) struct Surroundings {
@@ -107,20 +105,23 @@ impl Testbed {
             }
             Err(error) => return Err(error.into()),
         };
-        let spares = if settings.pool.counted { settings.pool.size } else { 0 };
-        let here = HostGiven {
-            name: HERE.parse().map_err(Failure::failed)?,
-            capacity: settings.host.capacity.saturating_sub(spares),
-        };
-        let (given, origin) =
-            if hosts.is_empty() { (vec![here], origin) } else { (hosts.to_vec(), Origin::Given) };
+        let (given, origin) = if hosts.is_empty() { (None, origin) } else { (Some(hosts), Origin::Given) };
         let mut known = std::collections::HashSet::new();
-        if let Some(twice) = given.iter().find(|host| !known.insert(&host.name)) {
+        if let Some(twice) = hosts.iter().find(|host| !known.insert(&host.name)) {
             return Err(Failure::usage(format!("--hosts names {} twice", twice.name)));
         }
-        let hosts = given.iter().map(|host| self::host(host, &settings)).collect::<Result<_, Failure>>()?;
+        let hosts: Vec<Host> = match given {
+            None => settings
+                .hosts
+                .iter()
+                .map(|host| configured(host, &settings))
+                .collect::<Result<_, Failure>>()?,
+            Some(given) => {
+                given.iter().map(|host| made_up(host, &settings)).collect::<Result<_, Failure>>()?
+            }
+        };
         // Of others only what every kernel limits is known.
-        let is_here = !matches!(origin, Origin::Given);
+        let is_here = given.is_none() && settings.hosts.iter().all(|host| host.agent != Agent::Network);
         let seen = if is_here { testyard_agent::limits::observe() } else { HostLimits::UNKNOWN };
         let limits = HostLimits { only_netem: settings.network.emulator == Emulator::Netem, ..seen };
         Ok(Self { settings, hosts, origin, limits })
@@ -176,11 +177,19 @@ impl Testbed {
     }
 }
 
-fn host(given: &HostGiven, settings: &Settings) -> Result<Host, Failure> {
-    let range = &settings.host.ports;
-    let ports = PortRange::new(*range.start(), *range.end()).map_err(Failure::usage)?;
-    let (ipv4, ipv6) = (settings.network.ipv4, settings.network.ipv6);
-    Host::new(given.name.clone(), given.capacity, ports, ipv4, ipv6, None).map_err(Failure::usage)
+/// A host of the configuration.
+fn configured(host: &config::Host, settings: &Settings) -> Result<Host, Failure> {
+    let spares = if settings.pool.counted { settings.pool.size } else { 0 };
+    let ports = PortRange::new(*host.ports.start(), *host.ports.end()).map_err(Failure::usage)?;
+    let (name, capacity) = (host.name.clone(), host.capacity.saturating_sub(spares));
+    Host::new(name, capacity, ports, host.ipv4, host.ipv6, host.sliver_types.clone()).map_err(Failure::usage)
+}
+
+/// A host like the first of the configuration, but for its name and size.
+fn made_up(given: &HostGiven, settings: &Settings) -> Result<Host, Failure> {
+    let like = settings.hosts.first().ok_or_else(|| Failure::usage("the configuration has no host"))?;
+    let ports = PortRange::new(*like.ports.start(), *like.ports.end()).map_err(Failure::usage)?;
+    Host::new(given.name.clone(), given.capacity, ports, like.ipv4, like.ipv6, None).map_err(Failure::usage)
 }
 
 impl fmt::Display for Testbed {

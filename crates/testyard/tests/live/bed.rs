@@ -87,7 +87,14 @@ impl Bed {
         let authority: Authority = "am.example.net".parse().unwrap();
         let urn = "urn:publicid:IDN+am.example.net+authority+am".parse().unwrap();
         let images = Arc::new(ArcSwap::from_pointee(BTreeMap::new()));
-        let server = Server::new(Arc::clone(&self.controller), authority, urn, images, ended.clone());
+        let server = Server::new(
+            Arc::clone(&self.controller),
+            authority,
+            urn,
+            images,
+            Arc::new(testyard_web::NoAgents),
+            ended.clone(),
+        );
         let listener =
             self.runtime.block_on(async { testyard_web::server::listen(self.folder.path()).unwrap() });
         self.serving = Some((ended, self.runtime.spawn(server.serve(listener))));

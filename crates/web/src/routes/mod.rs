@@ -1,6 +1,7 @@
 //! A noun a file. Each route finds out who calls, asks one method of the controller, and gives the answer as JSON.
 
 mod events;
+mod hosts;
 mod links;
 mod slices;
 mod testbed;
@@ -9,7 +10,7 @@ mod verify;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use testyard_model::urn::{SliceUrn, Urn};
 
 use crate::peer::{ACT_AS, Peer, Person};
@@ -34,6 +35,10 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/slices/{slice}/report", get(verify::report))
         .route("/v1/slices/{slice}/capture", get(links::capture))
         .route("/v1/slices/{slice}/events", get(events::of_slice))
+        .route("/v1/hosts", get(hosts::list))
+        .route("/v1/hosts/{host}", delete(hosts::remove))
+        .route("/v1/hosts/{host}/invitation", post(hosts::invite))
+        .route("/v1/hosts/{host}/drain", post(hosts::drain).delete(hosts::take_back))
         .route("/v1/events", get(events::all))
         .fallback(nothing)
         .with_state(server)
@@ -41,6 +46,26 @@ pub(crate) fn all(server: Server) -> Router {
 
 async fn nothing() -> Refused {
     Refused::not_found("there is nothing at this path; see docs/reference/rest.md".to_owned())
+}
+
+/// Somebody who may do anything.
+pub(crate) struct Operator(pub(crate) Person);
+
+impl FromRequestParts<Server> for Operator {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Refused> {
+        let person = Person::from_request_parts(parts, server).await?;
+        operators_only(&person)?;
+        Ok(Self(person))
+    }
+}
+
+pub(crate) fn operators_only(person: &Person) -> Result<(), Refused> {
+    if person.operator {
+        return Ok(());
+    }
+    Err(Refused::forbidden(format!("only operators may do this, and you are {}", person.urn)))
 }
 
 impl FromRequestParts<Server> for Person {

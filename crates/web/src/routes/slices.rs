@@ -14,7 +14,7 @@ use testyard_model::suggest::closest;
 use testyard_model::urn::SliverUrn;
 use testyard_plan::Plan;
 
-use super::Touched;
+use super::{Touched, operators_only};
 use crate::api;
 use crate::from;
 use crate::peer::Person;
@@ -159,13 +159,6 @@ pub(super) async fn lift_shutdown(
 ) -> Answer<bool> {
     operators_only(&person)?;
     Ok(Json(server.controller.lift_shutdown(slice).await?))
-}
-
-fn operators_only(person: &Person) -> Result<(), Refused> {
-    if person.operator {
-        return Ok(());
-    }
-    Err(Refused::forbidden(format!("only operators may do this, and you are {}", person.urn)))
 }
 
 /// What is asked for, checked as everything that comes from outside: the topology is read like any file.

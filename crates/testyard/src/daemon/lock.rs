@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 const NAME: &str = "serve.lock";
 
 /// Takes the lock of a run folder, which is made if it is not there.
-pub(super) fn take(run: &Path) -> Result<Flock<File>, String> {
+pub(crate) fn take(run: &Path) -> Result<Flock<File>, String> {
     let shown = |error: io::Error| format!("{}: {error}", run.display());
     std::fs::create_dir_all(run).map_err(shown)?;
     let file = OpenOptions::new()
@@ -29,7 +29,7 @@ pub(super) fn take(run: &Path) -> Result<Flock<File>, String> {
 
 /// Whether a server runs with this run folder.
 #[must_use]
-pub fn is_running(run: &Path) -> bool {
+pub(crate) fn is_running(run: &Path) -> bool {
     let Ok(file) = File::open(run.join(NAME)) else { return false };
     matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
 }

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// A line of text each.
     Text,
     /// A JSON object each.
@@ -14,7 +14,7 @@ pub(super) enum Format {
 }
 
 /// Starts it. `RUST_LOG` says how much; without it, `info`.
-pub(super) fn start(format: Format) {
+pub(crate) fn start(format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

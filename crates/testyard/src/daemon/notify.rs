@@ -4,17 +4,17 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The testbed serves, and what came before is done.
-pub(super) fn ready() {
+pub(crate) fn ready() {
     tell("READY=1");
 }
 
 /// The configuration is being read again.
-pub(super) fn reloading() {
+pub(crate) fn reloading() {
     tell("RELOADING=1");
 }
 
 /// The end has begun.
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     tell("STOPPING=1");
 }
 

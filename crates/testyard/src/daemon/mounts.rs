@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Warns where they will not: in a mount namespace of our own, as a unit's `ProtectHome=` or `PrivateTmp=` make one.
-pub(super) fn look() {
+pub(crate) fn look() {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     if is_apart(of("self"), of("1")) {
         tracing::warn!(
