@@ -203,6 +203,7 @@ impl Core {
                     if standing.wait_for(is_here).await.is_err() {
                         std::future::pending::<()>().await;
                     }
+                    self.examine(&driver).await;
                     pause = FIRST_PAUSE;
                     continue;
                 }

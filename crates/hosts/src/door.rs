@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use openssl::error::ErrorStack;
 use openssl::ssl::{Ssl, SslAcceptor};
-use testyard_agent::remote::{RemoteHost, hear, say};
+use testyard_agent::remote::{ConnectionError, FrameError, RemoteHost, hear, say};
 use testyard_model::id::HostName;
 use testyard_trust::issuer::{HostAuthority, HostRequest, IssueError, Validity};
 use testyard_trust::{Certificate, Fingerprint};
@@ -152,6 +152,8 @@ impl Door {
         };
         let opening: Opening = match hear(&mut stream).await {
             Ok(opening) => opening,
+            // Who only looks at the certificate is about to come back with a token.
+            Err(ConnectionError::Frame(FrameError::Closed)) => return None,
             Err(error) => {
                 tracing::info!(%from, %error, "somebody at the door of hosts has not said what he wants");
                 return None;

@@ -7,6 +7,7 @@
 mod local {
     mod bed;
     mod captures;
+    mod hosts;
     mod links;
     mod nodes;
     mod slices;

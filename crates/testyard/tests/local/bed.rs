@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,6 +41,11 @@ pub(crate) struct Watching {
 impl Bed {
     /// A running testbed of no slices.
     pub(crate) fn new() -> Self {
+        Self::configured("")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn configured(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut bed = Self { folder, server: None };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -48,13 +55,37 @@ impl Bed {
         let config = bed.path("etc/testyard.toml");
         let kinds = ["docker-container", "big"]
             .map(|name| format!("\n[[sliver_type]]\nname = \"{name}\"\nruntime = \"fake\"\n"));
-        fs::write(&config, fs::read_to_string(&config).unwrap() + &kinds.concat()).unwrap();
-        let log = fs::File::create(bed.path("log")).unwrap();
-        let mut serve = bed.command();
-        serve.args(["serve", "--config"]).arg(&config).stdout(log.try_clone().unwrap()).stderr(log);
-        bed.server = Some(serve.spawn().unwrap());
-        bed.until("the server answers", |bed| bed.run("ls").status.success());
+        // Hosts are written once, as [host] or as [[host]]s.
+        let written = fs::read_to_string(&config).unwrap();
+        let written = if more.contains("[[host]]") { written.replace("\n[host]\n", "\n") } else { written };
+        fs::write(&config, written + &kinds.concat() + more).unwrap();
+        bed.serve();
         bed
+    }
+
+    /// Starts the server, in the place of one that was killed.
+    pub(crate) fn serve(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut serve = self.command();
+        let config = self.path("etc/testyard.toml");
+        serve.args(["serve", "--config"]).arg(config).stdout(log.try_clone().unwrap()).stderr(log);
+        self.server = Some(serve.spawn().unwrap());
+        self.until("the server answers", |bed| bed.run("ls").status.success());
+    }
+
+    /// Kills the server.
+    pub(crate) fn kill(&mut self) {
+        let mut server = self.server.take().unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+
+    /// Adds to the configuration and has the server read it again.
+    pub(crate) fn reconfigure(&self, more: &str) {
+        let config = self.path("etc/testyard.toml");
+        fs::write(&config, fs::read_to_string(&config).unwrap() + more).unwrap();
+        let server = Pid::from_raw(self.server.as_ref().unwrap().id().cast_signed());
+        kill(server, Signal::SIGHUP).unwrap();
     }
 
     /// The same with [`LAB`] as the slice `lab`.
