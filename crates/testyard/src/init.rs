@@ -19,6 +19,7 @@ use crate::config::template;
 use crate::credential::{issue, ssh_key};
 use crate::exit::{Failure, Outcome};
 use crate::folder::{self, Folder, Readers};
+use crate::staging::Staging;
 
 /// `testyard init`
 #[derive(Debug, Args)]
@@ -92,8 +93,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let (state, run) = (absolute(&arguments.state)?, absolute(&arguments.run)?);
 
     // A folder that is not there yet appears at once, complete: an init that was killed can be run again.
-    let staging = if folder.path().exists() { None } else { Some(staging(folder.path())?) };
-    let target = staging.as_ref().map_or_else(|| folder.clone(), Folder::new);
+    let staging = if folder.path().exists() { None } else { Some(Staging::begin(folder.path())?) };
+    let target = staging.as_ref().map_or_else(|| folder.clone(), |staging| Folder::new(staging.path()));
     write_authority(&target, &authority, &name.name)?;
     let issuer = issue::Issuer::open(&target)?;
     issue::user(&issuer, &target, &user, &issue::UserOptions::default())?;
@@ -111,23 +112,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     // In a folder that was there, the configuration comes last: it tells a finished one from one that was interrupted.
     write(&target.configuration(), template::render(&answers).as_bytes(), Readers::All)?;
     if let Some(staging) = staging {
-        std::fs::rename(&staging, folder.path()).with_context(|| folder.path().display().to_string())?;
+        staging.finish(folder.path())?;
     }
     report(&folder, &name.name, &user);
     Ok(())
-}
-
-/// An empty folder beside the one that is to be, without what an earlier run left in it.
-fn staging(folder: &Path) -> Result<PathBuf, Failure> {
-    let mut name = folder.file_name().ok_or_else(|| Failure::usage("--dir needs a name"))?.to_owned();
-    name.push(".init");
-    let staging = folder.with_file_name(name);
-    match std::fs::remove_dir_all(&staging) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Failure::failed(format!("{}: {error}", staging.display())))
-        }
-        _ => Ok(staging),
-    }
 }
 
 fn report(folder: &Folder, name: &str, user: &Login) {

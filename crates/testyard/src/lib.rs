@@ -27,5 +27,6 @@ mod progress;
 pub mod reset;
 pub mod serve;
 mod ssh;
+mod staging;
 pub mod topology;
 mod wire;
