@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
+use support::topology::{chain, up, update};
 use support::{ScriptedHost, Yard, ann, settings, slice_urn, whole};
 use testyard_controller::api::{Effort, Refusal, SliceView};
 use testyard_model::state::Operational as O;
@@ -72,6 +73,20 @@ async fn a_drained_host_keeps_what_it_has_and_gets_no_more() {
     assert!(!yard.controller.offer().hosts[0].healthy, "nobody is told to try it");
     assert_eq!(yard.controller.drain_host(&ann(), &one, false).await, Ok(true));
     assert_eq!(places(&yard.ready("u", &["c"]).await)[0].1, "one");
+}
+
+#[tokio::test]
+async fn links_stay_on_one_host() {
+    let yard = Yard::new(&[("one", 2), ("two", 2)]).await;
+    let near = up(&yard, chain(&["a", "b"])).await;
+    assert_eq!(places(&near)[0].1, places(&near)[1].1);
+    let far = yard.controller.update(&ann(), update("t", chain(&["a", "b", "c"]))).await.unwrap_err();
+    assert!(matches!(far, Refusal::TooBig(_)), "{far}");
+
+    let yard = Yard::new(&[("one", 2), ("two", 1)]).await;
+    let far = yard.controller.update(&ann(), update("s", chain(&["a", "b", "c"]))).await.unwrap_err();
+    let told = |text: &str| text.contains(": no host has room for all of its nodes");
+    assert!(matches!(&far, Refusal::Unsupported(text) if told(text)), "{far}");
 }
 
 #[tokio::test]

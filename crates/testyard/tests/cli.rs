@@ -59,6 +59,12 @@ fn text(bytes: &[u8]) -> String {
 const VERBS: &[&[&str]] = &[
     &[],
     &["serve"],
+    &["agent"],
+    &["host"],
+    &["host", "add"],
+    &["host", "ls"],
+    &["host", "drain"],
+    &["host", "rm"],
     &["init"],
     &["credential"],
     &["credential", "issue", "user"],

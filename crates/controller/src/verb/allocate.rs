@@ -13,6 +13,7 @@ use testyard_model::time::format;
 use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, plan};
 use testyard_store::SliverState;
 
+use super::within_hosts;
 use crate::api::{Allocate, Caller, Document, Refusal, SliceView};
 use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
@@ -135,7 +136,7 @@ fn choose(
         nodes_per_slice: settings.quotas.nodes_per_slice,
         links: settings.links,
     };
-    Ok(plan(&request.topology, site, &hosts, &existing)?)
+    within_hosts(plan(&request.topology, site, &hosts, &existing)?)
 }
 
 fn propose(

@@ -20,6 +20,7 @@ mod verify;
 use std::sync::Arc;
 
 use testyard_model::urn::SliceUrn;
+use testyard_plan::Plan;
 
 pub(crate) use verify::Verifying;
 
@@ -28,6 +29,19 @@ use crate::commit::{Context, Proposal};
 use crate::core::Core;
 use crate::slice::Slice;
 use crate::view::{Told, slice_view};
+
+/// A plan whose links each stay on one host: none are made between hosts.
+fn within_hosts(plan: Plan) -> Result<Plan, Refusal> {
+    let mut links = plan.network.iter().flat_map(|network| network.links());
+    match links.find(|link| link.crosses_hosts) {
+        None => Ok(plan),
+        Some(link) => Err(Refusal::Unsupported(format!(
+            "link {}: no host has room for all of its nodes, and links between hosts cannot be made: bind these nodes to one \
+             host, or make the topology smaller",
+            link.client_id
+        ))),
+    }
+}
 
 impl Core {
     /// What most verbs are: a caller who may, a change in the slice's turn, and the slice as it is then.

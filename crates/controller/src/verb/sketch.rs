@@ -11,6 +11,7 @@ use testyard_plan::{
     Changes, Existing, HostView, Plan, PlannedNode, PortForward, Site, Wanted, diff, replan,
 };
 
+use super::within_hosts;
 use crate::api::{Refusal, Update};
 use crate::core::Core;
 use crate::settings::Settings;
@@ -183,5 +184,5 @@ fn choose(
         links: settings.links,
     };
     let wanted = Wanted { topology: &request.topology, only: only.as_ref(), running: Some(before) };
-    Ok(replan(wanted, site, hosts, &existing)?)
+    within_hosts(replan(wanted, site, hosts, &existing)?)
 }

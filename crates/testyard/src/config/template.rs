@@ -33,6 +33,7 @@ pub fn render(answers: &Answers<'_>) -> String {
         .replace("@INSTANCE@", &text(instance))
         .replace("@BIND@", &text(bind))
         .replace("@URL@", &text(&super::sections::url(name, port)))
+        .replace("@AGENTS@", &text(&format!("{}:8002", super::sections::url_host(name))))
         .replace("@STATE@", &path(state))
         .replace("@RUN@", &path(run))
 }
