@@ -57,8 +57,12 @@ impl Staging {
         let failed = |error: io::Error| Failure::failed(format!("{}: {error}", place.display()));
         let of = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         let ours = self.folder.metadata().map(of).map_err(failed)?;
-        // What was written after it was taken away is in another folder of its name, and is not all.
         if std::fs::symlink_metadata(&self.path).map(of).ok() != Some(ours) {
+            // What was written after that is in another folder of its name, and is not all. There are keys in it; whoever else
+            // fills such a folder holds its lock.
+            if let Ok(Ok(_held)) = File::open(&self.path).map(|rest| lock(rest, &self.path)) {
+                let _ = std::fs::remove_dir_all(&self.path);
+            }
             return Err(Failure::failed(format!(
                 "{} was taken away while it was filled; nothing was made",
                 self.path.display()
@@ -104,6 +108,6 @@ mod tests {
         // As whoever fills it makes folders that are not there.
         fs::create_dir_all(staging.path().join("server")).unwrap();
         assert!(staging.finish(&place).unwrap_err().message.contains("was taken away"));
-        assert!(!place.exists());
+        assert!(!place.exists() && !folder.path().join("etc.init").exists());
     }
 }

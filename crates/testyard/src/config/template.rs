@@ -78,6 +78,8 @@ mod tests {
         expected.testbed.location = full.testbed.location.clone();
         expected.testbed.about = full.testbed.about.clone();
         expected.network = full.network.clone();
+        expected.hosts[0].ipv6 = full.network.ipv6;
+        expected.hosts[0].location = full.testbed.location.clone();
         assert_eq!(full, expected);
     }
 
