@@ -26,6 +26,7 @@ mod captures;
 mod client;
 mod connection;
 mod frame;
+pub mod fuzzing;
 pub mod message;
 mod server;
 
