@@ -46,3 +46,35 @@ impl std::fmt::Debug for Opening {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    fn stays<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T, text: &str) {
+        assert_eq!(serde_json::to_string(message).unwrap(), text);
+        assert_eq!(&serde_json::from_str::<T>(text).unwrap(), message);
+    }
+
+    #[test]
+    fn what_was_said_once_is_read_for_ever() {
+        let enrol = Opening::Enrol {
+            host: "h1".parse().unwrap(),
+            secret: "c2VjcmV0".into(),
+            request: "cmVxdWVzdA==".into(),
+        };
+        stays(
+            &enrol,
+            r#"{"say":"enrol","value":{"host":"h1","secret":"c2VjcmV0","request":"cmVxdWVzdA=="}}"#,
+        );
+        assert_eq!(format!("{enrol:?}"), r#"Enrol { host: HostName("h1"), .. }"#, "no secret is shown");
+        let renew = Opening::Renew { request: "cmVxdWVzdA==".into() };
+        stays(&renew, r#"{"say":"renew","value":{"request":"cmVxdWVzdA=="}}"#);
+        stays(&Opening::Serve, r#"{"say":"serve"}"#);
+        stays(&Answered::Certificate("PEM".into()), r#"{"say":"certificate","value":"PEM"}"#);
+        stays(&Answered::Go, r#"{"say":"go"}"#);
+        stays(&Answered::Refused("no".into()), r#"{"say":"refused","value":"no"}"#);
+    }
+}
