@@ -218,6 +218,7 @@ fn of_answer(answer: &Answer) -> &'static str {
 fn from_agent(message: &FromAgent) -> String {
     let name = match message {
         FromAgent::Alive => "alive",
+        FromAgent::Unable(_) => "unable",
         FromAgent::Answer { answer, .. } => return format!("from-agent-answer-{}", of_answer(answer)),
         FromAgent::Seen(_) => "seen",
         FromAgent::Ended { .. } => "ended",
@@ -289,6 +290,7 @@ fn messages_are_what_they_were() {
     ];
     let from = [
         FromAgent::Alive,
+        FromAgent::Unable("the guest program is not there".into()),
         answer(Answer::Done(Ok(()))),
         answer(Answer::Done(Err(lost()))),
         answer(Answer::Observed(Ok(Some(observed())))),

@@ -14,6 +14,8 @@ use testyard_runtime::Runtime;
 use testyard_runtime::fake::FakeRuntime;
 use testyard_runtime_docker::{DockerConfig, DockerRuntime, RegistryLogin};
 
+use crate::folder::Readers;
+
 /// What a node gets to end by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -91,6 +93,27 @@ pub(crate) fn docker_config(
     docker.socket.clone_from(&config.docker);
     docker.registries = registries;
     docker
+}
+
+/// What an agent was last told, in its state folder: whoever clears up after it needs that.
+const REMEMBERED: &str = "config.json";
+
+/// Remembers how this machine is run, without its secrets.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn remember(config: &HostConfig, folders: &Folders) -> std::io::Result<()> {
+    let known = HostConfig { registries: Vec::new(), ..config.clone() };
+    let path = folders.state.join(REMEMBERED);
+    crate::folder::replace(&path, &serde_json::to_vec_pretty(&known)?, Readers::Owner)
+}
+
+/// How this machine was last run.
+///
+/// # Errors
+/// If nothing is remembered.
+pub(crate) fn remembered(folders: &Folders) -> std::io::Result<HostConfig> {
+    Ok(serde_json::from_slice(&std::fs::read(folders.state.join(REMEMBERED))?)?)
 }
 
 /// Keeps what a testbed has said of registries in files that nobody else reads and that the next boot does not find.

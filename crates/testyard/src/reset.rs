@@ -1,7 +1,7 @@
 //! `testyard reset`: removes everything that Testyard made on this host, found by its marks alone.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,10 +10,11 @@ use testyard_fabric::{Fabric as _, LinuxFabric};
 use testyard_model::id::Instance;
 use testyard_runtime_docker::DockerRuntime;
 
+use crate::agent;
 use crate::cli::ConfigArgument;
 use crate::config::{self, ConfigError};
 use crate::exit::{Failure, Outcome};
-use crate::machine::{Folders, docker_config, fabric_config};
+use crate::machine::{self, Folders, docker_config, fabric_config};
 use crate::serve::{self, translate};
 
 /// `testyard reset`
@@ -21,7 +22,8 @@ use crate::serve::{self, translate};
 #[command(after_help = "Examples:\n  \
     testyard reset                          nodes, interfaces and rules; the database stays\n  \
     testyard reset --state --yes            the database too, without asking\n  \
-    testyard reset --instance main --yes    without a configuration, by the mark\n\
+    testyard reset --instance main --yes    without a configuration, by the mark\n  \
+    testyard reset --agent --state          what the agent of this machine made, and its membership\n\
     What does not carry this testbed's mark is never touched.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -29,7 +31,16 @@ pub struct Arguments {
     /// Whose things, where there is no configuration
     #[arg(long)]
     instance: Option<Instance>,
-    /// Remove the state folder too: the testbed forgets every slice
+    /// What `testyard agent` made here, not `testyard serve`
+    #[arg(long, conflicts_with_all = ["instance", "config"])]
+    agent: bool,
+    /// Where that agent keeps its state
+    #[arg(long, value_name = "DIR", requires = "agent", default_value = agent::STATE)]
+    agent_state: PathBuf,
+    /// Where that agent keeps its sockets
+    #[arg(long, value_name = "DIR", requires = "agent", default_value = agent::RUN)]
+    agent_run: PathBuf,
+    /// Remove the state folder too: the testbed forgets every slice, an agent that it is one
     #[arg(long)]
     state: bool,
     /// Do not ask
@@ -56,9 +67,10 @@ const DOCKER: &str = "/var/run/docker.sock";
 pub fn run(arguments: &Arguments) -> Outcome {
     let target = target(arguments)?;
     if serve::is_running(&target.folders.run) {
-        return Err(Failure::failed(
-            "testyard serve is running and would make everything again: end it first",
-        ));
+        let program = if arguments.agent { "agent" } else { "serve" };
+        return Err(Failure::failed(format!(
+            "testyard {program} is running and would make everything again: end it first"
+        )));
     }
     if !arguments.yes {
         agree(&target)?;
@@ -73,6 +85,16 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn target(arguments: &Arguments) -> Result<Target, Failure> {
+    if arguments.agent {
+        let folders = Folders { state: arguments.agent_state.clone(), run: arguments.agent_run.clone() };
+        let config = machine::remembered(&folders).map_err(|error| {
+            let path = folders.state.display();
+            Failure::usage(format!(
+                "no agent has run with {path} ({error}); --agent-state says where one has"
+            ))
+        })?;
+        return Ok(Target { config, folders, state: arguments.state });
+    }
     let settings = match config::load(&arguments.config.path()) {
         Ok(settings) => Some(settings),
         Err(ConfigError::Unreadable { .. }) if arguments.instance.is_some() => None,

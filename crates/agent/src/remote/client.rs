@@ -202,6 +202,7 @@ impl RemoteHost {
     ) -> Result<(), ConnectionError> {
         match message {
             FromAgent::Alive => {}
+            FromAgent::Unable(why) => return Err(ConnectionError::Unable(why)),
             FromAgent::Answer { id, answer } => {
                 let waiting = self.lock().line.as_mut().and_then(|line| line.waiting.remove(&id));
                 if let Some(waiting) = waiting {

@@ -47,6 +47,9 @@ pub enum ConnectionError {
     /// The other side said what nobody says at this point.
     #[error("the other side does not keep to the protocol: {0}")]
     Protocol(&'static str),
+    /// The host cannot be run as it is to be, for a reason of its agent's.
+    #[error("its agent cannot run it: {0}")]
+    Unable(String),
     /// The host is to be run in another way.
     #[error("the host is to be run in another way")]
     Reconfigured,

@@ -133,6 +133,8 @@ pub const FIRST_CREDIT: u32 = 2 << 20;
 pub enum FromAgent {
     /// It is there.
     Alive,
+    /// The host cannot be run as it is to be, for this reason, in a sentence for people. Nothing else follows.
+    Unable(String),
     /// What came of a call.
     Answer {
         /// The call's.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::captures::{Credit, pass_on};
-use super::connection::{ConnectionError, Introduction, Out, introduce, send_all};
+use super::connection::{ConnectionError, Introduction, Out, introduce, say, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
 use super::message::{Answer, Call, FromAgent, ToAgent};
 use crate::config::HostConfig;
@@ -74,6 +74,14 @@ where
     match serde_json::from_slice(&body).map_err(FrameError::Json)? {
         ToAgent::Config(config) => Ok(Joined { stream, program, config: *config }),
         _ => Err(ConnectionError::Protocol("it has not said how the host is to be run")),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
+    /// Tells the controller why its host cannot be run like this.
+    pub async fn unable(mut self, why: String) {
+        // It may have gone.
+        let _ = say(&mut self.stream, &FromAgent::Unable(why)).await;
     }
 }
 

@@ -218,6 +218,20 @@ async fn an_agent_hears_how_its_host_is_to_be_run_and_connects_again_when_that_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_cannot_run_its_host_says_why() {
+    let remote = remote();
+    let (near, far) = duplex(1 << 16);
+    let controller = {
+        let remote = Arc::clone(&remote);
+        tokio::spawn(async move { remote.attend(near, "testyard 1").await })
+    };
+    join(far, &own(1)).await.unwrap().unable("the guest program is not there".into()).await;
+    assert!(matches!(controller.await.unwrap(), ConnectionError::Unable(_)));
+    let away = Standing::Away("its agent cannot run it: the guest program is not there".into());
+    assert_eq!(*remote.standing().borrow(), away);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_newest_connection_of_an_agent_counts_and_no_other_agent_takes_its_name() {
     let (remote, host) = (remote(), Arc::new(Told::default()));
     let (first, _agent) = connect(&remote, Arc::clone(&host), Arc::default(), 1).await;

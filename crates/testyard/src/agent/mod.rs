@@ -52,15 +52,20 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["controller", "token"])]
     socket: Option<PathBuf>,
     /// What must outlive the machine's restart: membership, records of nodes
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/testyard-agent")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
     /// What need not: sockets
-    #[arg(long, value_name = "DIR", default_value = "/run/testyard-agent")]
+    #[arg(long, value_name = "DIR", default_value = RUN)]
     run: PathBuf,
     /// How the log, on the standard error, is written; RUST_LOG says how much of it
     #[arg(long, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
 }
+
+/// Where an agent keeps its state unless it is told otherwise.
+pub(crate) const STATE: &str = "/var/lib/testyard-agent";
+/// Likewise its sockets.
+pub(crate) const RUN: &str = "/run/testyard-agent";
 
 /// The pause before the controller is called again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -85,7 +90,7 @@ enum Apart {
     Connection(#[from] ConnectionError),
     #[error("{path}: {source}")]
     Socket { path: PathBuf, source: std::io::Error },
-    #[error("{0:#}")]
+    #[error("this host cannot be run: {0:#}")]
     Here(anyhow::Error),
 }
 
@@ -206,7 +211,10 @@ where
     tracing::info!(controller = joined.program, "connected");
     match station.host(&joined.config).await {
         Ok(host) => testyard_agent::remote::serve(host, station.facts(), joined).await.into(),
-        Err(error) => Apart::Here(error),
+        Err(error) => {
+            joined.unable(format!("{error:#}")).await;
+            Apart::Here(error)
+        }
     }
 }
 

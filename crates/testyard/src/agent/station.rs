@@ -36,6 +36,8 @@ impl Station {
             host.shut_down().await;
             self.host = None;
         }
+        // Before anything is made by it.
+        machine::remember(config, &self.folders)?;
         let logins = machine::keep_logins(&config.registries, &self.folders.run)?;
         let facts = Arc::clone(&self.facts) as _;
         let host = machine::open(config, &self.folders, logins, facts).await?;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+mod agents;
 mod commands;
 mod crash;
 mod durability;
@@ -24,3 +25,4 @@ mod pulls;
 mod registry;
 mod services;
 mod support;
+mod talk;
