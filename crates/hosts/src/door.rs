@@ -218,6 +218,10 @@ impl Door {
         let given = self.issue(host, &request)?;
         let (secret, now) = (SecretHash::of(&secret), (self.now)());
         self.roster.enrol(host, secret, key_of(&given), given.fingerprint(), now).await?;
+        // Who is in with a certificate that was good until now is not in its successor's way.
+        if let Some(host) = self.hosts.host(host) {
+            host.disconnect("its agent has come in anew, with another token");
+        }
         Ok(given)
     }
 

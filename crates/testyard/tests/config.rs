@@ -105,3 +105,23 @@ fn the_limits_that_are_promised_are_the_defaults() {
         assert!(limits.contains(&format!(" {number} {of}")), "{number} {of}: {limits}");
     }
 }
+
+#[test]
+fn this_machine_is_one_host() {
+    let hosts = |agents: [&str; 3]| {
+        let host = |(number, agent): (usize, &&str)| {
+            format!(
+                "[[host]]\nname = \"h{number}\"\nagent = \"{agent}\"\npublic_name = \"h{number}.example.net\"\n"
+            )
+        };
+        let hosts: String = agents.iter().enumerate().map(host).collect();
+        config::parse(Path::new("testyard.toml"), &format!("[testbed]\nname = \"am.example.net\"\n{hosts}"))
+    };
+    assert_eq!(hosts(["inside", "network", "network"]).unwrap().hosts.len(), 3);
+    for agents in
+        [["inside", "inside", "network"], ["inside", "network", "socket"], ["socket", "inside", "network"]]
+    {
+        let said = hosts(agents).unwrap_err().to_string();
+        assert!(said.contains("agent: this machine is one host: only one can be so"), "{agents:?}: {said}");
+    }
+}

@@ -27,13 +27,14 @@
 //! A refusal is a [`Problem`] with an HTTP status that fits. Times are RFC 3339. A slice is named by its name at the
 //! testbed's authority, or by its URN.
 
+mod hosts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
-use testyard_model::host::HostLimits;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
@@ -41,6 +42,8 @@ use testyard_model::name::ClientId;
 use testyard_model::setting::Setting;
 use testyard_model::topology::OnFailure;
 use testyard_plan::Changes;
+
+pub use hosts::{HostReport, Invitation, Removed};
 
 /// The testbed, and who the caller is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,58 +89,6 @@ pub struct Host {
     pub free: u32,
     /// Whether it can start nodes now.
     pub healthy: bool,
-}
-
-/// A host, as its operators see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HostReport {
-    /// Its name.
-    pub name: String,
-    /// `ready`, `drained`, `ill` (it cannot start nodes now), or `away` (its agent is out of reach: what runs there runs on).
-    pub state: String,
-    /// Why, where that needs to be said.
-    #[serde(default)]
-    pub why: Option<String>,
-    /// Nodes that it can take in all.
-    pub capacity: u32,
-    /// Nodes that it could take now.
-    pub free: u32,
-    /// Nodes on it, by slice: a URN.
-    pub nodes: BTreeMap<String, u32>,
-    /// What users' SSH connects to.
-    pub public_name: String,
-    /// What it says of its engines.
-    pub engines: Vec<String>,
-    /// What its kernel has left, as far as it says.
-    pub limits: HostLimits,
-}
-
-/// What a new host's agent needs.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invitation {
-    /// The host.
-    pub host: String,
-    /// What its agent shows, once. It is a secret.
-    pub token: String,
-    /// Where its agent connects to: `HOST:PORT`.
-    pub controller: String,
-    /// How long the token is good.
-    pub until: Timestamp,
-}
-
-impl std::fmt::Debug for Invitation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Invitation").field("host", &self.host).finish_non_exhaustive()
-    }
-}
-
-/// A host was removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// Whether it had a certificate, or a token.
-    pub revoked: bool,
-    /// Slivers that were given up with it.
-    pub forgotten: usize,
 }
 
 /// A slice among others.

@@ -131,6 +131,7 @@ async fn attend(arguments: &Arguments) -> Outcome {
         }
         if began.elapsed() > GOOD {
             pause = FIRST_PAUSE;
+            last.clear();
         }
         // Once is enough: a controller may be away for a weekend.
         let why = apart.to_string();

@@ -31,7 +31,7 @@ pub(super) fn hosts(
             .collect();
     }
     let mut hosts: Vec<Host> = Vec::new();
-    let (mut names, mut inside, mut socket) = (BTreeSet::new(), 0, 0);
+    let (mut names, mut here) = (BTreeSet::new(), 0);
     for section in &root.sections("host") {
         if !section.has("name") {
             section.refuse("name", "each of several hosts needs a name");
@@ -40,9 +40,8 @@ pub(super) fn hosts(
         if !names.insert(host.name.clone()) {
             section.refuse("name", format!("there are two hosts {}", host.name));
         }
-        inside += u32::from(host.agent == Agent::Inside);
-        socket += u32::from(host.agent == Agent::Socket);
-        if inside > 1 || socket > 1 {
+        here += u32::from(host.agent != Agent::Network);
+        if here > 1 && host.agent != Agent::Network {
             section.refuse("agent", "this machine is one host: only one can be so");
         }
         hosts.push(host);

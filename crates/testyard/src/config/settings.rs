@@ -222,6 +222,11 @@ impl Settings {
         self.hosts.iter().find(|host| host.agent != Agent::Network)
     }
 
+    /// Whether a host's agent comes in over the network.
+    fn has_agents_elsewhere(&self) -> bool {
+        self.hosts.iter().any(|host| host.agent == Agent::Network)
+    }
+
     /// The host that this process itself is the agent of.
     #[must_use]
     pub fn inside(&self) -> Option<&Host> {
@@ -242,7 +247,7 @@ impl Settings {
             ("limits", self.limits.of_server() != other.limits.of_server()),
             ("network", self.network != other.network),
             ("host", self.inside().map(Host::of_agent) != other.inside().map(Host::of_agent)),
-            ("agents", self.agents != other.agents),
+            ("agents", self.has_agents_elsewhere() && self.agents != other.agents),
             ("registry", self.registries != other.registries),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
@@ -257,6 +262,10 @@ impl Settings {
         self.limits.nodes_per_slice = other.limits.nodes_per_slice;
         self.limits.slices_per_user = other.limits.slices_per_user;
         self.limits.users_per_node = other.limits.users_per_node;
+        if !self.has_agents_elsewhere() {
+            // Nobody listens there yet.
+            self.agents = other.agents;
+        }
         let inside = self.inside().cloned();
         self.hosts = other.hosts;
         let running = self.hosts.iter_mut().find(|host| host.agent == Agent::Inside).zip(inside);

@@ -69,6 +69,8 @@ struct Opened {
 struct Known {
     agent: Agent,
     host: Arc<RemoteHost>,
+    /// Whether the configuration still has it. What lives on one that it has not any more is looked after all the same.
+    listed: bool,
 }
 
 impl Hosts {
@@ -130,10 +132,11 @@ impl Hosts {
                 }
             };
             all.push((host.name.clone(), Arc::clone(&remote) as Arc<dyn Host>));
-            known.insert(host.name.clone(), Known { agent: host.agent, host: remote });
+            known.insert(host.name.clone(), Known { agent: host.agent, host: remote, listed: true });
         }
-        // Those that are left are let go of by the controller, as soon as nothing is on them.
-        *remote = known;
+        // The controller goes on with those that something is on, and they may be put back.
+        let left = std::mem::replace(&mut *remote, known);
+        remote.extend(left.into_iter().map(|(name, known)| (name, Known { listed: false, ..known })));
         if let Some((_, inside)) = &self.inside {
             inside.set_pool(translate::pool(settings));
         }
@@ -195,7 +198,7 @@ impl Hosts {
                 tracing::warn!(?uid, "only root can be the agent of this machine");
                 continue;
             }
-            let is_here = |known: &&Known| known.agent == Agent::Socket;
+            let is_here = |known: &&Known| known.listed && known.agent == Agent::Socket;
             let Some(known) = self.remote().values().find(is_here).cloned() else { continue };
             let ended = self.shutdown.clone();
             connections.spawn(async move {
@@ -227,16 +230,19 @@ impl testyard_hosts::door::Hosts for Hosts {
 #[async_trait]
 impl Invite for Hosts {
     async fn invite(&self, host: &HostName) -> Result<Invitation, String> {
-        if self.on_network(host).is_none() {
-            let remedy = "write it into the configuration as [[host]], and have serve read that again";
-            return Err(
-                match self.inside.iter().any(|(name, _)| name == host) || self.remote().contains_key(host) {
-                    true => format!("host {host} is this machine itself: its agent needs no token"),
-                    false => {
-                        format!("there is no host {host}: {remedy} (`systemctl reload testyard`, or SIGHUP)")
-                    }
-                },
-            );
+        let known = self.remote().get(host).filter(|known| known.listed).map(|known| known.agent);
+        let inside = || self.inside.as_ref().filter(|(name, _)| name == host).map(|_| Agent::Inside);
+        match known.or_else(inside) {
+            Some(Agent::Network) => {}
+            Some(Agent::Inside | Agent::Socket) => {
+                return Err(format!("host {host} is this machine itself: its agent needs no token"));
+            }
+            None => {
+                let remedy = "write it into the configuration as [[host]], and have serve read that again";
+                return Err(format!(
+                    "there is no host {host}: {remedy} (`systemctl reload testyard`, or SIGHUP)"
+                ));
+            }
         }
         let failed = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "no token can be made");

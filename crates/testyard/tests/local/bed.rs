@@ -82,8 +82,13 @@ impl Bed {
 
     /// Adds to the configuration and has the server read it again.
     pub(crate) fn reconfigure(&self, more: &str) {
+        self.rewrite(|text| text + more);
+    }
+
+    /// Changes the configuration and has the server read it again.
+    pub(crate) fn rewrite(&self, edit: impl FnOnce(String) -> String) {
         let config = self.path("etc/testyard.toml");
-        fs::write(&config, fs::read_to_string(&config).unwrap() + more).unwrap();
+        fs::write(&config, edit(fs::read_to_string(&config).unwrap())).unwrap();
         let server = Pid::from_raw(self.server.as_ref().unwrap().id().cast_signed());
         kill(server, Signal::SIGHUP).unwrap();
     }

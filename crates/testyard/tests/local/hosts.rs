@@ -136,6 +136,49 @@ fn nodes_of_a_host_that_is_away_say_so_and_run_on() {
 }
 
 #[test]
+fn a_host_is_taken_out_of_the_configuration_and_put_back() {
+    let bed = Bed::configured(&(agents() + HERE + &host("h1")));
+    let agent = Agent::enrol(&bed, "h1");
+    until(&bed, "h1", "ready");
+    let three = bed.file("three.yaml", THREE);
+    bed.ok(&format!("up {three}"));
+    bed.rewrite(|text| text.replace(&host("h1"), ""));
+    bed.until("it is not offered", |bed| state(bed, "h1").is_empty());
+    assert!(bed.fails("host add h1", 1).contains("there is no host h1"));
+    // Its agent comes back all the same: what lives on it is looked after.
+    drop(agent);
+    let _agent = Agent::start(&bed, "h1", "");
+    bed.until("its nodes are seen again", |bed| {
+        let (nodes, errors) = on(bed, "three", "h1");
+        nodes == 2 && errors.iter().all(|error| !error.contains("out of reach"))
+    });
+    bed.reconfigure(&host("h1"));
+    until(&bed, "h1", "ready");
+    bed.ok("reload --all --slice three");
+    bed.until("nothing is wrong", |bed| on(bed, "three", "h1") == (2, vec![]));
+    bed.ok("down three");
+}
+
+#[test]
+fn who_comes_in_with_a_new_token_is_the_host() {
+    let bed = Bed::configured(&(agents() + HERE + &host("h1")));
+    let _first = Agent::enrol(&bed, "h1");
+    until(&bed, "h1", "ready");
+    // Another machine, by a token of the same host.
+    let invitation = bed.json("host add h1 --json");
+    let token = bed.file("h1.token", invitation["token"].as_str().unwrap());
+    let controller = invitation["controller"].as_str().unwrap();
+    let _second = Agent::start(&bed, "other", &format!("--controller {controller} --token {token}"));
+    let heard = |name: &str, what: &str| {
+        let log = format!("{name}.log");
+        bed.until(what, |bed| fs::read_to_string(bed.path(&log)).unwrap_or_default().contains(what));
+    };
+    heard("h1", "is good no more");
+    heard("other", "this machine is a host of the testbed");
+    until(&bed, "h1", "ready");
+}
+
+#[test]
 fn a_host_is_drained_and_removed() {
     let bed = Bed::configured(&(agents() + HERE + &host("h1") + &host("h2")));
     let agents = [Agent::enrol(&bed, "h1"), Agent::enrol(&bed, "h2")];
