@@ -118,3 +118,18 @@ fn slice_urn(server: &Server, text: &str) -> Result<SliceUrn, Refused> {
     };
     urn.map_err(|error| Refused::bad_request(format!("{text:?} is no name of a slice: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_operators_may_do() {
+        let person =
+            |operator| Person { urn: "urn:publicid:IDN+lab.example.net+user+ann".parse().unwrap(), operator };
+        assert!(operators_only(&person(true)).is_ok());
+        let told = operators_only(&person(false)).unwrap_err().problem();
+        assert_eq!(told.kind, "forbidden");
+        assert!(told.error.contains("only operators may do this"), "{}", told.error);
+    }
+}
