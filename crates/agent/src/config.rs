@@ -37,6 +37,9 @@ pub struct HostConfig {
     /// Networks that no node may reach.
     #[serde(default)]
     pub denied: Vec<IpNet>,
+    /// The UDP port of its tunnels to other hosts.
+    #[serde(default = "tunnel_port")]
+    pub tunnel_port: u16,
     /// What nodes ask for names; none means: what the host asks.
     #[serde(default)]
     pub name_servers: Vec<IpAddr>,
@@ -61,6 +64,11 @@ pub struct RegistryAccess {
     pub password: String,
 }
 
+/// Where nothing else is said, as by testbeds of before there were tunnels.
+const fn tunnel_port() -> u16 {
+    14_789
+}
+
 impl HostConfig {
     /// Of a host that pretends, for tests and for trying things out.
     ///
@@ -78,6 +86,7 @@ impl HostConfig {
             ipv6: None,
             ipv6_proxy: false,
             denied: Vec::new(),
+            tunnel_port: tunnel_port(),
             name_servers: Vec::new(),
             emulator: Emulator::Auto,
             install_limits: (1 << 30, 4 << 30),

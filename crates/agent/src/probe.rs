@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use testyard_fabric::links::PortId;
 use testyard_fabric::links::probe::{ProbeEnd, ProbePath, ProbeRequest, ProbeTrain};
 use testyard_model::id::SliverId;
+use testyard_model::mac::Mac;
 use testyard_model::probe::{Probed, Train};
 
 /// What is sent over one way.
@@ -35,6 +36,26 @@ pub enum Path {
     },
     /// Two interfaces without a link between, made for this.
     Reference,
+    /// The first half of a way to another host.
+    Out {
+        /// Who sends.
+        from: PortId,
+        /// The interface there.
+        to: Mac,
+        /// The number of both halves.
+        meeting: u32,
+    },
+    /// The second half of a way from another host.
+    In {
+        /// The interface there.
+        from: Mac,
+        /// Who receives.
+        to: PortId,
+        /// The number of both halves.
+        meeting: u32,
+    },
+    /// None: only the host's clock is read.
+    Clock,
 }
 
 /// Where the namespaces of nodes are that have been connected.
@@ -66,6 +87,13 @@ impl Places {
                 Path::Link { from, to } => {
                     end(from).and_then(|from| Ok(ProbePath::Link { from, to: end(to)? }))
                 }
+                Path::Out { from, to, meeting } => {
+                    end(from).map(|from| ProbePath::Out { from, to: *to, meeting: *meeting })
+                }
+                Path::In { from, to, meeting } => {
+                    end(to).map(|to| ProbePath::In { from: *from, to, meeting: *meeting })
+                }
+                Path::Clock => Ok(ProbePath::Clock),
             };
             answers.push(match path {
                 Ok(path) => {

@@ -1,13 +1,14 @@
 //! Packet captures as bytes.
 //!
 //! [`pcapng`] writes the blocks of the file format that Wireshark reads, [`order`] puts those of several interfaces in order
-//! of time, [`rotation`] cuts a stream of them into files that each can be read alone. [`filter`] reads what tcpdump makes of
+//! of time, [`merge`] makes one of those of several hosts, [`rotation`] cuts a stream of them into files that each can be read alone. [`filter`] reads what tcpdump makes of
 //! an expression, the program that the kernel chooses packets with.
 //!
 //! Plain functions over plain values: who takes packets from interfaces is `testyard-fabric`.
 
 pub mod filter;
 pub mod fuzzing;
+pub mod merge;
 pub mod order;
 pub mod pcapng;
 pub mod rotation;

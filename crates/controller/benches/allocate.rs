@@ -107,6 +107,7 @@ async fn open(path: &Path) -> Arc<Controller> {
         resources: resources.expect("a host"),
         public_name: "local".to_owned(),
         location: None,
+        tunnel: None,
     };
     let kind = plain("plain");
     let mut settings =

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -425,6 +426,8 @@ pub struct HostReport {
     pub offer: HostOffer,
     /// What users connect to.
     pub public_name: String,
+    /// The address that the other hosts' tunnels lead to, if links go on here from there.
+    pub tunnel: Option<IpAddr>,
     /// Whether its operators want no more nodes on it.
     pub drained: bool,
     /// What it says of its engines, or why nothing.

@@ -19,6 +19,7 @@ use crate::api::{Caller, Document, Refusal};
 use crate::core::Core;
 use crate::event::Happening;
 use crate::network::NETWORK_VERSION;
+use crate::open::LAST_VNI;
 use crate::reservation::Reservation;
 use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
@@ -178,8 +179,14 @@ impl Core {
         let limits = Limits::of(&self.settings.load(), old.as_deref(), &new);
         let (core, shut) = (Arc::clone(self), shutdown.as_ref().map(|row| row.slice.clone()));
         let (urn, before, after) = (new.urn.clone(), old.clone(), new.clone());
+        let shared = self.shared.clone();
         let write = move |change: &Change<'_>| -> Result<(), Blocked> {
             write_slice(change, old.as_deref(), &new, &limits)?;
+            if new.networks.values().any(|network| network.vnis().next().is_some()) {
+                // In the order of the commits, as it is read on the writer's thread: it only goes on.
+                let last = shared.read().last_vni.map(|last| last.to_string());
+                last.iter().try_for_each(|last| change.put_meta(LAST_VNI, last))?;
+            }
             shutdown.iter().try_for_each(|row| change.put_shutdown(row))?;
             audit.iter().try_for_each(|row| change.audit(row))?;
             Ok(())
@@ -281,8 +288,17 @@ fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<
             Some(before) if Arc::ptr_eq(before, sliver) => rewired(sliver),
             before => before.and_then(|sliver| on_host(sliver)) != on_host(sliver) || rewired(sliver),
         })
-        .map(|sliver| sliver.host.clone())
-        .collect();
+        .map(|sliver| sliver.host.clone());
+    let across = |document: &i64| {
+        let crosses = |slice: &Slice| slice.networks.get(document).is_some_and(|n| n.vnis().next().is_some());
+        crosses(new) && old.is_none_or(|old| given(old, *document) != given(new, *document))
+    };
+    let joined = new.networks.keys().filter(|document| across(document));
+    // What one host has of a link across hosts follows from who is on the others.
+    let joined: BTreeSet<SliverId> =
+        joined.flat_map(|document| given(new, *document)).map(|(sliver, _)| sliver).collect();
+    let hosts =
+        hosts.chain(new.slivers.iter().filter(|sliver| joined.contains(&sliver.id)).map(|s| s.host.clone()));
     let left = before
         .values()
         .filter(|sliver| {
@@ -290,7 +306,14 @@ fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<
         })
         .map(|sliver| Arc::clone(sliver))
         .collect();
-    (hosts, left)
+    (hosts.collect(), left)
+}
+
+/// Slivers of a request that are given to their hosts.
+fn given(slice: &Slice, document: i64) -> BTreeSet<(SliverId, &HostName)> {
+    let of_it = slice.slivers.iter().filter(|sliver| sliver.document == document);
+    let given = of_it.filter(|sliver| sliver.state == SliverState::Provisioned);
+    given.map(|sliver| (sliver.id, &sliver.host)).collect()
 }
 
 /// What the writer holds a change to.

@@ -84,7 +84,14 @@ impl Controller {
             });
         }
         self.core.take_hosts(hosts).await;
+        let tunnels = |settings: &Settings| -> Vec<_> {
+            settings.hosts().iter().map(|host| (host.resources.name().clone(), host.tunnel)).collect()
+        };
+        let are_moved = tunnels(&running) != tunnels(&settings);
         self.core.settings.store(Arc::new(settings));
+        if are_moved {
+            self.core.drivers.all().iter().for_each(|driver| driver.wake_for_all());
+        }
         self.core.changed();
         Ok(())
     }

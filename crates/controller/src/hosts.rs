@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     /// It is to be told everything.
     all: AtomicBool,
     wake: Notify,
+    /// Who measures links on it: two at a time would measure each other.
+    pub(crate) probing: tokio::sync::Mutex<()>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -77,6 +79,7 @@ impl Driver {
             dirty: Mutex::default(),
             all: AtomicBool::new(false),
             wake: Notify::new(),
+            probing: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -177,7 +180,7 @@ impl Core {
     pub(crate) fn desired(&self, host: &HostName) -> Vec<desired::Slice> {
         let (state, settings) = (self.shared.read(), self.settings.load());
         let here = state.slices().filter(|slice| slice.hosts().contains(host));
-        here.map(|slice| slice.desired(host, settings.authority())).collect()
+        here.map(|slice| slice.desired(host, &settings)).collect()
     }
 
     /// Gives the host everything, then changes as they come; everything again when it may have forgotten. Never
@@ -227,8 +230,7 @@ impl Core {
         }
         for id in driver.take() {
             let settings = self.settings.load();
-            let desired =
-                self.shared.read().life(id).map(|slice| slice.desired(&driver.name, settings.authority()));
+            let desired = self.shared.read().life(id).map(|slice| slice.desired(&driver.name, &settings));
             // A slice of which nothing is left is nothing that a host knows of.
             if let Some(desired) = desired {
                 driver.host.apply(desired).await?;

@@ -3,23 +3,25 @@
 //! it stays.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_agent::desired::{HostsLine, NodeNetwork, Run};
-use testyard_fabric::links::{HostLink, KeptCapture, LinkEnd, NodePort, NodeRoute, PortId};
+use testyard_fabric::links::{HostLink, KeptCapture, NodePort, NodeRoute};
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Span;
 use testyard_model::schedule::{Action, Event};
 use testyard_model::service::Program;
 use testyard_model::topology::Variable;
+use testyard_model::tunnel::Vni;
 use testyard_plan::NetworkPlan;
 use testyard_plan::network::live::LiveError;
 use testyard_plan::network::parts::NetworkLink;
 
 use crate::api::{InterfaceView, LinkAction};
+use crate::places::Places;
 use crate::run::{RunBegun, is_over};
 use crate::slice::Sliver;
 
@@ -36,6 +38,8 @@ pub(crate) struct Network {
     plan: NetworkPlan,
     /// One for each link of the plan, in its order.
     slivers: Vec<SliverId>,
+    /// Likewise, of links whose nodes are on several hosts.
+    vnis: Vec<Option<Vni>>,
     /// What was changed while it runs, in order.
     changes: Vec<Live>,
     /// The plan with these changes, if there are any.
@@ -46,6 +50,36 @@ pub(crate) struct Network {
     run: Option<RunBegun>,
     /// The number of the newest run of this slice: nodes tell runs apart by it, also those of another schedule.
     last_run: u32,
+}
+
+/// Where links get their numbers.
+pub(crate) trait Numbers {
+    /// That of a link's sliver.
+    fn sliver(&mut self) -> SliverId;
+
+    /// That of a link in tunnels between hosts. No other link has it.
+    fn vni(&mut self) -> Vni;
+
+    /// Whether a host that hears nothing at present goes on with a part of the link that it should not have any more, when it
+    /// becomes this one: then it needs another number, or what is there would be part of it.
+    fn is_haunted(&self, before: &NetworkLink, now: &NetworkLink) -> bool;
+}
+
+/// Numbers for what is looked at and not kept.
+struct Nobodys;
+
+impl Numbers for Nobodys {
+    fn sliver(&mut self) -> SliverId {
+        SliverId::from_uuid(uuid::Uuid::nil())
+    }
+
+    fn vni(&mut self) -> Vni {
+        Vni::FIRST
+    }
+
+    fn is_haunted(&self, _: &NetworkLink, _: &NetworkLink) -> bool {
+        false
+    }
 }
 
 /// A change of a link while it runs.
@@ -69,6 +103,9 @@ pub(crate) struct Live {
 struct Written {
     plan: NetworkPlan,
     slivers: Vec<SliverId>,
+    /// Shorter than the links where the rest has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vnis: Vec<Option<Vni>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Live>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -80,38 +117,47 @@ struct Written {
 }
 
 impl From<Written> for Network {
-    fn from(Written { plan, slivers, changes, schedule, run, last_run }: Written) -> Self {
-        Self { plan, slivers, changes, changed: None, schedule, run, last_run }.settled_as_can_be()
+    fn from(Written { plan, slivers, mut vnis, changes, schedule, run, last_run }: Written) -> Self {
+        vnis.resize(slivers.len(), None);
+        Self { plan, slivers, vnis, changes, changed: None, schedule, run, last_run }.settled_as_can_be()
     }
 }
 
 impl From<Network> for Written {
-    fn from(Network { plan, slivers, changes, schedule, run, last_run, .. }: Network) -> Self {
-        Self { plan, slivers, changes, schedule, run, last_run }
+    fn from(Network { plan, slivers, mut vnis, changes, schedule, run, last_run, .. }: Network) -> Self {
+        vnis.truncate(vnis.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
+        Self { plan, slivers, vnis, changes, schedule, run, last_run }
     }
 }
 
 impl Network {
-    /// The network of a plan, if there is anything to keep of it. Links that were there keep their slivers; `sliver` makes a
-    /// number for each of the others. What was changed while they ran is over: they are as they are planned. A schedule
-    /// that is the same runs on.
+    /// The network of a plan, if there is anything to keep of it. Links that were there keep their numbers; `fresh` gives
+    /// those of the others. What was changed while they ran is over: they are as they are planned. A schedule that is the
+    /// same runs on.
     pub(crate) fn new(
         plan: NetworkPlan,
         schedule: Vec<Event>,
         before: Option<&Self>,
-        mut sliver: impl FnMut() -> SliverId,
+        fresh: &mut impl Numbers,
     ) -> Option<Self> {
         let has_programs = plan.nodes().iter().any(|node| !node.programs.is_empty());
         if plan.links().is_empty() && schedule.is_empty() && plan.environment().is_empty() && !has_programs {
             return None;
         }
-        let known: HashMap<&ClientId, SliverId> = before.into_iter().flat_map(Self::links).collect();
-        let links = plan.links().iter();
-        let slivers =
-            links.map(|link| known.get(&link.client_id).copied().unwrap_or_else(&mut sliver)).collect();
+        let known: HashMap<&ClientId, (SliverId, Option<Vni>)> =
+            before.into_iter().flat_map(Self::numbers).map(|(name, of, vni)| (name, (of, vni))).collect();
+        let (mut slivers, mut vnis) = (Vec::new(), Vec::new());
+        for link in plan.links() {
+            let known = known.get(&link.client_id).copied();
+            slivers.push(known.map_or_else(|| fresh.sliver(), |(sliver, _)| sliver));
+            let old = before.and_then(|before| before.plan.link(&link.client_id).ok());
+            let is_haunted = old.is_some_and(|old| fresh.is_haunted(old, link));
+            let vni = known.and_then(|(_, vni)| vni).filter(|_| !is_haunted);
+            vnis.push(link.crosses_hosts.then(|| vni.unwrap_or_else(|| fresh.vni())));
+        }
         let run = before.filter(|before| before.schedule == schedule).and_then(|before| before.run);
         let last_run = before.map_or(0, |before| before.last_run);
-        Some(Self { plan, slivers, changes: Vec::new(), changed: None, schedule, run, last_run })
+        Some(Self { plan, slivers, vnis, changes: Vec::new(), changed: None, schedule, run, last_run })
     }
 
     /// What a plan will be when it has taken this one's place: a schedule that is the same goes on, and what it has done so far
@@ -123,13 +169,7 @@ impl Network {
         now: Timestamp,
     ) -> Option<NetworkPlan> {
         self.run.filter(|_| self.schedule == schedule && !schedule.is_empty())?;
-        let next =
-            Self::new(
-                plan.clone(),
-                schedule.to_vec(),
-                Some(self),
-                || SliverId::from_uuid(uuid::Uuid::nil()),
-            )?;
+        let next = Self::new(plan.clone(), schedule.to_vec(), Some(self), &mut Nobodys)?;
         Some(next.at(now).into_owned())
     }
 
@@ -257,6 +297,15 @@ impl Network {
         self.plan.links().iter().flat_map(|link| link.subnets.iter().copied())
     }
 
+    /// The numbers of its links in tunnels between hosts.
+    pub(crate) fn vnis(&self) -> impl Iterator<Item = Vni> {
+        self.vnis.iter().copied().flatten()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = (&ClientId, SliverId, Option<Vni>)> {
+        self.links().zip(&self.vnis).map(|((name, sliver), vni)| (name, sliver, *vni))
+    }
+
     /// Its links with their slivers.
     pub(crate) fn links(&self) -> impl Iterator<Item = (&ClientId, SliverId)> {
         self.plan.links().iter().map(|link| &link.client_id).zip(self.slivers.iter().copied())
@@ -303,41 +352,27 @@ impl Network {
         Cow::Owned(plan)
     }
 
-    /// Its links as far as they have an end at one of these nodes, which are on one host.
-    pub(crate) fn links_of(&self, nodes: &HashMap<&ClientId, SliverId>) -> Vec<HostLink> {
-        let mut links = Vec::new();
-        for (link, sliver) in self.before_the_run().links().iter().zip(&self.slivers) {
-            let ends: Vec<LinkEnd> = link
-                .members
-                .iter()
-                .filter_map(|member| {
-                    Some(LinkEnd {
-                        port: PortId { node: *nodes.get(&member.node)?, device: member.device.to_string() },
-                        to_link: member.to_link,
-                        from_link: member.from_link,
-                    })
-                })
-                .collect();
-            if ends.is_empty() {
-                continue;
-            }
-            links.push(HostLink {
-                sliver: *sliver,
-                name: link.client_id.to_string(),
-                kind: link.kind,
-                up: !link.down,
-                mtu: link.mtu,
-                seed: link.seed,
-                is_seed_chosen: link.is_seed_chosen(),
-                ends,
-                capture: link.capture.as_ref().map(|capture| KeptCapture {
-                    snap_length: capture.snap_length.into(),
-                    filter: capture.filter.clone(),
-                    names: names(link, nodes),
-                }),
-            });
-        }
-        links
+    /// Its links as far as they have an end on the host that sees the nodes so.
+    pub(crate) fn links_of(&self, places: &Places<'_>) -> Vec<HostLink> {
+        let plan = self.before_the_run();
+        let links = plan.links().iter().zip(&self.slivers).zip(&self.vnis);
+        let link = |((link, sliver), vni): ((&NetworkLink, &SliverId), &Option<Vni>)| HostLink {
+            sliver: *sliver,
+            name: link.client_id.to_string(),
+            kind: link.kind,
+            up: !link.down,
+            mtu: link.mtu,
+            seed: link.seed,
+            is_seed_chosen: link.is_seed_chosen(),
+            ends: places.ends(link),
+            beyond: places.beyond(link, *vni),
+            capture: link.capture.as_ref().map(|capture| KeptCapture {
+                snap_length: capture.snap_length.into(),
+                filter: capture.filter.clone(),
+                names: places.names(link),
+            }),
+        };
+        links.map(link).filter(|link| !link.ends.is_empty()).collect()
     }
 
     /// A node's place on its links.
@@ -418,10 +453,4 @@ impl Live {
             _ => false,
         }
     }
-}
-
-/// What the nodes on a link are called, as far as they are among these.
-fn names(link: &NetworkLink, nodes: &HashMap<&ClientId, SliverId>) -> BTreeMap<SliverId, String> {
-    let named = link.members.iter().filter_map(|m| Some((*nodes.get(&m.node)?, m.node.to_string())));
-    named.collect()
 }

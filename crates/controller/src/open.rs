@@ -24,6 +24,8 @@ const EVENTS: usize = 4096;
 const AUTHORITY: &str = "authority";
 /// Hosts that are drained, a JSON list.
 pub(crate) const DRAINED: &str = "drained";
+/// The last number that was given to a link between hosts.
+pub(crate) const LAST_VNI: &str = "last_vni";
 
 /// The controller cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +137,9 @@ fn load(state: &mut State, contents: &Contents) -> Result<(), String> {
     }
     if let Some(drained) = contents.meta.get(DRAINED) {
         state.drained = serde_json::from_str(drained).map_err(|error| format!("drained hosts: {error}"))?;
+    }
+    if let Some(last) = contents.meta.get(LAST_VNI) {
+        state.last_vni = Some(serde_json::from_str(last).map_err(|error| format!("last VNI: {error}"))?);
     }
     state.shutdowns.extend(contents.shutdowns.iter().map(|row| row.slice.clone()));
     Ok(())

@@ -2,6 +2,7 @@
 //! else, and given back if it is not carried out, whatever the reason.
 
 use testyard_model::id::{HostName, SliceTag};
+use testyard_model::tunnel::Vni;
 use testyard_plan::{Holding, Taken};
 
 use crate::core::Shared;
@@ -14,11 +15,12 @@ pub(crate) struct Reservation {
     tag: Option<SliceTag>,
     nodes: Vec<(HostName, Holding)>,
     ports: Vec<(HostName, Vec<u16>)>,
+    vnis: Vec<Vni>,
 }
 
 impl Reservation {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, tag: None, nodes: vec![], ports: vec![] }
+        Self { shared, tag: None, nodes: vec![], ports: vec![], vnis: vec![] }
     }
 
     /// A number for a new slice.
@@ -26,6 +28,13 @@ impl Reservation {
         let tag = state.take_tag();
         self.tag = Some(tag);
         tag
+    }
+
+    /// A number for a link between hosts.
+    pub(crate) fn vni(&mut self, state: &mut State) -> Vni {
+        let vni = state.take_vni();
+        self.vnis.push(vni);
+        vni
     }
 
     /// A slot with addresses and ports.
@@ -47,17 +56,21 @@ impl Reservation {
         self.tag = None;
         self.nodes.clear();
         self.ports.clear();
+        self.vnis.clear();
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.tag.is_none() && self.nodes.is_empty() && self.ports.is_empty() {
+        if self.tag.is_none() && self.nodes.is_empty() && self.ports.is_empty() && self.vnis.is_empty() {
             return;
         }
         let mut state = self.shared.write();
         if let Some(tag) = self.tag {
             state.release_tag(tag);
+        }
+        for vni in &self.vnis {
+            state.release_vni(*vni);
         }
         for (host, holding) in &self.nodes {
             state.usage.entry(host.clone()).or_default().release(holding);

@@ -2,6 +2,7 @@
 //! changed or removed for it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use testyard_model::id::HostName;
@@ -41,6 +42,8 @@ pub struct HostSettings {
     pub public_name: String,
     /// Where it is.
     pub location: Option<Location>,
+    /// The address that the other hosts' tunnels lead to, if links can go on here from there.
+    pub tunnel: Option<IpAddr>,
 }
 
 /// How much one user or slice may have.

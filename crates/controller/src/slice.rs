@@ -11,12 +11,14 @@ use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::name::{ClientId, Login, SliverTypeName};
 use testyard_model::state::Allocation;
 use testyard_model::topology::OnFailure;
-use testyard_model::urn::{Authority, SliceUrn, UserUrn};
+use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_plan::Holding;
 use testyard_store::{DocumentRow, LoadedSlice, SliceRow, SliverRow, SliverState, Versioned};
 
 use crate::api::{Document, SliverEvent, Version};
 use crate::network::{NETWORK_VERSION, Network};
+use crate::places::Places;
+use crate::settings::Settings;
 
 /// The form of a sliver's `body` column.
 const BODY_VERSION: u32 = 1;
@@ -168,23 +170,32 @@ impl Slice {
         self.networks.retain(|document, _| used.contains(document));
     }
 
-    /// What should be of it on a host of this testbed.
-    pub(crate) fn desired(&self, host: &HostName, testbed: &Authority) -> desired::Slice {
-        let here = || {
-            let given = |sliver: &&Arc<Sliver>| sliver.state == SliverState::Provisioned;
-            self.slivers.iter().filter(|sliver| sliver.host == *host).filter(given)
-        };
+    /// What should be of it on a host.
+    pub(crate) fn desired(&self, host: &HostName, settings: &Settings) -> desired::Slice {
+        let given = || self.slivers.iter().filter(|sliver| sliver.state == SliverState::Provisioned);
+        let here = || given().filter(|sliver| sliver.host == *host);
         let node = |sliver: &Arc<Sliver>| {
             let Some(network) = self.networks.get(&sliver.document) else { return sliver.body.node.clone() };
             let programs = network.programs(&sliver.client_id);
             desired::Node { network: network.node(&sliver.client_id), programs, ..sliver.body.node.clone() }
         };
+        let tunnel_of = |host: &HostName| settings.host(host).and_then(|host| host.tunnel);
         let nodes_of = |document: i64| -> HashMap<&ClientId, SliverId> {
             let nodes = here().filter(|sliver| sliver.document == document);
             nodes.map(|sliver| (&sliver.client_id, sliver.id)).collect()
         };
+        let places_of = |document: i64| {
+            let elsewhere =
+                given().filter(|sliver| sliver.document == document).filter(|sliver| sliver.host != *host);
+            let place = |sliver: &Arc<Sliver>| (sliver.id, tunnel_of(&sliver.host));
+            Places {
+                here: nodes_of(document),
+                local: tunnel_of(host),
+                elsewhere: elsewhere.map(|sliver| (&sliver.client_id, place(sliver))).collect(),
+            }
+        };
         let links =
-            self.networks.iter().flat_map(|(document, network)| network.links_of(&nodes_of(*document)));
+            self.networks.iter().flat_map(|(document, network)| network.links_of(&places_of(*document)));
         // A host keeps one clock for a slice: of several requests with schedules the first one's runs.
         let scheduled = self.networks.iter().find(|(_, network)| !network.run().0.is_empty());
         let environment = self.networks.values().flat_map(|network| network.environment());
@@ -195,7 +206,7 @@ impl Slice {
             about: desired::About {
                 urn: self.urn.clone(),
                 creator: self.creator.clone(),
-                testbed: testbed.clone(),
+                testbed: settings.authority().clone(),
             },
             revision: self.revision,
             nodes: here().map(node).collect(),

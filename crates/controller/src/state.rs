@@ -13,6 +13,7 @@ use testyard_agent::observed::{self, LinksSeen, ScheduleSeen};
 use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::state::Operational;
+use testyard_model::tunnel::Vni;
 use testyard_model::urn::SliceUrn;
 use testyard_plan::{HostStanding, HostView, Taken, Usage};
 use testyard_store::SliverState;
@@ -44,6 +45,8 @@ pub(crate) struct State {
     reverts: BTreeSet<(Timestamp, SliceId)>,
     tags: BTreeSet<NonZeroU32>,
     last_tag: u32,
+    vnis: HashSet<Vni>,
+    pub(crate) last_vni: Option<Vni>,
     pub(crate) seen: HashMap<SliverId, Seen>,
     pub(crate) shutdowns: HashSet<SliceUrn>,
     pub(crate) usage: HashMap<HostName, Usage>,
@@ -206,10 +209,27 @@ impl State {
         self.tags.remove(&tag.0);
     }
 
+    /// A number for a link between hosts, marked as in use. Numbers go round, so that a part of a link that is still somewhere
+    /// is not taken for a part of another.
+    pub(crate) fn take_vni(&mut self) -> Vni {
+        let mut vni = self.last_vni.map_or(Vni::FIRST, Vni::next);
+        // There are many more than links.
+        while !self.vnis.insert(vni) {
+            vni = vni.next();
+        }
+        self.last_vni = Some(vni);
+        vni
+    }
+
+    pub(crate) fn release_vni(&mut self, vni: Vni) {
+        self.vnis.remove(&vni);
+    }
+
     /// Marks what a slice that was loaded holds.
     pub(crate) fn hold(&mut self, slice: &Slice) -> Result<(), Taken> {
         self.tags.insert(slice.tag.0);
         self.last_tag = self.last_tag.max(slice.tag.0.get());
+        self.vnis.extend(slice.networks.values().flat_map(|network| network.vnis()));
         slice
             .slivers
             .iter()
@@ -253,6 +273,12 @@ impl State {
         }
         let kept: HashMap<SliverId, &Arc<Sliver>> =
             new.slivers.iter().map(|sliver| (sliver.id, sliver)).collect();
+        let vnis: HashSet<Vni> = new.networks.values().flat_map(|network| network.vnis()).collect();
+        for vni in old.networks.values().flat_map(|network| network.vnis()) {
+            if !vnis.contains(&vni) {
+                self.vnis.remove(&vni);
+            }
+        }
         for sliver in &old.slivers {
             self.expiries.remove(&(sliver.expires, sliver.id));
             match kept.get(&sliver.id) {

@@ -130,6 +130,7 @@ fn link(number: u32) -> HostLink {
         is_seed_chosen: false,
         capture: None,
         ends: vec![end(number, "eth2"), end((number + 1) % NODES, "eth1")],
+        beyond: None,
     }
 }
 

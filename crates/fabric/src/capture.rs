@@ -215,6 +215,7 @@ mod tests {
             seed: 0,
             is_seed_chosen: false,
             ends: nodes.iter().map(end).collect(),
+            beyond: None,
             capture: None,
         }
     }

@@ -32,6 +32,8 @@ pub struct FabricConfig {
     pub emulator: Emulator,
     /// The folder for captures that topologies ask for; none where they are not wanted.
     pub captures: Option<std::path::PathBuf>,
+    /// The UDP port of tunnels to other hosts, the same on all; nothing else on them may use it.
+    pub tunnel_port: u16,
     /// Addresses that no node may reach, beside other slices; the host's own services are closed to nodes anyway.
     pub denied: Vec<ipnet::IpNet>,
 }

@@ -6,7 +6,8 @@
 //! lives in the kernel, outlives the agent and carries the testbed's instance mark.
 //!
 //! Then the links of slices ([`links`]): their halves meet in a network namespace a slice, joined in the kernel where nothing
-//! is to be done to their packets; where something is, the kernel's netem does it, or a wire.
+//! is to be done to their packets; where something is, the kernel's netem does it, or a wire. Where a link goes on at another host,
+//! a tunnel (VXLAN) leads there.
 //!
 //! What passes the interfaces of links can be captured ([`capture`]).
 //!

@@ -2,7 +2,8 @@
 
 pub mod probe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
 use testyard_model::mac::Mac;
 use testyard_model::probe::Probed;
+use testyard_model::tunnel::Vni;
 
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
@@ -50,9 +52,35 @@ pub struct HostLink {
     pub is_seed_chosen: bool,
     /// Its interfaces on this host.
     pub ends: Vec<LinkEnd>,
+    /// What of it is on other hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<Beyond>,
     /// What of it is captured into files of the host, for as long as it is there.
     #[serde(default)]
     pub capture: Option<KeptCapture>,
+}
+
+/// What of a link is on other hosts, and how it is reached: through a tunnel. Each host does to frames what its own ends do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beyond {
+    /// The link's number in tunnels, the same on all its hosts.
+    pub vni: Vni,
+    /// The address of this host that its tunnels begin at.
+    pub local: IpAddr,
+    /// Where the tunnels of the other hosts that have interfaces on the link end.
+    pub peers: BTreeSet<IpAddr>,
+    /// The other end of a cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<FarEnd>,
+}
+
+/// The end of a cable that is on another host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarEnd {
+    /// Which.
+    pub port: PortId,
+    /// Whether it is the first of the two: chances go by their order, wherever they are.
+    pub is_first: bool,
 }
 
 /// A capture that the topology asks for.

@@ -76,6 +76,7 @@ async fn links_conform(fabric: &dyn Fabric) {
         seed: 0,
         is_seed_chosen: false,
         ends: vec![end(one.sliver), end(two.sliver)],
+        beyond: None,
         capture: None,
     };
     let port = NodePort {
@@ -280,6 +281,7 @@ async fn the_fake_captures_what_a_test_injects() {
         seed: 0,
         is_seed_chosen: false,
         ends: vec![LinkEnd { port: port.clone(), to_link: clear, from_link: clear }],
+        beyond: None,
         capture: None,
     };
     fabric.join(&SliceLinks { slice, revision: Revision(1), links: vec![link] }).await.unwrap();

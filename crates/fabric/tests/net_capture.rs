@@ -53,6 +53,7 @@ fn cable(settings: &[&str]) -> HostLink {
         seed: 1,
         is_seed_chosen: false,
         ends: vec![end(1), end(2)],
+        beyond: None,
         capture: None,
     }
 }

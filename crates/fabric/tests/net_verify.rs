@@ -83,6 +83,7 @@ impl Running {
             seed: link.seed + self.revision,
             is_seed_chosen: false,
             capture: None,
+            beyond: None,
             ends: link
                 .members
                 .iter()

@@ -18,6 +18,7 @@
 //! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
 //! | [`mac`] | Ethernet addresses |
 //! | [`probe`] | frames that are sent over a link to see what it does to them |
+//! | [`tunnel`] | what carries links from host to host |
 //! | [`route`] | who reaches whom over links |
 //! | [`service`] | what is installed and run on a node |
 //! | [`schedule`] | what happens when |
@@ -55,4 +56,5 @@ pub mod state;
 pub mod suggest;
 pub mod time;
 pub mod topology;
+pub mod tunnel;
 pub mod urn;

@@ -65,8 +65,16 @@ pub struct Samples {
     pub late: Lateness,
     /// Whether a clock was set meanwhile: then times of arrival mean nothing.
     pub clock_was_set: bool,
+    /// By how much all arrivals together may be earlier or later than is said, in nanoseconds: they were told by another clock.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub doubt: u64,
     /// What others sent over the same interfaces meanwhile.
     pub others: Others,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(nanoseconds: &u64) -> bool {
+    *nanoseconds == 0
 }
 
 /// A frame that arrived.

@@ -109,6 +109,19 @@ pub enum PlanError {
         /// What is the matter, in words.
         why: String,
     },
+    /// A link would leave a host that links cannot leave.
+    #[error(
+        "link {link:?} would go from host {alone} to host {other}, and links cannot leave {alone}: bind its nodes to one host, \
+         make the topology smaller, or have the operator give {alone} an address for tunnels"
+    )]
+    Apart {
+        /// The link.
+        link: String,
+        /// The host without a way.
+        alone: HostName,
+        /// Another that it would go to.
+        other: HostName,
+    },
     /// More nodes than a slice may have.
     #[error("a slice may have {most} nodes here: {}{asked} {} asked for", had(*.has), if *.has > 0 { "more were" } else { "were" })]
     TooMany {

@@ -16,6 +16,7 @@ pub struct Host {
     ipv4: Ipv4Net,
     ipv6: Option<Ipv6Net>,
     sliver_types: Option<Vec<SliverTypeName>>,
+    is_alone: bool,
 }
 
 /// Whether a host may get nodes now.
@@ -85,7 +86,20 @@ impl Host {
             ipv4: ipv4.trunc(),
             ipv6: ipv6.map(|prefix| prefix.trunc()),
             sliver_types,
+            is_alone: false,
         })
+    }
+
+    /// The same host with no way for links to others.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
+    }
+
+    /// Whether links end here: it has no way for them to other hosts.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
     }
 
     /// Its name.

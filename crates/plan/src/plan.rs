@@ -26,7 +26,7 @@ use crate::network::mtu::Underlay;
 use crate::network::parts::NetworkPlan;
 use crate::network::{self, Conditions, Refused};
 use crate::pad::Pad;
-use crate::place::{Cable, Need, Placement, Unplaceable, free_on, place};
+use crate::place::{Apart, Cable, Need, Placement, Unplaceable, free_on, place};
 use crate::ports::PortForward;
 use crate::usage::{Holding, Usage};
 
@@ -341,6 +341,10 @@ fn choose_hosts(
     place(&needs, &cables, &views).map_err(|error| match error {
         Unplaceable::Room(free) => too_big(asked, free),
         Unplaceable::Partition { partition, nodes, why } => PlanError::Partition { partition, nodes, why },
+        Unplaceable::Apart(Apart { cable, alone, other }) => {
+            let link = topology.links.get(cable).map(|link| link.client_id.to_string());
+            PlanError::Apart { link: link.unwrap_or_default(), alone, other }
+        }
     })
 }
 

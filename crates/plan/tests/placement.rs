@@ -146,6 +146,24 @@ fn partitions() {
 }
 
 #[test]
+fn links_do_not_leave_a_host_that_has_no_way_out() {
+    // `c` has the most room, and a whole ring fits; what does not fit there is split among the others.
+    let mut yard = Yard::new(&[10, 10, 16]);
+    yard.hosts[2] = yard.hosts[2].clone().alone();
+    assert_eq!(yard.place(&ring(16)).unwrap().hosts, [2; 16]);
+    let hosts = yard.place(&ring(18)).unwrap().hosts;
+    assert!(hosts.iter().all(|host| *host < 2), "{hosts:?}");
+    // Nodes without links are anywhere.
+    assert!(yard.place(&loose(36)).is_ok());
+    // No room for it together, and none without: the link is named.
+    let Err(Unplaceable::Apart(apart)) = yard.place(&ring(30)) else { panic!("it fits nowhere") };
+    assert_eq!(apart.alone.as_str(), "c");
+    yard.bound = [(0, "a".parse().unwrap()), (1, "c".parse().unwrap())].into();
+    let Err(Unplaceable::Apart(apart)) = yard.place(&ring(4)) else { panic!("they are bound apart") };
+    assert_eq!((apart.alone.as_str(), apart.other.as_str()), ("c", "a"));
+}
+
+#[test]
 fn choosy_nodes_find_their_host_though_others_came_first() {
     let hosts = [host("a", 3, Some("plain")), host("b", 4, None)];
     let usage = Usage::default();

@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 #[derive(Debug)]
 pub struct Engine {
     folder: PathBuf,
+    /// Opens the network namespace that it runs in, if it is not the machine's.
+    netns: Option<PathBuf>,
     daemon: Option<Child>,
 }
 
@@ -25,10 +27,23 @@ impl Engine {
     /// If it does not answer within a minute; the text names its log.
     #[must_use]
     pub fn start(folder: &Path) -> Self {
+        Self::begin(folder, None)
+    }
+
+    /// The same in a network namespace, which is a machine of its own for those who look at networks only.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_in(folder: &Path, netns: &Path) -> Self {
+        Self::begin(folder, Some(netns.to_owned()))
+    }
+
+    fn begin(folder: &Path, netns: Option<PathBuf>) -> Self {
         crate::needs::root();
         let _ = crate::needs::program("dockerd", "docker.io");
         fs::create_dir_all(folder).expect("a folder for the engine can be made");
-        let mut engine = Self { folder: folder.to_owned(), daemon: None };
+        let mut engine = Self { folder: folder.to_owned(), netns, daemon: None };
         engine.resume();
         engine
     }
@@ -53,7 +68,15 @@ impl Engine {
         let option = |name: &str, file: &str| format!("--{name}={}", self.folder.join(file).display());
         let host = format!("--host=unix://{}", self.socket().display());
         fs::write(self.folder.join("daemon.json"), "{}").expect("a configuration can be written");
-        let daemon = Command::new("dockerd")
+        let mut daemon = match &self.netns {
+            None => Command::new("dockerd"),
+            Some(netns) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", netns.display())).args(["--", "dockerd"]);
+                command
+            }
+        };
+        let daemon = daemon
             .args([
                 host,
                 option("data-root", "data"),

@@ -8,6 +8,7 @@
 //! | [`images`] | images as odd as they come, made on the spot |
 //! | [`kinds`] | kinds of nodes for tests that do not care |
 //! | [`leaks`] | what Testyard has left on this machine; also as the program `leaks`, run after the whole suite |
+//! | [`netns`] | network namespaces of one's own: several machines on one |
 //! | [`testbed`] | a testbed of one's own in temporary folders: started, killed, started again, removed |
 //! | [`shared`] | test data beside the project, named when it is missing |
 //! | [`topologies`] | topologies of any size: rings, stars, grids, random ones, fat trees |
@@ -20,6 +21,7 @@ pub mod images;
 pub mod kinds;
 pub mod leaks;
 pub mod needs;
+pub mod netns;
 pub mod shared;
 pub mod testbed;
 pub mod topologies;

@@ -73,6 +73,7 @@ pub(crate) fn fabric_config(config: &HostConfig, folders: &Folders) -> FabricCon
         wire: wire_program(),
         emulator: config.emulator,
         captures: Some(folders.state.join("captures")),
+        tunnel_port: config.tunnel_port,
         denied: config.denied.clone(),
     }
 }

@@ -18,8 +18,6 @@ pub enum Reason {
     },
     /// It was not its turn before the end.
     NotTaken,
-    /// Sender and receiver are on different hosts.
-    CrossesHosts,
     /// It would take longer than the report may.
     TooLong {
         /// How long.
@@ -85,7 +83,6 @@ impl fmt::Display for Reason {
         match self {
             Self::Failed { detail } => f.write_str(detail),
             Self::NotTaken => f.write_str("the measurement ended before"),
-            Self::CrossesHosts => f.write_str("its ends are on different hosts"),
             Self::TooLong { needs } => write!(f, "would take {}", rounded(*needs)),
             Self::TooFew { arrived } => write!(f, "only {arrived} frames arrived"),
             Self::NoReference => f.write_str("the reference could not be measured"),

@@ -20,7 +20,6 @@ use testyard_plan::network::parts::NetworkLink;
 
 use crate::asked::Asked;
 use crate::experiment::{Experiment, greets, reference, speed};
-use crate::reason::Reason;
 
 /// What a report is to be about.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,11 +203,7 @@ fn ways(link: &NetworkLink, longest: Span) -> Vec<Way> {
     };
     let way = |(from, to): (usize, usize)| {
         let asked = Asked::of(link, from, to)?;
-        let mut experiment = Experiment::of(&asked, longest);
-        if link.crosses_hosts {
-            experiment.frames = Err(Reason::CrossesHosts);
-            experiment.rate = experiment.rate.map(|_| Err(Reason::CrossesHosts));
-        }
+        let experiment = Experiment::of(&asked, longest);
         Some(Way { link: link.client_id.clone(), from: end(from), to: end(to), asked, experiment })
     };
     pairs.into_iter().filter_map(way).collect()

@@ -203,7 +203,7 @@ pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {
 
 /// A host, as its operators see it.
 pub(crate) fn host_report(report: HostReport) -> api::HostReport {
-    let HostReport { offer, public_name, drained, engines, away, limits, nodes } = report;
+    let HostReport { offer, public_name, tunnel, drained, engines, away, limits, nodes } = report;
     let (state, why) = match (away, drained, offer.healthy) {
         (Some(why), ..) => ("away", Some(why)),
         (None, true, _) => ("drained", None),
@@ -218,6 +218,7 @@ pub(crate) fn host_report(report: HostReport) -> api::HostReport {
         free: offer.free,
         nodes: nodes.into_iter().map(|(slice, nodes)| (slice.to_string(), nodes)).collect(),
         public_name,
+        tunnel,
         engines,
         limits,
     }

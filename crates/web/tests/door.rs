@@ -110,7 +110,8 @@ fn settings() -> Settings {
     let ports = PortRange::new(10_000, 10_100).unwrap();
     let network = "10.9.0.0/16".parse().unwrap();
     let resources = HostResources::new("local".parse().unwrap(), 20, ports, network, None, None).unwrap();
-    let host = HostSettings { resources, public_name: "lab.example.net".to_owned(), location: None };
+    let host =
+        HostSettings { resources, public_name: "lab.example.net".to_owned(), location: None, tunnel: None };
     let kind = plain("plain");
     Settings::new("lab.example.net".parse().unwrap(), vec![host], vec![kind]).unwrap()
 }

@@ -36,6 +36,7 @@ fn link(from_link: &str) -> HostLink {
         is_seed_chosen: false,
         capture: None,
         ends: vec![end(1), end(2)],
+        beyond: None,
     }
 }
 

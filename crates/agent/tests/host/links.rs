@@ -32,6 +32,7 @@ pub(crate) fn cabled() -> World {
         seed: 0,
         is_seed_chosen: false,
         ends: world.slice.nodes.iter().map(end).collect(),
+        beyond: None,
         capture: None,
     };
     world.slice.links = vec![link];

@@ -13,7 +13,7 @@ use testyard_model::time::format;
 use testyard_plan::{Existing, HostView, Plan, PlanError, PlannedNode, PortForward, Site, plan};
 use testyard_store::SliverState;
 
-use super::within_hosts;
+use super::Fresh;
 use crate::api::{Allocate, Caller, Document, Refusal, SliceView};
 use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
@@ -32,9 +32,10 @@ impl From<PlanError> for Refusal {
         match error {
             PlanError::Nothing | PlanError::Unknown { .. } => Self::NotFound(text),
             PlanError::Duplicate(_) => Self::AlreadyExists(text),
-            PlanError::TooBig { .. } | PlanError::Partition { .. } | PlanError::Limits(_) => {
-                Self::TooBig(text)
-            }
+            PlanError::TooBig { .. }
+            | PlanError::Partition { .. }
+            | PlanError::Apart { .. }
+            | PlanError::Limits(_) => Self::TooBig(text),
             PlanError::Exclusive(_) | PlanError::Links(_) | PlanError::TooMany { .. } => Self::Refused(text),
             PlanError::Twice(_)
             | PlanError::SliverType { .. }
@@ -136,7 +137,7 @@ fn choose(
         nodes_per_slice: settings.quotas.nodes_per_slice,
         links: settings.links,
     };
-    within_hosts(plan(&request.topology, site, &hosts, &existing)?)
+    Ok(plan(&request.topology, site, &hosts, &existing)?)
 }
 
 fn propose(
@@ -162,9 +163,10 @@ fn propose(
     };
     let document = i64::try_from(new.revision.0).unwrap_or(i64::MAX);
     new.documents.push(Arc::new(Document { id: document, text: request.document.clone() }));
-    let sliver = || SliverId::from_uuid(uuid(&*core.randomness));
     let schedule = request.topology.schedule.clone();
-    let network = plan.network.and_then(|network| Network::new(network, schedule, None, sliver));
+    let (away, ghosts) = (BTreeSet::new(), BTreeSet::new());
+    let mut fresh = Fresh { core, state, reservation, away, ghosts };
+    let network = plan.network.and_then(|network| Network::new(network, schedule, None, &mut fresh));
     new.networks.extend(network.map(|network| (document, Arc::new(network))));
     let first = new.slivers.last().map_or(0, |sliver| sliver.number) + 1;
     let mut told = Told { diagnostics: plan.diagnostics, ..Told::default() };

@@ -1,7 +1,8 @@
-//! Captures: the host that a link is on is asked, and what it sees is handed on.
+//! Captures: the hosts that links are on are asked, and what they see is handed on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join_all;
 use testyard_fabric::FabricError;
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
 use testyard_model::id::{HostName, SliceId, SliverId};
@@ -9,15 +10,31 @@ use testyard_plan::{Plan, PlannedNode};
 
 use crate::api::{Caller, Capture, Refusal};
 use crate::core::Core;
+use crate::merged::merged;
 use crate::network::ChangeError;
 use crate::select::nothing;
 
 impl Core {
     pub(crate) async fn capture(&self, caller: &Caller, request: Capture) -> Result<CaptureStream, Refusal> {
         self.admit(caller, &request.slice)?;
-        let (slice, host, asked) = self.find(&request)?;
-        let driver = self.drivers.get(&host).ok_or_else(|| nothing(&request.slice))?;
-        driver.host.capture(slice, asked).await.map_err(|error| self.why_none(error))
+        let (slice, hosts, asked) = self.find(&request)?;
+        let request = &request;
+        let begin = |host: HostName| {
+            let (driver, asked) = (self.drivers.get(&host), asked.clone());
+            async move {
+                let driver = driver.ok_or_else(|| nothing(&request.slice))?;
+                match driver.host.capture(slice, asked).await {
+                    Ok(stream) => Ok((host, stream)),
+                    Err(error) => Err(self.why_none(error)),
+                }
+            }
+        };
+        let mut captures = try_join_all(hosts.into_iter().map(begin)).await?;
+        match captures.len() {
+            0 => Err(nothing(&request.slice)),
+            1 => Ok(captures.remove(0).1),
+            _ => Ok(merged(captures)),
+        }
     }
 
     /// Refuses a plan with links whose packets could not be captured as it asks for, where they are to be: a mistake in a
@@ -63,8 +80,8 @@ impl Core {
         }
     }
 
-    /// The slice, the host that the links are on, and what that host is asked.
-    fn find(&self, request: &Capture) -> Result<(SliceId, HostName, CaptureRequest), Refusal> {
+    /// The slice, the hosts that the links are on, and what those are asked.
+    fn find(&self, request: &Capture) -> Result<(SliceId, BTreeSet<HostName>, CaptureRequest), Refusal> {
         let now = self.clock.now();
         let state = self.shared.read();
         let slice = state.slice(&request.slice).ok_or_else(|| nothing(&request.slice))?;
@@ -87,16 +104,12 @@ impl Core {
             let planned = slice.networks.get(&sliver.document).map(|network| network.now().link(name));
             matches!(planned, Some(Ok(link)) if link.members.iter().any(|member| member.node == sliver.client_id))
         };
-        let hosts: BTreeSet<&HostName> =
-            slice.living(now).filter(|sliver| concerned(sliver)).map(|sliver| &sliver.host).collect();
-        let mut hosts = hosts.into_iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(Refusal::Unsupported("name a link whose nodes are on one host".to_owned()));
-        };
+        let hosts = slice.living(now).filter(|sliver| concerned(sliver)).map(|sliver| sliver.host.clone());
+        let hosts: BTreeSet<HostName> = hosts.collect();
         let names: BTreeMap<SliverId, String> =
             slice.living(now).map(|sliver| (sliver.id, sliver.client_id.to_string())).collect();
         let asked =
             CaptureRequest { links, snap_length: request.snap_length, filter: request.filter.clone(), names };
-        Ok((slice.id, host.clone(), asked))
+        Ok((slice.id, hosts, asked))
     }
 }

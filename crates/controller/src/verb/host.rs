@@ -122,6 +122,7 @@ fn report(state: &State, host: &HostSettings) -> HostReport {
             location: host.location.clone(),
         },
         public_name: host.public_name.clone(),
+        tunnel: host.tunnel,
         drained: state.drained.contains(name),
         engines: health.engines,
         away: health.away,

@@ -17,29 +17,55 @@ mod update;
 mod users;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use testyard_model::id::SliverId;
+use testyard_model::name::ClientId;
+use testyard_model::tunnel::Vni;
 use testyard_model::urn::SliceUrn;
-use testyard_plan::Plan;
+use testyard_plan::network::parts::{NetworkLink, NetworkMember};
 
 pub(crate) use verify::Verifying;
 
 use crate::api::{Caller, Refusal, SliceView};
 use crate::commit::{Context, Proposal};
 use crate::core::Core;
+use crate::entropy::uuid;
+use crate::network::Numbers;
+use crate::reservation::Reservation;
 use crate::slice::Slice;
+use crate::state::State;
 use crate::view::{Told, slice_view};
 
-/// A plan whose links each stay on one host: none are made between hosts.
-fn within_hosts(plan: Plan) -> Result<Plan, Refusal> {
-    let mut links = plan.network.iter().flat_map(|network| network.links());
-    match links.find(|link| link.crosses_hosts) {
-        None => Ok(plan),
-        Some(link) => Err(Refusal::Unsupported(format!(
-            "link {}: no host has room for all of its nodes, and links between hosts cannot be made: bind these nodes to one \
-             host, or make the topology smaller",
-            link.client_id
-        ))),
+/// Numbers for the links of a change.
+struct Fresh<'a> {
+    core: &'a Core,
+    state: &'a mut State,
+    reservation: &'a mut Reservation,
+    /// Nodes on hosts that cannot be told anything now.
+    away: BTreeSet<ClientId>,
+    /// Those of them that leave, or have left.
+    ghosts: BTreeSet<ClientId>,
+}
+
+impl Numbers for Fresh<'_> {
+    fn sliver(&mut self) -> SliverId {
+        SliverId::from_uuid(uuid(&*self.core.randomness))
+    }
+
+    fn vni(&mut self) -> Vni {
+        self.reservation.vni(self.state)
+    }
+
+    fn is_haunted(&self, before: &NetworkLink, now: &NetworkLink) -> bool {
+        let stays = |old: &NetworkMember| {
+            now.members.iter().any(|new| new.node == old.node && new.interface == old.interface)
+        };
+        before
+            .members
+            .iter()
+            .any(|old| self.ghosts.contains(&old.node) || (self.away.contains(&old.node) && !stays(old)))
     }
 }
 

@@ -11,7 +11,6 @@ use testyard_plan::{
     Changes, Existing, HostView, Plan, PlannedNode, PortForward, Site, Wanted, diff, replan,
 };
 
-use super::within_hosts;
 use crate::api::{Refusal, Update};
 use crate::core::Core;
 use crate::settings::Settings;
@@ -184,5 +183,5 @@ fn choose(
         links: settings.links,
     };
     let wanted = Wanted { topology: &request.topology, only: only.as_ref(), running: Some(before) };
-    within_hosts(replan(wanted, site, hosts, &existing)?)
+    Ok(replan(wanted, site, hosts, &existing)?)
 }

@@ -23,6 +23,7 @@ use testyard_model::urn::SliceUrn;
 use testyard_plan::{Plan, PlannedNode};
 use testyard_store::SliverState;
 
+use super::Fresh;
 use super::allocate::{body, cut_notice, forward, shorten};
 use super::sketch::{Sketch, running};
 use super::users;
@@ -153,8 +154,14 @@ fn propose(
         new.living(now).map(|sliver| (sliver.client_id.clone(), Arc::clone(sliver))).collect();
     let stays: BTreeSet<&ClientId> =
         plan.nodes.iter().filter(|node| stays_here(&living, node)).map(|node| &node.client_id).collect();
-    let leaves = living.values().filter(|sliver| !stays.contains(&sliver.client_id)).map(|sliver| sliver.id);
-    new.remove(&leaves.collect());
+    let leaves: Vec<&Arc<Sliver>> =
+        living.values().filter(|sliver| !stays.contains(&sliver.client_id)).collect();
+    let is_away = |sliver: &Sliver| state.hosts.get(&sliver.host).is_some_and(|host| host.away.is_some());
+    new.remove(&leaves.iter().map(|sliver| sliver.id).collect());
+    let away: Vec<&Arc<Sliver>> = new.slivers.iter().filter(|sliver| is_away(sliver)).collect();
+    let ghosts = away.iter().filter(|sliver| sliver.is_leaving()).map(|sliver| sliver.client_id.clone());
+    let ghosts: BTreeSet<ClientId> = ghosts.collect();
+    let away: BTreeSet<ClientId> = away.iter().map(|sliver| sliver.client_id.clone()).collect();
 
     let number = new
         .documents
@@ -168,10 +175,11 @@ fn propose(
     let network = match unchanged {
         Some(network) => Some(Arc::clone(network)),
         None => {
-            let sliver = || SliverId::from_uuid(uuid(&*core.randomness));
             let before = network_before.map(AsRef::as_ref);
             let planned = plan.network.clone();
-            planned.and_then(|planned| Network::new(planned, schedule.clone(), before, sliver)).map(Arc::new)
+            let mut fresh = Fresh { core, state, reservation, away, ghosts };
+            let made = |planned| Network::new(planned, schedule.clone(), before, &mut fresh);
+            planned.and_then(made).map(Arc::new)
         }
     };
     new.networks = network.map(|network| (number, network)).into_iter().collect();

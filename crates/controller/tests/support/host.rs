@@ -32,9 +32,24 @@ struct Inner {
     trouble: Option<String>,
     schedule: Option<ScheduleSeen>,
     standing: Option<watch::Sender<Standing>>,
+    /// What it answers who has links measured.
+    measure: Option<Measure>,
+    asked: Vec<Probe>,
 }
 
+type Measure = std::sync::Arc<dyn Fn(&Probe) -> Probed + Send + Sync>;
+
 impl ScriptedHost {
+    /// It answers so who has links measured.
+    pub fn measure_by(&self, measure: impl Fn(&Probe) -> Probed + Send + Sync + 'static) {
+        self.0.lock().unwrap().measure = Some(std::sync::Arc::new(measure));
+    }
+
+    /// What was to be measured.
+    pub fn asked(&self) -> Vec<Probe> {
+        self.0.lock().unwrap().asked.clone()
+    }
+
     /// Whether whoever used it is done with it.
     pub fn is_shut_down(&self) -> bool {
         self.0.lock().unwrap().shut_down
@@ -354,7 +369,16 @@ impl Host for ScriptedHost {
     }
 
     async fn probe(&self, _slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError> {
-        Ok(probes.iter().map(|_| Probed::Failed("it only pretends".to_owned())).collect())
+        let measure = {
+            let mut inner = self.0.lock().unwrap();
+            inner.asked.extend(probes.iter().cloned());
+            inner.measure.clone()
+        };
+        let pretends = |_: &Probe| Probed::Failed("it only pretends".to_owned());
+        Ok(probes
+            .iter()
+            .map(|probe| measure.as_ref().map_or_else(|| pretends(probe), |measure| measure(probe)))
+            .collect())
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

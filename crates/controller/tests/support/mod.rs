@@ -67,6 +67,7 @@ pub fn settings_with(hosts: &[(&'static str, u32)], kinds: Vec<SliverType>) -> S
         .unwrap(),
         public_name: format!("{name}.example.net"),
         location: None,
+        tunnel: Some([192, 0, 2, index as u8 + 1].into()),
     };
     let hosts = hosts.iter().enumerate().map(host).collect();
     Settings::new("am.example.net".parse().unwrap(), hosts, kinds).unwrap()

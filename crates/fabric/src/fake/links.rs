@@ -10,7 +10,7 @@ use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samp
 use super::{Call, FakeFabric, Verb, capture};
 use crate::FabricError;
 use crate::capture::{CaptureError, CaptureRequest, CaptureStream};
-use crate::links::probe::{ProbePath, ProbeRequest};
+use crate::links::probe::{ProbeEnd, ProbePath, ProbeRequest};
 use crate::links::{LinkTraffic, Links, NodePorts, SliceLinks};
 
 /// What the next trains are answered with.
@@ -44,8 +44,8 @@ impl FakeFabric {
     }
 }
 
-/// What a link that does nothing makes of a train: all arrive at once.
-fn unharmed(train: &Train) -> Probed {
+/// What a link that does nothing makes of a train: all arrive at once. Of one between hosts, what this one has of it.
+fn unharmed(path: &ProbePath, train: &Train) -> Probed {
     let clock = ClockDomain("fake".to_owned());
     let sent: Vec<u64> =
         (0..train.frames).map(|number| u64::from(number) * train.interval.as_nanos()).collect();
@@ -53,6 +53,12 @@ fn unharmed(train: &Train) -> Probed {
         .zip(&sent)
         .map(|(number, at)| Arrival { number, at: *at, damaged: false })
         .collect();
+    let (sent, arrivals) = match path {
+        ProbePath::Link { .. } | ProbePath::Reference => (sent, arrivals),
+        ProbePath::Out { .. } => (sent, Vec::new()),
+        ProbePath::In { .. } => (Vec::new(), arrivals),
+        ProbePath::Clock => (vec![0], Vec::new()),
+    };
     Probed::Sent(Samples {
         sender: clock.clone(),
         receiver: clock,
@@ -62,6 +68,7 @@ fn unharmed(train: &Train) -> Probed {
         overrun: 0,
         late: Lateness::default(),
         clock_was_set: false,
+        doubt: 0,
         others: Others::default(),
     })
 }
@@ -145,22 +152,24 @@ impl Links for FakeFabric {
         }
         let mut answers = Vec::with_capacity(request.trains.len());
         for train in &request.trains {
-            let gone = match &train.path {
-                ProbePath::Link { from, to } => [from, to].into_iter().find(|end| {
-                    let plugged = inner.plugged.get(&end.port.node);
-                    let has = plugged.is_some_and(|(of, ports)| {
-                        *of == slice && ports.ports.iter().any(|port| port.device == end.port.device)
-                    });
-                    inner.gone.contains(&end.netns) || !has
-                }),
-                ProbePath::Reference => None,
+            let ends: Vec<&ProbeEnd> = match &train.path {
+                ProbePath::Link { from, to } => vec![from, to],
+                ProbePath::Out { from: end, .. } | ProbePath::In { to: end, .. } => vec![end],
+                ProbePath::Reference | ProbePath::Clock => Vec::new(),
             };
+            let gone = ends.into_iter().find(|end| {
+                let plugged = inner.plugged.get(&end.port.node);
+                let has = plugged.is_some_and(|(of, ports)| {
+                    *of == slice && ports.ports.iter().any(|port| port.device == end.port.device)
+                });
+                inner.gone.contains(&end.netns) || !has
+            });
             answers.push(match (gone, inner.prober.answers.pop_front()) {
                 (Some(end), _) => {
                     Probed::Failed(format!("{} has no interface {}", end.port.node, end.port.device))
                 }
                 (None, Some(answer)) => answer,
-                (None, None) => unharmed(&train.train),
+                (None, None) => unharmed(&train.path, &train.train),
             });
         }
         Ok(answers)

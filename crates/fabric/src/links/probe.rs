@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use testyard_model::mac::Mac;
 use testyard_model::probe::Train;
 
 use super::PortId;
@@ -38,6 +39,27 @@ pub enum ProbePath {
     },
     /// Two interfaces without a link between, made for this.
     Reference,
+    /// The first half of a way to another host, which has the second at the same time: frames are sent as soon as that is
+    /// heard of.
+    Out {
+        /// Who sends.
+        from: ProbeEnd,
+        /// The interface there.
+        to: Mac,
+        /// The number of both halves.
+        meeting: u32,
+    },
+    /// The second half of a way from another host.
+    In {
+        /// The interface there.
+        from: Mac,
+        /// Who receives.
+        to: ProbeEnd,
+        /// The number of both halves.
+        meeting: u32,
+    },
+    /// None: the answer is the time, as the one that a frame was sent at.
+    Clock,
 }
 
 /// An interface of a node that runs.

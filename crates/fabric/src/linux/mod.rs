@@ -21,6 +21,7 @@ mod state;
 mod wanted;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use nix::errno::Errno;
 use testyard_model::id::SliverId;
 
+use crate::links::SliceLinks;
 use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
@@ -143,6 +145,22 @@ impl Inner {
                 .map_err(interface::refused)?;
         }
         Ok(())
+    }
+
+    /// Lets in what comes through tunnels to a slice's links, before they are joined.
+    fn let_in(&self, host: &mut Rtnetlink, wanted: &SliceLinks) -> Result<(), FabricError> {
+        let beyond = wanted.links.iter().filter_map(|link| link.beyond.as_ref());
+        let peers: BTreeSet<IpAddr> = beyond.flat_map(|beyond| &beyond.peers).copied().collect();
+        let mut state = self.state();
+        if !peers.is_empty() && !state.is_prepared() {
+            state.mend(&self.names, &self.config, host)?;
+        }
+        state.let_in(&self.names, wanted.slice, peers)
+    }
+
+    /// Lets no more in than that, after links have gone.
+    fn keep_out(&self) -> Result<(), FabricError> {
+        self.state().keep_out(&self.names, &self.rooms.joined()?)
     }
 
     fn detach(&self, host: &mut Rtnetlink, sliver: SliverId) -> Result<(), FabricError> {

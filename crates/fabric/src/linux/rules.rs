@@ -22,6 +22,8 @@ pub(crate) struct Policy {
     pub(crate) name_servers: Vec<IpAddr>,
     /// Links with a default route: the way out. Engines' bridges and private networks of the host are none.
     pub(crate) uplinks: BTreeSet<String>,
+    /// The UDP port of tunnels to other hosts: only those hosts' packets come in at it, and nodes send none to it.
+    pub(crate) tunnel_port: u16,
     /// Whether a node's new flows are bounded: all nodes share the host's table of flows.
     pub(crate) bound: bool,
 }
@@ -37,6 +39,7 @@ pub(crate) fn ruleset(names: &Names, policy: &Policy) -> String {
     let ours = format!("\"{prefix}*\"");
     let net = policy.ipv4;
     let bound = if policy.bound { bound() } else { String::new() };
+    let (tunnels, forged) = tunnel_rules(policy.tunnel_port);
     let mut out = declarations(names, policy.bound);
     let _ = write!(
         out,
@@ -74,10 +77,10 @@ table inet {table} {{
 	}}
 	chain input {{
 		iifname {ours} goto to_host
-	}}
+{tunnels}	}}
 	chain from_node {{
 {bound}		oifname {ours} meta iifgroup . meta oifgroup @same_slice accept
-		oifname \"{any}*\" counter goto refuse comment \"other slices\"
+{forged}		oifname \"{any}*\" counter goto refuse comment \"other slices\"
 		ct state established,related accept
 "
     );
@@ -129,6 +132,17 @@ table inet {table} {{
     out
 }
 
+/// What comes in by tunnels, and what nodes must not send: VXLAN itself knows no forgery.
+fn tunnel_rules(port: u16) -> (String, String) {
+    let from_peers = [("ip", "peers4"), ("ip6", "peers6")].map(|(family, set)| {
+        format!(
+            "\t\t{family} saddr != @{set} udp dport {port} counter drop comment \"tunnels of strangers\"\n"
+        )
+    });
+    let forged = format!("\t\tudp dport {port} counter goto refuse comment \"forged tunnels\"\n");
+    (from_peers.concat(), forged)
+}
+
 /// A flow's first packet: of one that nobody answers, all are "new".
 fn bound() -> String {
     format!(
@@ -161,6 +175,8 @@ fn declarations(names: &Names, bound: bool) -> String {
 	map tcp6 {{ type inet_service : ipv6_addr . inet_service; }}
 	map udp6 {{ type inet_service : ipv6_addr . inet_service; }}
 	set open6 {{ type ipv6_addr . inet_proto . inet_service; }}
+	set peers4 {{ type ipv4_addr; }}
+	set peers6 {{ type ipv6_addr; }}
 	chain source {{ type filter hook prerouting priority raw; policy accept; }}
 	chain forward_in {{ type nat hook prerouting priority dstnat; policy accept; }}
 	chain forward_own {{ type nat hook output priority -100; policy accept; }}
@@ -212,6 +228,7 @@ mod tests {
                 .into(),
             name_servers: ["192.0.2.53", "2001:db8::53"].map(|n| n.parse().unwrap()).into(),
             uplinks: ["eth0", "wlan0"].map(str::to_owned).into(),
+            tunnel_port: 14_789,
             bound: true,
         }
     }

@@ -47,6 +47,8 @@ struct Loaded {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) known: BTreeMap<SliverId, Attachment>,
+    /// By slices whose links this process has joined: the hosts where those go on.
+    peers: BTreeMap<SliceId, BTreeSet<IpAddr>>,
     elements: Elements,
     held: Held,
     loaded: Option<Loaded>,
@@ -113,6 +115,7 @@ impl State {
             denied: config.denied.clone(),
             name_servers: resolver::name_servers(config.ipv6.is_some())?,
             uplinks: self.uplink.names.clone(),
+            tunnel_port: config.tunnel_port,
             bound: !self.uncounted,
         };
         let text = rules::ruleset(names, &policy);
@@ -124,7 +127,8 @@ impl State {
             self.load(names, &policy)?;
         }
         let present = self.present(names)?.unwrap_or_default();
-        let wanted: Elements = self.known.values().flat_map(|a| wanted::elements(names, a)).collect();
+        let mut wanted: Elements = self.known.values().flat_map(|a| wanted::elements(names, a)).collect();
+        wanted.extend(self.peers.values().flatten().map(|peer| (Element::from(*peer), String::new())));
         let change = difference_of_all(&present, &wanted);
         self.elements = present;
         let complete = change.add.is_empty();
@@ -236,6 +240,37 @@ impl State {
             others.flat_map(|a| &a.forwards).map(|f| (f.port.protocol, f.host_port)).collect();
         let clash = attachment.forwards.iter().find(|f| theirs.contains(&(f.port.protocol, f.host_port)));
         clash.map_or(Ok(()), |f| Err(FabricError::PortTaken { port: f.host_port }))
+    }
+
+    /// Lets the tunnels of these hosts in, for a slice whose links go on there.
+    pub(crate) fn let_in(
+        &mut self,
+        names: &Names,
+        slice: SliceId,
+        peers: BTreeSet<IpAddr>,
+    ) -> Result<(), FabricError> {
+        let lacking = peers.iter().map(|peer| Element::from(*peer));
+        let add: Elements = lacking
+            .filter(|element| !self.elements.contains_key(element))
+            .map(|element| (element, String::new()))
+            .collect();
+        self.change(names, Difference { remove: Elements::new(), add })?;
+        self.peers.insert(slice, peers);
+        Ok(())
+    }
+
+    /// Lets no tunnels in that are no slice's; `joined` are the slices whose links are there, which may be those of an earlier
+    /// process: then it is not known yet where they go on.
+    pub(crate) fn keep_out(&mut self, names: &Names, joined: &[SliceId]) -> Result<(), FabricError> {
+        self.peers.retain(|slice, _| joined.contains(slice));
+        if joined.iter().any(|slice| !self.peers.contains_key(slice)) {
+            return Ok(());
+        }
+        let wanted: BTreeSet<Element> = self.peers.values().flatten().map(|peer| (*peer).into()).collect();
+        let is_peer = |element: &Element| matches!(element, Element::Peer4 { .. } | Element::Peer6 { .. });
+        let of_none = self.elements.iter().filter(|(e, _)| is_peer(e) && !wanted.contains(e));
+        let remove: Elements = of_none.map(|(e, mark)| (e.clone(), mark.clone())).collect();
+        self.change(names, Difference { remove, add: Elements::new() }).map(drop)
     }
 
     /// Takes a node's rules away, after its interface. `group` was its interface's; `links` lists the host's. Returns

@@ -71,7 +71,7 @@ pub(crate) fn stale(removed: &Elements, fresh: &BTreeSet<(Protocol, u16)>) -> Ve
             Some(forwarded(protocol, host_port, ip.into(), port.get()))
         }
         Element::Open6 { ip, port } => Some(Flows::To { ip: ip.into(), port }),
-        Element::SameSlice { .. } => None,
+        Element::SameSlice { .. } | Element::Peer4 { .. } | Element::Peer6 { .. } => None,
     });
     let udp = fresh.iter().filter(|(protocol, _)| *protocol == Protocol::Udp);
     gone.chain(

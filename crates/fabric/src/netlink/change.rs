@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use testyard_model::tunnel::Vni;
 
 use super::discipline::{Discipline, Queueing};
 
@@ -43,6 +44,26 @@ pub(crate) enum Change {
     CreateBridge {
         name: String,
         mtu: u32,
+    },
+    /// A tunnel to other hosts, which sends and receives in the namespace that the change is made in.
+    CreateTunnel {
+        name: String,
+        vni: Vni,
+        local: IpAddr,
+        /// Of UDP, at both ends.
+        port: u16,
+        mtu: u32,
+        /// The descriptor of the network namespace that the link is born in.
+        netns: i32,
+    },
+    /// Has a tunnel lead there, too: what is for everybody goes to all of these, what is for one host only there.
+    Lead {
+        index: u32,
+        to: IpAddr,
+    },
+    /// Has it lead there no more, as far as this entry goes.
+    NoLead {
+        lead: Lead,
     },
     /// Makes a link a port of a bridge, or of none.
     Master {
@@ -164,6 +185,17 @@ pub(crate) struct Link {
     pub(crate) master: u32,
 }
 
+/// An entry of a tunnel's table: where frames to an Ethernet address go. Those to nobody's are led to all entries of the zero
+/// address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lead {
+    /// The tunnel.
+    pub(crate) index: u32,
+    pub(crate) mac: Mac,
+    /// The other host.
+    pub(crate) to: IpAddr,
+}
+
 /// A route that is there or should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -180,6 +212,11 @@ pub(crate) struct Route {
 pub(crate) struct Address {
     pub(crate) index: u32,
     pub(crate) ip: IpNet,
+}
+
+impl Mac {
+    /// Nobody's.
+    pub(crate) const ZERO: Self = Self([0; 6]);
 }
 
 impl fmt::Display for Mac {
@@ -211,6 +248,13 @@ impl fmt::Display for Change {
                 write!(f, "making the interfaces {name} and {}", peer.name)
             }
             Self::CreateBridge { name, .. } => write!(f, "making the bridge {name}"),
+            Self::CreateTunnel { name, vni, local, port, .. } => {
+                write!(f, "making the tunnel {name} (VNI {vni}, from {local}, UDP port {port})")
+            }
+            Self::Lead { index, to } => write!(f, "having the tunnel {index} lead to {to}"),
+            Self::NoLead { lead } => {
+                write!(f, "having the tunnel {} lead to {} no more", lead.index, lead.to)
+            }
             Self::Master { link, bridge: Some(bridge) } => write!(f, "making {link} a port of link {bridge}"),
             Self::Master { link, bridge: None } => write!(f, "taking {link} from its bridge"),
             Self::Classify { index } => write!(f, "preparing link {index} to be joined"),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use nix::errno::Errno;
@@ -73,14 +73,21 @@ pub(crate) enum Element {
         ip: Ipv6Addr,
         port: Port,
     },
+    /// A host whose tunnels lead here.
+    Peer4 {
+        ip: Ipv4Addr,
+    },
+    Peer6 {
+        ip: Ipv6Addr,
+    },
 }
 
 /// Elements with the mark of whose they are.
 pub(crate) type Elements = BTreeMap<Element, String>;
 
 /// The sets and maps that elements are in.
-pub(crate) const SETS: [&str; 8] =
-    ["source4", "source6", "same_slice", "tcp4", "udp4", "tcp6", "udp6", "open6"];
+pub(crate) const SETS: [&str; 10] =
+    ["source4", "source6", "same_slice", "tcp4", "udp4", "tcp6", "udp6", "open6", "peers4", "peers6"];
 
 impl Element {
     /// The name of its set.
@@ -94,6 +101,8 @@ impl Element {
             Self::Forward6 { protocol: Protocol::Tcp, .. } => "tcp6",
             Self::Forward6 { protocol: Protocol::Udp, .. } => "udp6",
             Self::Open6 { .. } => "open6",
+            Self::Peer4 { .. } => "peers4",
+            Self::Peer6 { .. } => "peers6",
         }
     }
 
@@ -122,6 +131,8 @@ impl Element {
                 key.extend_from_slice(&[protocol_number(port.protocol), 0, 0, 0]);
                 key.extend_from_slice(&padded(port.number));
             }
+            Self::Peer4 { ip } => key.extend_from_slice(&ip.octets()),
+            Self::Peer6 { ip } => key.extend_from_slice(&ip.octets()),
         }
         key
     }
@@ -169,8 +180,20 @@ impl Element {
                     port: Port { protocol, number: number(key.get(20..)?)? },
                 }
             }
+            "peers4" => Self::Peer4 { ip: v4(key)? },
+            "peers6" => Self::Peer6 { ip: v6(key)? },
             _ => return None,
         })
+    }
+}
+
+impl From<IpAddr> for Element {
+    /// A host whose tunnels lead here.
+    fn from(peer: IpAddr) -> Self {
+        match peer {
+            IpAddr::V4(ip) => Self::Peer4 { ip },
+            IpAddr::V6(ip) => Self::Peer6 { ip },
+        }
     }
 }
 
@@ -187,6 +210,8 @@ impl fmt::Display for Element {
                 write!(f, "port {host_port}/{protocol} to [{ip}]:{port}")
             }
             Self::Open6 { ip, port } => write!(f, "port {port} of {ip}"),
+            Self::Peer4 { ip } => write!(f, "tunnels from {ip}"),
+            Self::Peer6 { ip } => write!(f, "tunnels from {ip}"),
         }
     }
 }
@@ -226,20 +251,23 @@ impl Table {
         Ok(Self { socket: Socket::open(SockProtocol::NetlinkNetFilter, 0)?, table: table.to_owned() })
     }
 
-    /// Everything in our sets; `None` where table or set is missing.
+    /// Everything in our sets; `None` where there are none. An older version's table may have fewer.
     pub(crate) fn read(&mut self) -> Result<Option<Elements>, Refusal> {
-        let mut all = Elements::new();
+        let (mut all, mut is_there) = (Elements::new(), false);
         for set in SETS {
             let ask = Message::new(kernel::GET_ELEMENT, 0, &family_header(0))
                 .text(kernel::LIST_TABLE, &self.table)
                 .text(kernel::LIST_SET, set);
             match self.socket.dump(&ask) {
-                Ok(replies) => all.extend(replies.iter().flat_map(|reply| read_elements(set, reply))),
-                Err(Refusal { errno: Errno::ENOENT, .. }) => return Ok(None),
+                Ok(replies) => {
+                    is_there = true;
+                    all.extend(replies.iter().flat_map(|reply| read_elements(set, reply)));
+                }
+                Err(Refusal { errno: Errno::ENOENT, .. }) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
-        Ok(Some(all))
+        Ok(is_there.then_some(all))
     }
 
     /// Removes some elements, then adds others: each up to [`TRANSACTION`] at a time, wholly or not at all. What is
@@ -313,6 +341,8 @@ mod tests {
             Element::Source4 { link: "ty0123456789abc".into(), ip: v4 },
             Element::Source6 { link: "ty0".into(), ip: v6 },
             Element::SameSlice { tag: NonZeroU32::new(70_000).unwrap() },
+            Element::Peer4 { ip: v4 },
+            Element::Peer6 { ip: v6 },
         ];
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             all.push(Element::Forward4 { protocol, host_port: 30_001, ip: v4, port: ssh });
@@ -335,8 +365,8 @@ mod tests {
     #[test]
     fn keys_are_as_the_kernel_lays_them_out() {
         let keys: Vec<usize> = one_of_each().iter().map(|e| e.key().len()).collect();
-        assert_eq!(keys, [20, 32, 8, 2, 2, 24, 2, 2, 24]);
-        let forward = &one_of_each()[3];
+        assert_eq!(keys, [20, 32, 8, 4, 16, 2, 2, 24, 2, 2, 24]);
+        let forward = &one_of_each()[5];
         assert_eq!(forward.key(), [0x75, 0x31]);
         assert_eq!(forward.data().unwrap(), [10, 0, 0, 7, 0, 22, 0, 0]);
     }

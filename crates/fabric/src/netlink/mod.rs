@@ -16,7 +16,7 @@ pub(crate) mod rtnetlink;
 pub(crate) mod socket;
 pub(crate) mod wire;
 
-pub(crate) use change::{Address, Change, Ipv4Setting, Link, LinkRef, Mac, Peer, Route};
+pub(crate) use change::{Address, Change, Ipv4Setting, Lead, Link, LinkRef, Mac, Peer, Route};
 pub(crate) use discipline::{Discipline, Netem, NetemLoss, Queueing, Seen, TokenBucket};
 pub(crate) use rtnetlink::Rtnetlink;
 pub(crate) use socket::Refusal;
@@ -44,6 +44,8 @@ pub(crate) trait Routing {
     fn addresses(&mut self) -> Result<Vec<Address>, Refusal>;
     /// Addresses that are answered for by neighbour discovery, with the link.
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal>;
+    /// All entries of all tunnels' tables.
+    fn leads(&mut self) -> Result<Vec<Lead>, Refusal>;
     /// All queueing disciplines of all links.
     fn disciplines(&mut self) -> Result<Vec<Seen>, Refusal>;
     /// Makes changes, in order.

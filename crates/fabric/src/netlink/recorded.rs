@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::{Address, Change, ChangeError, Link, Refusal, Route, Routing, Seen};
+use super::{Address, Change, ChangeError, Lead, Link, Refusal, Route, Routing, Seen};
 
 /// Remembers changes and answers from lists; refuses what it was told to.
 #[derive(Debug, Default)]
@@ -36,6 +36,10 @@ impl Routing for Recorder {
     }
 
     fn proxies(&mut self) -> Result<Vec<(u32, IpAddr)>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    fn leads(&mut self) -> Result<Vec<Lead>, Refusal> {
         Ok(Vec::new())
     }
 

@@ -8,11 +8,12 @@ use nix::sys::socket::SockProtocol;
 use super::discipline::{self, Seen, TRAFFIC_HEADER, traffic_header};
 use super::socket::{Refusal, Refused, Socket};
 use super::wire::{Message, Reply, attribute, attributes, text, u32_at};
-use super::{Address, Change, ChangeError, Link, LinkRef, Mac, Route, Routing};
+use super::{Address, Change, ChangeError, Lead, Link, LinkRef, Mac, Route, Routing};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
+const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
@@ -34,6 +35,13 @@ const ROUTE_ONLINK: u32 = 4;
 const FLAG_NO_DAD: u32 = 0x02;
 const NEIGHBOUR_PERMANENT: u16 = 0x80;
 const NEIGHBOUR_PROXY: u8 = 0x08;
+/// Of the link's own table, not of the bridge's that it is a port of.
+const NEIGHBOUR_SELF: u8 = 0x02;
+/// linux/if_link.h, of tunnels by VXLAN.
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
 /// linux/if_link.h, of bridges.
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
@@ -104,6 +112,11 @@ impl Routing for Rtnetlink {
         Ok(self.socket.dump(&ask)?.iter().filter_map(read).collect())
     }
 
+    fn leads(&mut self) -> Result<Vec<Lead>, Refusal> {
+        let ask = Message::new(libc::RTM_GETNEIGH, 0, &bridge_header(0));
+        Ok(self.socket.dump(&ask)?.iter().filter_map(read_lead).collect())
+    }
+
     fn disciplines(&mut self) -> Result<Vec<Seen>, Refusal> {
         let ask = Message::new(libc::RTM_GETQDISC, 0, &[0; TRAFFIC_HEADER]);
         Ok(self.socket.dump(&ask)?.iter().filter_map(discipline::read).collect())
@@ -159,6 +172,29 @@ pub(crate) fn encode(change: &Change) -> Message {
                     })
                 })
         }
+        Change::CreateTunnel { name, vni, local, port, mtu, netns } => {
+            let source = if local.is_ipv4() { IFLA_VXLAN_LOCAL } else { IFLA_VXLAN_LOCAL6 };
+            Message::new(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &[0; LINK_HEADER])
+                .text(libc::IFLA_IFNAME, name)
+                .u32(libc::IFLA_MTU, *mtu)
+                .u32(libc::IFLA_NET_NS_FD, netns.cast_unsigned())
+                .nest(libc::IFLA_LINKINFO, |m| {
+                    m.text(libc::IFLA_INFO_KIND, "vxlan").nest(libc::IFLA_INFO_DATA, |m| {
+                        m.u32(IFLA_VXLAN_ID, vni.get())
+                            .attr(source, &octets(*local))
+                            .attr(IFLA_VXLAN_PORT, &port.to_be_bytes())
+                    })
+                })
+        }
+        // The same entry once more changes nothing.
+        Change::Lead { index, to } => {
+            Message::new(libc::RTM_NEWNEIGH, CREATE | APPEND, &bridge_header(*index))
+                .attr(libc::NDA_LLADDR, &Mac::ZERO.0)
+                .attr(libc::NDA_DST, &octets(*to))
+        }
+        Change::NoLead { lead } => Message::new(libc::RTM_DELNEIGH, 0, &bridge_header(lead.index))
+            .attr(libc::NDA_LLADDR, &lead.mac.0)
+            .attr(libc::NDA_DST, &octets(lead.to)),
         Change::Master { link, bridge } => set_link(link, None).u32(libc::IFLA_MASTER, bridge.unwrap_or(0)),
         Change::Redirect { index, program, .. } => {
             let header = traffic_header(*index, REDIRECT_HANDLE, INGRESS_FILTERS, REDIRECT_INFO);
@@ -296,6 +332,27 @@ fn neighbour_header(index: u32, ip: IpAddr, state: u16, flags: u8) -> [u8; NEIGH
     header[8..10].copy_from_slice(&state.to_ne_bytes());
     header[10] = flags;
     header
+}
+
+/// Of an entry that a tunnel keeps until it is taken away.
+fn bridge_header(index: u32) -> [u8; NEIGHBOUR_HEADER] {
+    let mut header = [0; NEIGHBOUR_HEADER];
+    header[0] = libc::AF_BRIDGE as u8;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&NEIGHBOUR_PERMANENT.to_ne_bytes());
+    header[10] = NEIGHBOUR_SELF;
+    header
+}
+
+/// Bridges' own entries lead nowhere.
+fn read_lead(reply: &Reply) -> Option<Lead> {
+    let (header, body) = reply.body.split_at_checked(NEIGHBOUR_HEADER)?;
+    if reply.kind != libc::RTM_NEWNEIGH || i32::from(header[0]) != libc::AF_BRIDGE {
+        return None;
+    }
+    let mac = attribute(body, libc::NDA_LLADDR).and_then(|mac| mac.try_into().ok()).map(Mac)?;
+    let to = attribute(body, libc::NDA_DST).and_then(read_ip)?;
+    Some(Lead { index: u32_at(header, 4), mac, to })
 }
 
 fn family(ip: IpAddr) -> u8 {

@@ -45,6 +45,7 @@ pub(crate) fn link(number: u8, kind: LinkKind, ends: &[(u8, &str)], settings: &[
         is_seed_chosen: false,
         capture: None,
         ends: ends.iter().map(end).collect(),
+        beyond: None,
     }
 }
 

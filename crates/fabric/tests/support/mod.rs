@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod capture;
+pub(crate) mod hosts;
 pub(crate) mod links;
 pub(crate) mod netem;
 
@@ -157,7 +158,7 @@ pub(crate) struct World {
 }
 
 /// The wire that cargo builds beside this test.
-fn wire_program() -> std::path::PathBuf {
+pub(crate) fn wire_program() -> std::path::PathBuf {
     let own = std::env::current_exe().expect("a test is a file");
     let target = own.ancestors().nth(2).expect("it is in target/PROFILE/deps");
     target.join("examples/wire")
@@ -219,6 +220,7 @@ impl World {
             wire: vec![wire_program().into()],
             emulator: Emulator::Auto,
             captures: Some(self.run.path().join("captures")),
+            tunnel_port: hosts::TUNNEL_PORT,
             denied: vec!["203.0.113.0/24".parse().expect("a network")],
         }
     }
@@ -289,13 +291,17 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 }
 
 impl Drop for World {
-    /// What a failed test leaves: wires end with their sockets, namespaces with their mounts.
     fn drop(&mut self) {
-        let folder = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-        let instances = folder(&self.run.path().join("links"));
-        for slice in instances.flat_map(|instance| folder(&instance.path()).collect::<Vec<_>>()) {
-            let _ = std::fs::remove_file(slice.path().join("wire"));
-            let _ = nix::mount::umount2(&slice.path().join("netns"), nix::mount::MntFlags::MNT_DETACH);
-        }
+        clear_up(self.run.path());
+    }
+}
+
+/// What a failed test leaves: wires end with their sockets, namespaces with their mounts.
+pub(crate) fn clear_up(run: &std::path::Path) {
+    let folder = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let instances = folder(&run.join("links"));
+    for slice in instances.flat_map(|instance| folder(&instance.path()).collect::<Vec<_>>()) {
+        let _ = std::fs::remove_file(slice.path().join("wire"));
+        let _ = nix::mount::umount2(&slice.path().join("netns"), nix::mount::MntFlags::MNT_DETACH);
     }
 }

@@ -131,9 +131,10 @@ impl<'u, 'a> Region<'u, 'a> {
         Self { units, pull, touched, candidates: BinaryHeap::new(), weight, seen, seen_cable, turn: 0 }
     }
 
-    /// Fills one host after the other, the most free first, each with units that belong together.
+    /// Fills one host after the other that links can leave, the most free first, each with units that belong together.
     fn split(&mut self, group: &[u32], rooms: &mut [Room<'_>], placed: &mut [Option<usize>]) {
-        let mut order: Vec<usize> = (0..rooms.len()).collect();
+        let mut order: Vec<usize> =
+            (0..rooms.len()).filter(|room| !rooms[*room].view.host.is_alone()).collect();
         order.sort_by_key(|room| Reverse(rooms[*room].slots));
         let mut left: Vec<u32> = group.to_vec();
         for host in order {

@@ -3,7 +3,7 @@
 //! A node that is bound to a host is there, and nodes of one partition are together: on the host of that name if there
 //! is one. Others go, link by link connected group by group, where the group fits whole: to the host with the most free
 //! slots, so that groups spread and links stay inside. A group that fits nowhere is cut where little traffic passes:
-//! regions are grown, one host after the other, and then nodes move or change places as long as that helps. Filling
+//! regions are grown, one host after the other (of those that links can leave), and then nodes move or change places as long as that helps. Filling
 //! hosts in the order of the topology is tried too, and the better one is taken.
 //!
 //! | module | step |
@@ -15,6 +15,8 @@
 mod grow;
 mod refine;
 mod units;
+
+use std::cell::Cell;
 
 use testyard_model::diagnostic::{Diagnostic, Severity};
 use testyard_model::id::HostName;
@@ -73,6 +75,19 @@ pub enum Unplaceable {
         /// What is the matter, in words.
         why: String,
     },
+    /// A cable would go to a host that links cannot leave.
+    Apart(Apart),
+}
+
+/// A cable whose nodes would be on hosts that it cannot connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// Its index.
+    pub cable: usize,
+    /// The host that links cannot leave.
+    pub alone: HostName,
+    /// Another that it would go to.
+    pub other: HostName,
 }
 
 /// What is free of a host.
@@ -149,12 +164,20 @@ pub fn place(needs: &[Need<'_>], cables: &[Cable], hosts: &[HostView<'_>]) -> Re
         rooms[host].take(unit);
         placed[number] = Some(host);
     }
+    // What is in the way of the first that has room and is impossible all the same.
+    let in_the_way = Cell::new(None);
     let attempt = |fill: fn(&Units<'_>, &mut [Room<'_>], &mut [Option<usize>])| {
         let (mut rooms, mut placed) = (rooms.clone(), placed.clone());
         fill(&units, &mut rooms, &mut placed);
         let mut chosen: Vec<usize> = placed.iter().copied().collect::<Option<_>>()?;
         let traffic = refine::refine(&units, &mut rooms, &mut chosen);
-        Some((traffic, chosen))
+        match apart(cables, &of_nodes(&units, &chosen, needs.len()), hosts) {
+            None => Some((traffic, chosen)),
+            Some(apart) => {
+                in_the_way.set(in_the_way.take().or(Some(apart)));
+                None
+            }
+        }
     };
     let mut best = attempt(grow::grow);
     if best.as_ref().is_none_or(|(traffic, _)| *traffic > 0) {
@@ -166,10 +189,12 @@ pub fn place(needs: &[Need<'_>], cables: &[Cable], hosts: &[HostView<'_>]) -> Re
         }
     }
     let Some((_, chosen)) = best else {
+        if let Some(apart) = in_the_way.take() {
+            return Err(Unplaceable::Apart(apart));
+        }
         let large =
             units.list.iter().find(|unit| unit.fixed.is_none() && !rooms.iter().any(|room| room.fits(unit)));
-        let first = large;
-        return Err(first.map_or_else(|| Unplaceable::Room(free_on(hosts)), |unit| refusal(unit, hosts)));
+        return Err(large.map_or_else(|| Unplaceable::Room(free_on(hosts)), |unit| refusal(unit, hosts)));
     };
     let notices = units.list.iter().zip(&chosen).filter_map(|(unit, host)| {
         let partition = unit.partition.filter(|_| unit.fixed.is_none())?;
@@ -178,12 +203,30 @@ pub fn place(needs: &[Need<'_>], cables: &[Cable], hosts: &[HostView<'_>]) -> Re
             format!("there is no host {partition:?} here: nodes of that partition are together on {host}");
         Some(Diagnostic::new(Severity::Notice, text))
     });
-    let notices = notices.collect();
-    let mut of_node = vec![0; needs.len()];
-    for (unit, host) in units.list.iter().zip(&chosen) {
+    Ok(Placement { notices: notices.collect(), hosts: of_nodes(&units, &chosen, needs.len()) })
+}
+
+/// The host of each of so many nodes, from the hosts of units.
+fn of_nodes(units: &Units<'_>, chosen: &[usize], nodes: usize) -> Vec<usize> {
+    let mut of_node = vec![0; nodes];
+    for (unit, host) in units.list.iter().zip(chosen) {
         unit.nodes.iter().for_each(|node| of_node[*node] = *host);
     }
-    Ok(Placement { hosts: of_node, notices })
+    of_node
+}
+
+/// The first cable that would go from a host to another and cannot.
+fn apart(cables: &[Cable], places: &[usize], hosts: &[HostView<'_>]) -> Option<Apart> {
+    if hosts.iter().all(|view| !view.host.is_alone()) {
+        return None;
+    }
+    let name = |host: usize| hosts[host].host.name().clone();
+    cables.iter().enumerate().find_map(|(number, cable)| {
+        let on = || cable.nodes.iter().map(|node| places[*node]);
+        let alone = on().find(|host| hosts[*host].host.is_alone())?;
+        let other = on().find(|host| *host != alone)?;
+        Some(Apart { cable: number, alone: name(alone), other: name(other) })
+    })
 }
 
 /// Megabits per second that pass between hosts: of each cable its weight for every host beyond the first.

@@ -1,7 +1,7 @@
 //! `[host]` or `[[host]]`: the machines that nodes run on; `[agents]`: where their agents come in.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -10,7 +10,7 @@ use testyard_model::sliver_type::SliverType;
 
 use super::reader::Section;
 use super::sections::{location, url_host};
-use super::settings::{Agent, Agents, Host, Network, Testbed};
+use super::settings::{Agent, Agents, Host, Network, Testbed, Tunnels};
 use super::value::Ports;
 
 /// The name of a testbed's only host, where nothing else is said.
@@ -21,11 +21,12 @@ pub(super) fn hosts(
     root: &Section<'_>,
     testbed: Option<&Testbed>,
     network: &Network,
+    tunnels: Tunnels,
     types: &[SliverType],
 ) -> Vec<Host> {
     if !root.is_list("host") {
         let section = root.section("host");
-        return vec![host(&section, ONLY.parse().ok(), testbed, network, types)]
+        return vec![host(&section, ONLY.parse().ok(), testbed, network, tunnels, types)]
             .into_iter()
             .flatten()
             .collect();
@@ -36,9 +37,20 @@ pub(super) fn hosts(
         if !section.has("name") {
             section.refuse("name", "each of several hosts needs a name");
         }
-        let Some(host) = host(section, section.parsed("name"), testbed, network, types) else { continue };
+        let name = section.parsed("name");
+        let Some(host) = host(section, name, testbed, network, tunnels, types) else { continue };
         if !names.insert(host.name.clone()) {
             section.refuse("name", format!("there are two hosts {}", host.name));
+        }
+        let others = hosts.iter().filter_map(|host| host.tunnel);
+        if let Some(own) = host.tunnel {
+            others.filter(|other| other.is_ipv4() != own.is_ipv4()).take(1).for_each(|other| {
+                let text = format!("{own} and {other}: tunnels are between addresses of one family");
+                section.refuse("tunnel", text);
+            });
+            if hosts.iter().any(|host| host.tunnel == Some(own)) {
+                section.refuse("tunnel", format!("two hosts have the address {own}"));
+            }
         }
         here += u32::from(host.agent != Agent::Network);
         if here > 1 && host.agent != Agent::Network {
@@ -58,6 +70,7 @@ fn host(
     name: Option<testyard_model::id::HostName>,
     testbed: Option<&Testbed>,
     network: &Network,
+    tunnels: Tunnels,
     types: &[SliverType],
 ) -> Option<Host> {
     // Who writes [host] means this machine, who lists hosts means others but for one.
@@ -86,12 +99,20 @@ fn host(
         ipv6,
         ipv6_proxy: section.get("ipv6_proxy").unwrap_or(network.ipv6_proxy && ipv6 == network.ipv6),
         sliver_types: kinds,
+        tunnel: section.parsed("tunnel"),
         location: location(section).or_else(|| testbed.filter(|_| here)?.location.clone()),
     };
     for at in testbed.filter(|_| here).iter().flat_map(|testbed| &testbed.bind) {
         if host.ports.contains(&at.port()) {
             section.refuse("ports", format!("port {} is the one that Testyard listens on", at.port()));
         }
+    }
+    if host.ports.contains(&tunnels.port) {
+        let port = tunnels.port;
+        section.refuse("ports", format!("port {port} is that of tunnels: tunnels.port says another"));
+    }
+    if let Some(no) = host.tunnel.filter(|address| !is_reachable(*address)) {
+        section.refuse("tunnel", format!("{no} is no address that other hosts reach"));
     }
     check_networks(
         section,
@@ -103,6 +124,41 @@ fn host(
     }
     section.finish();
     Some(host)
+}
+
+fn is_reachable(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        // Which link would have to be said, too.
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || is_link_local)
+}
+
+/// What the port of tunnels is, where nothing else is said: each testbed has its own, since a machine may be a host of several.
+pub(super) fn port_of(instance: &str) -> u16 {
+    const OF_MAIN: u16 = 14_789;
+    if instance == "main" {
+        return OF_MAIN;
+    }
+    let sum = instance.bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    OF_MAIN - 1 - sum % 700
+}
+
+pub(super) fn tunnels(section: &Section<'_>, testbed: Option<&Testbed>) -> Tunnels {
+    let instance = testbed.map_or("main", |testbed| testbed.instance.as_str());
+    let tunnels = Tunnels {
+        port: section.get("port").unwrap_or_else(|| port_of(instance)),
+        mtu: section.get("mtu").unwrap_or(1500),
+    };
+    if tunnels.port < 1024 {
+        section.refuse("port", "use one of 1024 or more");
+    }
+    if tunnels.mtu < 1280 {
+        section.refuse("mtu", "a network between hosts carries packets of 1280 bytes at least");
+    }
+    section.finish();
+    tunnels
 }
 
 /// Networks that nodes of a host get control addresses of.

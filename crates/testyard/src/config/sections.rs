@@ -12,7 +12,7 @@ use testyard_model::sliver_type::SliverType;
 use testyard_runtime_docker::RegistryLogin;
 use testyard_trust::CryptoPolicy;
 
-use super::hosts::{agents, check_networks, hosts};
+use super::hosts::{agents, check_networks, hosts, tunnels};
 use super::reader::Section;
 use super::settings::{
     DEFAULT_IMAGE, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
@@ -32,7 +32,8 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let (default_image, image_names) = images(&root.section("images"));
     let registries = registries(root, folder);
     let sliver_types = sliver_types(root, &default_image);
-    let hosts = hosts(root, testbed.as_ref(), &network, &sliver_types);
+    let tunnels = tunnels(&root.section("tunnels"), testbed.as_ref());
+    let hosts = hosts(root, testbed.as_ref(), &network, tunnels, &sliver_types);
     let agents = agents(&root.section("agents"), testbed.as_ref());
     let smallest = hosts.iter().map(|host| host.capacity).min().unwrap_or(u32::MAX);
     let pool = pool(&root.section("pool"), &sliver_types, smallest);
@@ -45,6 +46,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
         leases,
         limits,
         network,
+        tunnels,
         hosts,
         agents: agents?,
         image_names,

@@ -36,6 +36,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[network]`
     pub network: Network,
+    /// `[tunnels]`
+    pub tunnels: Tunnels,
     /// `[host]`, or `[[host]]`s; at least one
     pub hosts: Vec<Host>,
     /// `[agents]`
@@ -155,6 +157,15 @@ pub struct Network {
     pub denied: Vec<IpNet>,
 }
 
+/// What carries links from host to host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnels {
+    /// The UDP port, the same on all hosts.
+    pub port: u16,
+    /// The largest packet of the network between the hosts, in bytes without the Ethernet header.
+    pub mtu: u16,
+}
+
 /// Where the agent of a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent {
@@ -198,6 +209,8 @@ pub struct Host {
     pub ipv6_proxy: bool,
     /// The kinds of nodes that it takes; none means every kind.
     pub sliver_types: Option<Vec<SliverTypeName>>,
+    /// The address that the other hosts' tunnels lead to, if links go on here from there.
+    pub tunnel: Option<IpAddr>,
     /// Where it stands.
     pub location: Option<Location>,
 }
@@ -247,6 +260,7 @@ impl Settings {
             ("limits", self.limits.of_server() != other.limits.of_server()),
             ("network", self.network != other.network),
             ("host", self.inside().map(Host::of_agent) != other.inside().map(Host::of_agent)),
+            ("tunnels.port", self.tunnels.port != other.tunnels.port),
             ("agents", self.has_agents_elsewhere() && self.agents != other.agents),
             ("registry", self.registries != other.registries),
         ];
@@ -266,6 +280,7 @@ impl Settings {
             // Nobody listens there yet.
             self.agents = other.agents;
         }
+        self.tunnels.mtu = other.tunnels.mtu;
         let inside = self.inside().cloned();
         self.hosts = other.hosts;
         let running = self.hosts.iter_mut().find(|host| host.agent == Agent::Inside).zip(inside);

@@ -34,6 +34,7 @@ pub fn render(answers: &Answers<'_>) -> String {
         .replace("@BIND@", &text(bind))
         .replace("@URL@", &text(&super::sections::url(name, port)))
         .replace("@AGENTS@", &text(&format!("{}:8002", super::sections::url_host(name))))
+        .replace("@TUNNELS@", &super::hosts::port_of(instance).to_string())
         .replace("@STATE@", &path(state))
         .replace("@RUN@", &path(run))
 }

@@ -58,6 +58,13 @@ impl Value for f64 {
     }
 }
 
+impl Value for u16 {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let number = u32::read(value)?;
+        Self::try_from(number).map_err(|_| format!("{number} is not a number from 0 to {}", Self::MAX))
+    }
+}
+
 impl Value for u32 {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let DeValue::Integer(integer) = value else { return Err(expected("a whole number", value)) };

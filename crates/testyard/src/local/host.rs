@@ -143,6 +143,10 @@ async fn show(One { name, json, connection }: &One) -> Outcome {
     let why = host.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     say!("{}: {}{why}", host.name, host.state);
     say!("  reached as  {}", host.public_name);
+    match host.tunnel {
+        Some(address) => say!("  links       to other hosts by {address}"),
+        None => say!("  links       stay on it: it has no address for tunnels"),
+    }
     let used: u32 = host.nodes.values().sum();
     say!("  nodes       {used}, room for {} more of {}", host.free, host.capacity);
     say!("  runs        {}", if host.engines.is_empty() { "-".to_owned() } else { host.engines.join(", ") });

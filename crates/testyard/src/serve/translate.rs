@@ -6,9 +6,10 @@ use testyard_agent::{HostConfig, PoolSettings, RegistryAccess};
 use testyard_am::{AmSettings, ServerLimits};
 use testyard_controller::api::Location;
 use testyard_controller::lease::{Lease, LeasePolicy};
-use testyard_controller::{HostResources, HostSettings, PortRange, Quotas};
+use testyard_controller::{HostResources, HostSettings, LinkPolicy, PortRange, Quotas};
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_model::urn::Urn;
+use testyard_plan::network::mtu::{Tunnel, Underlay};
 use testyard_runtime_docker::RegistryLogin;
 
 use crate::config::{Host, Settings};
@@ -23,12 +24,19 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
         allocated: lease(settings.leases.allocated, settings.leases.allocated_max)?,
         provisioned: lease(settings.leases.provisioned, settings.leases.provisioned_max)?,
     };
+    controller.links = LinkPolicy::Make(underlay(settings));
     controller.quotas = Quotas {
         nodes_per_slice: settings.limits.nodes_per_slice,
         slices_per_user: settings.limits.slices_per_user,
         users_per_node: settings.limits.users_per_node,
     };
     Ok(controller)
+}
+
+/// The network between the hosts, as links across it have it.
+pub(crate) fn underlay(settings: &Settings) -> Underlay {
+    let is_ipv6 = settings.hosts.iter().any(|host| host.tunnel.is_some_and(|address| address.is_ipv6()));
+    Underlay { mtu: settings.tunnels.mtu, tunnel: if is_ipv6 { Tunnel::Vxlan6 } else { Tunnel::Vxlan } }
 }
 
 /// What a host has to give.
@@ -39,14 +47,16 @@ fn resources(settings: &Settings, host: &Host) -> anyhow::Result<HostSettings> {
     let capacity = host.capacity.saturating_sub(spares);
     let kinds = host.sliver_types.clone();
     let resources = HostResources::new(host.name.clone(), capacity, ports, host.ipv4, host.ipv6, kinds);
+    let resources = resources.with_context(about)?;
     Ok(HostSettings {
-        resources: resources.with_context(about)?,
+        resources: if host.tunnel.is_some() { resources } else { resources.alone() },
         public_name: host.public_name.clone(),
         location: host.location.as_ref().map(|location| Location {
             country: location.country.clone(),
             latitude: location.latitude,
             longitude: location.longitude,
         }),
+        tunnel: host.tunnel,
     })
 }
 
@@ -65,6 +75,7 @@ pub(crate) fn host_config(settings: &Settings, host: &Host) -> HostConfig {
         denied: settings.network.denied.clone(),
         name_servers: settings.network.name_servers.clone(),
         emulator: settings.network.emulator,
+        tunnel_port: settings.tunnels.port,
         install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
         pool: pool(settings),
     }

@@ -208,7 +208,9 @@ fn reasons(error: PlanError, testbed: &Testbed) -> Vec<Diagnostic> {
             "add a node; in an RSpec, those that name another component_manager_id are another testbed's"
                 .to_owned(),
         ),
-        PlanError::TooBig { .. } | PlanError::Partition { .. } => Some(testbed.more_room()),
+        PlanError::TooBig { .. } | PlanError::Partition { .. } | PlanError::Apart { .. } => {
+            Some(testbed.more_room())
+        }
         PlanError::TooMany { .. } => {
             Some("limits.nodes_per_slice of the configuration says how many".to_owned())
         }

@@ -11,7 +11,6 @@ use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
 use testyard_model::topology::Topology;
 use testyard_model::urn::Urn;
-use testyard_plan::network::mtu::Underlay;
 use testyard_plan::{
     Existing, Host, HostStanding, HostView, LinkPolicy, Plan, PlanError, PortRange, Site, Usage, Wanted,
     replan,
@@ -21,6 +20,7 @@ use crate::cli::ConfigArgument;
 use crate::config::{self, Agent, ConfigError, Settings};
 use crate::exit::Failure;
 use crate::progress;
+use crate::serve::translate::underlay;
 
 /// What a machine without a configuration is taken for.
 const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
@@ -151,7 +151,7 @@ impl Testbed {
             authority: &self.settings.testbed.authority,
             sliver_types: &self.settings.sliver_types,
             nodes_per_slice: self.nodes_per_slice(),
-            links: LinkPolicy::Make(Underlay::default()),
+            links: LinkPolicy::Make(underlay(&self.settings)),
         };
         let wanted = Wanted { topology, only: None, running };
         progress::during("planning", || replan(wanted, site, &views, &Existing::default()))
@@ -182,7 +182,8 @@ fn configured(host: &config::Host, settings: &Settings) -> Result<Host, Failure>
     let spares = if settings.pool.counted { settings.pool.size } else { 0 };
     let ports = PortRange::new(*host.ports.start(), *host.ports.end()).map_err(Failure::usage)?;
     let (name, capacity) = (host.name.clone(), host.capacity.saturating_sub(spares));
-    Host::new(name, capacity, ports, host.ipv4, host.ipv6, host.sliver_types.clone()).map_err(Failure::usage)
+    let made = Host::new(name, capacity, ports, host.ipv4, host.ipv6, host.sliver_types.clone());
+    made.map(|made| if host.tunnel.is_some() { made } else { made.alone() }).map_err(Failure::usage)
 }
 
 /// A host like the first of the configuration, but for its name and size.

@@ -296,7 +296,8 @@ fn e2e_links_are_measured_and_the_report_is_kept() {
     // link is bad again, and what could not be measured is measured again.
     let mut said = bed.testbed().run(["verify"]);
     for _ in 0..3 {
-        let is_whole = said.status.success() && QUANTITIES.iter().all(|quantity| holds(&last(&mut bed), quantity));
+        let is_whole =
+            said.status.success() && QUANTITIES.iter().all(|quantity| holds(&last(&mut bed), quantity));
         if is_whole {
             break;
         }

@@ -10,6 +10,7 @@ mod crash;
 mod durability;
 mod facts;
 mod genilib;
+mod hosts;
 mod images;
 mod ipv6;
 mod lifecycle;

@@ -213,6 +213,7 @@ fn settings() -> Settings {
         .unwrap(),
         public_name: "localhost".to_owned(),
         location: None,
+        tunnel: None,
     };
     let kind = plain("pretended");
     Settings::new("am.example.net".parse().unwrap(), vec![host], vec![kind]).unwrap()

@@ -53,7 +53,9 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
     };
     let count = values.len();
     let [(_, target), (_, width)] = wanted;
-    let tolerance = TOLERANCE.max(target * TOLERANCE_PART);
+    // What the clocks of two hosts may be apart moves all values by as much.
+    let doubt = samples.doubt as f64;
+    let tolerance = TOLERANCE.max(target * TOLERANCE_PART) + doubt;
     let interval = median_interval(&values, ground.error);
     let far = distance(count, ground.error) + delays.grain();
     let at = |share: f64| values[((count - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
@@ -71,7 +73,7 @@ pub(super) fn findings(asked: &Asked, samples: &Samples, seen: &Seen, ground: &G
         delay
     };
 
-    let single = SINGLE.max(target * TOLERANCE_PART);
+    let single = SINGLE.max(target * TOLERANCE_PART) + doubt;
     // The distribution of what was seen lies between the asked one, moved by the tolerance to either side, give or take
     // how far so many values may be from where they come from.
     let follows = |late: f64| {

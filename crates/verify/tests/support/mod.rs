@@ -193,6 +193,7 @@ impl Machine {
             overrun: 0,
             late: Lateness::of(late),
             clock_was_set: false,
+            doubt: 0,
             others: Others::default(),
         }
     }

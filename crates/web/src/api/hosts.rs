@@ -1,6 +1,7 @@
 //! Hosts, for operators.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct HostReport {
     pub nodes: BTreeMap<String, u32>,
     /// What users' SSH connects to.
     pub public_name: String,
+    /// The address that the other hosts' tunnels lead to, if links go on here from there.
+    #[serde(default)]
+    pub tunnel: Option<IpAddr>,
     /// What it says of its engines.
     pub engines: Vec<String>,
     /// What its kernel has left, as far as it says.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::layout::Layout;
+use super::layout::{Layout, Means};
 use testyard_model::netem::Unsaid;
 
 use super::netem::{Found, Terms, Tree};
@@ -18,6 +18,7 @@ const LO: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Chooser {
     emulator: Emulator,
+    tunnel_port: u16,
     /// Whether the kernel has netem, and why not; tried once, when it first matters.
     kernel: OnceLock<Result<(), String>>,
 }
@@ -41,13 +42,14 @@ pub(super) struct Inexpressible {
 }
 
 impl Chooser {
-    pub(super) fn new(emulator: Emulator) -> Self {
-        Self { emulator, kernel: OnceLock::new() }
+    pub(super) fn new(emulator: Emulator, tunnel_port: u16) -> Self {
+        Self { emulator, tunnel_port, kernel: OnceLock::new() }
     }
 
     /// What should be in the namespace of these links.
     pub(super) fn layout(&self, links: &[HostLink]) -> Result<Layout, FabricError> {
-        Layout::of(links, self.choice(links)?).map_err(|error| FabricError::Inexpressible(error.to_string()))
+        let means = Means { choice: self.choice(links)?, tunnel_port: self.tunnel_port };
+        Layout::of(links, means).map_err(|error| FabricError::Inexpressible(error.to_string()))
     }
 
     fn choice(&self, links: &[HostLink]) -> Result<Choice, FabricError> {

@@ -17,8 +17,10 @@ impl Links for LinuxFabric {
     async fn join(&self, wanted: &SliceLinks) -> Result<(), FabricError> {
         let (wanted, slice) = (wanted.clone(), wanted.slice);
         let (wires, links) = self
-            .run(move |inner, _| {
+            .run(move |inner, host| {
+                inner.let_in(host, &wanted)?;
                 let wires = inner.rooms.join(&wanted)?;
+                inner.keep_out()?;
                 Ok((wires, inner.rooms.links(slice)))
             })
             .await?;
@@ -40,7 +42,11 @@ impl Links for LinuxFabric {
     }
 
     async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
-        self.run(move |inner, _| inner.rooms.part(slice)).await?;
+        self.run(move |inner, _| {
+            inner.rooms.part(slice)?;
+            inner.keep_out()
+        })
+        .await?;
         self.kept.end(slice).await;
         Ok(())
     }

@@ -193,6 +193,7 @@ mod tests {
             seed: 0,
             is_seed_chosen: false,
             ends: Vec::new(),
+            beyond: None,
             capture: None,
         };
         assert_eq!(stem(&link("lan-0_a.b")), "lan-0_a.b");

@@ -7,7 +7,7 @@
 //!  └──────┘      └──────────────────────────────────────────┘      └──────┘
 //! ```
 //!
-//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`plug`] a node's interfaces,
+//! [`layout`] says what should be in the namespace, [`shared`] makes what all nodes share, [`trunks`] the ways to other hosts, [`plug`] a node's interfaces,
 //! [`furnish`] what the node has of them.
 //! [`choice`] says what impairs: [`netem`] in the kernel, or [`wire`], which keeps the process that does. [`capture`] listens at
 //! halves, [`kept`] writes what it hears to files. A node's end takes its own halves away and nothing else.
@@ -25,6 +25,7 @@ mod plug;
 mod shared;
 mod space;
 mod traffic;
+mod trunks;
 mod wire;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ pub(crate) use kept::Kept;
 use layout::Layout;
 use netem::{Counted, Found};
 use space::{Space, Spaces};
+use trunks::Outside;
 use wire::Wire;
 
 /// The links of all slices of one testbed on this host. Everything here runs on a thread of the fabric's.
@@ -94,7 +96,7 @@ impl Rooms {
         Self {
             spaces: Spaces::new(&config.run, &config.instance),
             wire: config.wire.clone(),
-            chooser: Chooser::new(config.emulator),
+            chooser: Chooser::new(config.emulator, config.tunnel_port),
             budget: Budget::of_this_machine(),
             rooms: Mutex::default(),
         }
@@ -270,8 +272,9 @@ impl Room {
             // One that is still there is of another namespace, which nobody finds any more.
             self.wire.stop(&self.space)?;
         }
+        let mut outside = Outside::of(&space)?;
         inside(&space, |host| {
-            shared::make(self, host)?;
+            shared::make(self, host, &mut outside)?;
             self.captures.follow(&self.links, host);
             Ok(())
         })?;

@@ -9,6 +9,7 @@ use super::Room;
 use super::layout::{Gate, Joint, Layout};
 use super::names::LETTERS;
 use super::netem::Found;
+use super::trunks::{self, Outside};
 use crate::FabricError;
 use crate::linux::interface::{kernel, refused};
 use crate::linux::joining::redirect;
@@ -18,7 +19,11 @@ use crate::netlink::{Change, ChangeError, Link, LinkRef, Peer, Routing};
 const DOOMED: u32 = 1;
 
 /// Makes the namespace so. The calling thread is in it.
-pub(super) fn make(room: &mut Room, host: &mut impl Routing) -> Result<(), FabricError> {
+pub(super) fn make<R: Routing>(
+    room: &mut Room,
+    host: &mut impl Routing,
+    outside: &mut Outside<R>,
+) -> Result<(), FabricError> {
     let mut there = list(host)?;
     let stale = stale(&room.layout, &there);
     for name in &stale {
@@ -26,11 +31,13 @@ pub(super) fn make(room: &mut Room, host: &mut impl Routing) -> Result<(), Fabri
         there.remove(name);
     }
     // By what is there, step by step: whoever made it may have been killed after any of them.
+    trunks::make(&room.layout, &there, outside)?;
     let lacking = lacking(&room.layout, &there);
     if !lacking.is_empty() {
         host.apply(&lacking).map_err(refused)?;
         there = list(host)?;
     }
+    trunks::lead(&room.layout, &there, host)?;
     host.apply(&ways(&room.layout, &there)).map_err(refused)?;
     let indices: BTreeSet<u32> = there.values().map(|link| link.index).collect();
     room.redirects.retain(|index, _| indices.contains(index));
@@ -77,7 +84,10 @@ fn list(host: &mut impl Routing) -> Result<HashMap<String, Link>, FabricError> {
 fn stale(layout: &Layout, there: &HashMap<String, Link>) -> Vec<String> {
     let peers: BTreeSet<&str> = layout.stubs.values().map(|stub| stub.peer.as_str()).collect();
     let wanted = |name: &str| {
-        layout.gates.contains_key(name) || layout.bridges.contains_key(name) || peers.contains(name)
+        layout.gates.contains_key(name)
+            || layout.bridges.contains_key(name)
+            || layout.trunks.contains_key(name)
+            || peers.contains(name)
     };
     there.keys().filter(|name| name.starts_with(LETTERS) && !wanted(name)).cloned().collect()
 }
@@ -102,11 +112,12 @@ fn lacking(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
         }
         carries(&stub.peer, stub.mtu, there.get(&stub.peer), &mut changes);
     }
+    changes.extend(trunks::lacking(layout, there));
     changes
 }
 
 /// Has an interface, which may be new, carry frames of this size.
-fn carries(name: &str, mtu: u32, there: Option<&Link>, changes: &mut Vec<Change>) {
+pub(super) fn carries(name: &str, mtu: u32, there: Option<&Link>, changes: &mut Vec<Change>) {
     let link = || LinkRef::Name(name.to_owned());
     if there.is_some_and(|there| there.mtu != mtu) {
         changes.push(Change::Mtu { link: link(), mtu });
@@ -116,14 +127,16 @@ fn carries(name: &str, mtu: u32, there: Option<&Link>, changes: &mut Vec<Change>
     }
 }
 
-/// The bridges' ports on the way to what impairs.
+/// The bridges' ports on the way to what impairs, and to other hosts.
 fn ways(layout: &Layout, there: &HashMap<String, Link>) -> Vec<Change> {
-    let master = |stub: &super::layout::Stub| {
-        let (peer, bridge) = (there.get(&stub.peer)?, there.get(&stub.bridge)?);
-        let link = LinkRef::Index(peer.index);
-        (peer.master != bridge.index).then_some(Change::Master { link, bridge: Some(bridge.index) })
+    let master = |(port, bridge): (&String, &String)| {
+        let (port, bridge) = (there.get(port)?, there.get(bridge)?);
+        let link = LinkRef::Index(port.index);
+        (port.master != bridge.index).then_some(Change::Master { link, bridge: Some(bridge.index) })
     };
-    layout.stubs.values().filter_map(master).collect()
+    let stubs = layout.stubs.values().map(|stub| (&stub.peer, &stub.bridge));
+    let trunks = layout.trunks.iter().filter_map(|(name, trunk)| Some((name, trunk.bridge.as_ref()?)));
+    stubs.chain(trunks).filter_map(master).collect()
 }
 
 /// A half that a node takes away meanwhile is joined when its next one is made.

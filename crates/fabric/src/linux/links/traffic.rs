@@ -7,8 +7,8 @@ use super::layout::Layout;
 use super::netem::Counted;
 use crate::links::{LinkTraffic, Passed, PortId};
 
-/// A pipe's link, and whose halves its ports are.
-pub(super) type Sides = (SliverId, PortId, Option<PortId>);
+/// A pipe's link, and whose halves its ports are, or are behind them on another host.
+pub(super) type Sides = (SliverId, [Option<PortId>; 2]);
 
 /// A direction of a link: who sends, who gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ impl Layout {
     pub(super) fn piped(&self, observed: &Observed) -> Vec<LinkTraffic> {
         let mut all = Vec::new();
         for pipe in &observed.pipes {
-            let Some((link, first, second)) = self.sides.get(&pipe.name) else { continue };
-            let (first, second) = (Some(first.clone()), second.clone());
+            let Some((link, [first, second])) = self.sides.get(&pipe.name) else { continue };
+            let (first, second) = (first.clone(), second.clone());
             let sides = [(first.clone(), second.clone()), (second, first)];
             for ((from, to), seen) in sides.into_iter().zip(&pipe.directions) {
                 let counts = &seen.counts;

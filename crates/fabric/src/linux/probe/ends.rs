@@ -30,11 +30,35 @@ struct Place {
     device: String,
 }
 
+/// What one host has of a train between two.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) counters: Counters,
+}
+
+/// Opens one end, to receive frames of this length. The calling thread ends up in its namespace. What failed, for people.
+pub(super) fn half(end: &ProbeEnd, length: u16) -> Result<Half, String> {
+    let place = place(end)?;
+    let at = |error: &dyn std::fmt::Display| format!("{}: {error}", place.device);
+    namespace::enter(&place.netns).map_err(|error| at(&error))?;
+    let index = nix::net::if_::if_nametoindex(place.device.as_str());
+    let index = index.map_err(|_| at(&"the node has no such interface"))?;
+    let receiver = Receiver::open(index, length).map_err(|error| at(&error))?;
+    let sender = Sender::open(index).map_err(|error| at(&error))?;
+    let counters = Counters::open(&place.device).map_err(|error| at(&error))?;
+    Ok(Half { sender, receiver, counters })
+}
+
 /// Opens both ends. The calling thread ends up in one of the namespaces. What failed, for people.
 pub(super) fn open(train: &ProbeTrain) -> Result<Ends, String> {
     let [from, to] = match &train.path {
         ProbePath::Link { from, to } => [place(from)?, place(to)?],
         ProbePath::Reference => pair()?,
+        ProbePath::Out { .. } | ProbePath::In { .. } | ProbePath::Clock => {
+            return Err("one end is on another host".to_owned());
+        }
     };
     let at = |place: &Place, error: &dyn std::fmt::Display| format!("{}: {error}", place.device);
     let enter = |place: &Place| {

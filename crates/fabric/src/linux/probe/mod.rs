@@ -8,6 +8,8 @@
 //!    sending thread, at absolute times              receiving thread, until the last plus patience
 //! ```
 //!
+//! Between hosts each has a half of it ([`halves`]).
+//!
 //! Sockets stay in the namespaces in which they were opened, so threads need not. Frames are raw Ethernet ([`frame`]):
 //! no address is needed and no rule sees them.
 
@@ -15,6 +17,7 @@ mod clock;
 mod counters;
 mod ends;
 mod frame;
+mod halves;
 mod socket;
 
 use std::io;
@@ -26,7 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 use testyard_model::probe::{Arrival, Lateness, Others, Probed, SHORTEST, Samples, Train};
 
-use crate::links::probe::{FRAMES, ProbeRequest, ProbeTrain, TRAINS};
+use crate::links::probe::{FRAMES, ProbePath, ProbeRequest, ProbeTrain, TRAINS};
 use clock::{Offset, now, sleep_until};
 use counters::Counted;
 use frame::{Label, Template};
@@ -54,7 +57,18 @@ pub(super) fn probe(request: &ProbeRequest) -> Vec<Probed> {
                 let run = request.run.wrapping_add(place as u32);
                 let body = move || match refused {
                     Some(reason) => Err(reason),
-                    None => one(train, run, HEAD_START + place as u64 * STAGGER),
+                    None => match &train.path {
+                        ProbePath::Link { .. } | ProbePath::Reference => {
+                            one(train, run, HEAD_START + place as u64 * STAGGER)
+                        }
+                        ProbePath::Out { from, to, meeting } => {
+                            halves::out(from, *to, &train.train, *meeting)
+                        }
+                        ProbePath::In { from, to, meeting } => {
+                            halves::inward(*from, to, &train.train, *meeting)
+                        }
+                        ProbePath::Clock => halves::clock(),
+                    },
                 };
                 thread::Builder::new().name("testyard-probe".to_owned()).spawn_scoped(scope, body)
             })
@@ -122,6 +136,7 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
         overrun: ends.receiver.overrun().map_err(told)?,
         late,
         clock_was_set: offset.was_set(),
+        doubt: 0,
         others,
     })
 }

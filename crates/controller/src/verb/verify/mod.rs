@@ -1,22 +1,21 @@
-//! Verify: what the links of a slice really do is measured by its host, judged, and kept with the slice.
+//! Verify: what the links of a slice really do is measured by its hosts, judged, and kept with the slice.
+
+mod clocks;
+mod spread;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use testyard_agent::probe::{Path, Probe};
-use testyard_fabric::links::PortId;
-use testyard_model::id::{HostName, SliceId, SliverId};
+use testyard_model::id::SliceId;
 use testyard_model::name::ClientId;
-use testyard_model::probe::Probed;
 use testyard_model::quantity::Span;
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
 use testyard_plan::NetworkPlan;
 use testyard_store::{Change, ChangeError, WriteError};
 use testyard_verify::report::Reference;
-use testyard_verify::schedule::End;
-use testyard_verify::{Options, Outcome, Report, Schedule, Step, Subject, report, schedule};
+use testyard_verify::{Options, Outcome, Report, Schedule, report, schedule};
 
 use crate::api::{Caller, KeptReport, Refusal, Verify};
 use crate::core::Core;
@@ -24,6 +23,7 @@ use crate::network::{ChangeError as NoLink, Network};
 use crate::select::nothing;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
+use spread::{Place, Spread};
 
 /// Slices whose links are being measured: two at a time would measure each other.
 #[derive(Debug, Default)]
@@ -51,7 +51,6 @@ impl Drop for Measuring<'_> {
 /// What is to be measured, and by whom.
 struct Task {
     slice: SliceId,
-    host: HostName,
     /// One after the other.
     parts: Vec<Part>,
 }
@@ -61,7 +60,7 @@ struct Part {
     document: i64,
     network: NetworkPlan,
     schedule: Schedule,
-    slivers: HashMap<ClientId, SliverId>,
+    places: HashMap<ClientId, Place>,
 }
 
 impl Core {
@@ -77,10 +76,10 @@ impl Core {
         let _only_one = self.verifying.begin(task.slice).ok_or_else(|| {
             Refusal::Busy(format!("the links of slice {} are being measured already", request.slice))
         })?;
-        let driver = self.drivers.get(&task.host).ok_or_else(|| nothing(&request.slice))?;
         let all = task.parts.iter().map(|part| part.schedule.steps.len()).sum();
         let (mut done, mut reports) = (0, Vec::with_capacity(task.parts.len()));
         for part in &task.parts {
+            let spread = Spread::of(&part.schedule, &part.network, &part.places);
             let mut taken = Vec::with_capacity(part.schedule.steps.len());
             for step in &part.schedule.steps {
                 progress(done, all);
@@ -90,10 +89,7 @@ impl Core {
                             .to_owned(),
                     ));
                 }
-                let answers = driver.host.probe(task.slice, part.probes(step)).await;
-                taken.push(answers.unwrap_or_else(|error| {
-                    step.trials.iter().map(|_| Probed::Failed(error.to_string())).collect()
-                }));
+                taken.push(self.measure(task.slice, &spread, step).await);
                 done += 1;
             }
             reports.push(report(&part.schedule, &taken));
@@ -155,11 +151,6 @@ impl Core {
                 "{name} is {is}: a link is verified when all nodes on it are ready; --link measures others"
             )));
         }
-        let hosts: BTreeSet<&HostName> = nodes.iter().map(|sliver| &sliver.host).collect();
-        let mut hosts = hosts.into_iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(Refusal::Unsupported("the slice is on several hosts".to_owned()));
-        };
         let plans: Vec<(i64, NetworkPlan)> = networks
             .into_iter()
             .map(|(document, network)| (document, network.at(now).into_owned()))
@@ -167,14 +158,15 @@ impl Core {
         let shares = shares(plans.iter().map(|(_, plan)| plan), &request.options);
         let part = |((document, network), options): ((i64, NetworkPlan), Options)| {
             let of_it = nodes.iter().filter(|sliver| sliver.document == document);
-            let slivers = of_it.map(|sliver| (sliver.client_id.clone(), sliver.id)).collect();
-            Part { document, schedule: schedule(&network, &options), network, slivers }
+            let place = |sliver: &Sliver| Place { host: sliver.host.clone(), sliver: sliver.id };
+            let places = of_it.map(|sliver| (sliver.client_id.clone(), place(sliver))).collect();
+            Part { document, schedule: schedule(&network, &options), network, places }
         };
         // Of a small sample a network may have no share; its reference need not be measured then.
         let is_nobodys = shares.iter().all(|options| options.sample == Some(0));
         let has_share = |(_, options): &(_, Options)| is_nobodys || options.sample != Some(0);
         let parts = plans.into_iter().zip(shares).filter(has_share).map(part);
-        Ok(Task { slice: slice.id, host: host.clone(), parts: parts.collect() })
+        Ok(Task { slice: slice.id, parts: parts.collect() })
     }
 }
 
@@ -250,31 +242,5 @@ impl Task {
             let network = slice.and_then(|slice| slice.networks.get(&part.document));
             network.is_some_and(|network| *network.at(now) == part.network)
         })
-    }
-}
-
-impl Part {
-    fn probes(&self, step: &Step) -> Vec<Probe> {
-        let probe = |trial: &testyard_verify::Trial| Probe {
-            path: match trial.subject {
-                Subject::Reference => Path::Reference,
-                Subject::Way(place) => {
-                    let way = &self.schedule.ways[place];
-                    Path::Link { from: self.port(&way.from), to: self.port(&way.to) }
-                }
-            },
-            train: trial.train,
-            greeting: trial.greeting,
-        };
-        step.trials.iter().map(probe).collect()
-    }
-
-    /// A node that does not run has no sliver: its host says so of a number that is nobody's.
-    fn port(&self, end: &End) -> PortId {
-        let nobody = || SliverId::from_uuid(uuid::Uuid::nil());
-        PortId {
-            node: self.slivers.get(&end.node).copied().unwrap_or_else(nobody),
-            device: end.device.to_string(),
-        }
     }
 }
