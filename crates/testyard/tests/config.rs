@@ -125,3 +125,40 @@ fn this_machine_is_one_host() {
         assert!(said.contains("agent: this machine is one host: only one can be so"), "{agents:?}: {said}");
     }
 }
+
+#[test]
+fn tunnels_are_between_hosts_that_reach_each_other() {
+    let parsed = |head: &str, hosts: [&str; 2]| {
+        let host = |(number, more): (usize, &&str)| {
+            format!("[[host]]\nname = \"h{number}\"\npublic_name = \"h{number}.example.net\"\n{more}\n")
+        };
+        let hosts: String = hosts.iter().enumerate().map(host).collect();
+        config::parse(
+            Path::new("testyard.toml"),
+            &format!("[testbed]\nname = \"am.example.net\"\n{head}{hosts}"),
+        )
+    };
+    let both = ["tunnel = \"192.0.2.1\"", "tunnel = \"192.0.2.2\""];
+    let settings = parsed("", both).unwrap();
+    assert_eq!((settings.tunnels.port, settings.tunnels.mtu), (14_789, 1500));
+    let other = parsed("instance = \"course\"\n", both).unwrap().tunnels.port;
+    assert!((14_089..14_789).contains(&other), "another testbed on the same machines has another: {other}");
+    for (head, hosts, wanted) in [
+        (
+            "",
+            ["tunnel = \"192.0.2.1\"", "tunnel = \"2001:db8::2\""],
+            "tunnels are between addresses of one family",
+        ),
+        ("", ["tunnel = \"192.0.2.1\"", "tunnel = \"192.0.2.1\""], "two hosts have the address 192.0.2.1"),
+        ("", ["tunnel = \"127.0.0.1\"", ""], "127.0.0.1 is no address that other hosts reach"),
+        ("", ["tunnel = \"fe80::1\"", ""], "fe80::1 is no address that other hosts reach"),
+        ("", ["tunnel = \"h1.example.net\"", ""], "tunnel"),
+        ("[tunnels]\nport = 80\n", both, "use one of 1024 or more"),
+        ("[tunnels]\nport = 70000\n", both, "70000 is not a number from 0 to 65535"),
+        ("[tunnels]\nmtu = 600\n", both, "1280 bytes at least"),
+        ("[tunnels]\nport = 12500\n", both, "port 12500 is that of tunnels"),
+    ] {
+        let said = parsed(head, hosts).unwrap_err().to_string();
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+}

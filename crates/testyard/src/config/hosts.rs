@@ -107,7 +107,7 @@ fn host(
             section.refuse("ports", format!("port {} is the one that Testyard listens on", at.port()));
         }
     }
-    if host.ports.contains(&tunnels.port) {
+    if host.tunnel.is_some() && host.ports.contains(&tunnels.port) {
         let port = tunnels.port;
         section.refuse("ports", format!("port {port} is that of tunnels: tunnels.port says another"));
     }

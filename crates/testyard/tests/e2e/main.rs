@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod local;
+mod measured;
 mod network;
 mod outage;
 mod policy;
