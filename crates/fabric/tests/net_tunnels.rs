@@ -6,11 +6,14 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::hosts::{Hosts, TUNNEL_PORT};
-use support::links::{cable, carrier, link, ports, round_trip, slice};
+use support::links::{cable, carrier, link, ports, round_trip, slice, sliver};
 use support::{Netns, node};
-use testyard_fabric::links::HostLink;
+use testyard_fabric::links::probe::{ProbeEnd, ProbePath, ProbeRequest, ProbeTrain};
+use testyard_fabric::links::{HostLink, PortId};
 use testyard_fabric::{Fabric as _, FabricError, Links as _, LinuxFabric};
 use testyard_model::link::LinkKind;
+use testyard_model::probe::{Probed, Train};
+use testyard_model::quantity::Span;
 
 /// What fits between hosts over IPv6, and over IPv4 as well.
 const MTU: u16 = 1430;
@@ -278,5 +281,64 @@ async fn another_number_is_another_tunnel() {
     plug(&fabrics[0], 2, &moved).await;
     assert!(nodes[0].pings("10.1.1.2") && moved.pings("10.1.1.1"));
     assert_eq!(nodes[0].command("ip -o link show eth1"), before);
+    part(&fabrics).await;
+}
+
+/// Both halves of trains over the cable, there and back at one time.
+async fn halves(fabrics: &[LinuxFabric], nodes: &[Netns]) -> [Vec<Probed>; 2] {
+    let interval = Span::from_millis(1);
+    let train = Train { frames: 100, length: 200, interval, patience: Span::from_millis(200) };
+    let end = |place: usize| ProbeEnd {
+        port: PortId { node: sliver(place as u8 + 1), device: "eth1".to_owned() },
+        netns: nodes[place].path(),
+    };
+    let mac = |place: usize| ports(place as u8 + 1, &[("eth1", "10.1.1.9/24")]).ports[0].mac;
+    let of = |here: usize| {
+        let there = 1 - here;
+        // The number of the train that begins at each.
+        let meeting = [7_000, 8_000];
+        let out = ProbePath::Out { from: end(here), to: mac(there), meeting: meeting[here] };
+        let back = ProbePath::In { from: mac(there), to: end(here), meeting: meeting[there] };
+        let trains = [out, back, ProbePath::Clock];
+        let trains = trains.map(|path| ProbeTrain { path, train, greeting: false }).into();
+        ProbeRequest { run: 1_000 * here as u32, trains }
+    };
+    let requests = [of(0), of(1)];
+    let (one, other) =
+        tokio::join!(fabrics[0].probe(slice(), &requests[0]), fabrics[1].probe(slice(), &requests[1]));
+    [one.unwrap(), other.unwrap()]
+}
+
+#[tokio::test]
+async fn a_cable_between_two_hosts_is_measured_by_halves() {
+    let hosts = Hosts::new(2);
+    let fabrics = hosts.fabrics();
+    hosts.join(&fabrics, 1, &narrow(cable(&["delay=10ms"])), &[1, 2]).await;
+    let nodes = nodes(&fabrics, &[1, 2]).await;
+    let answers = halves(&fabrics, &nodes).await;
+    for (sender, receiver) in [(0, 1), (1, 0)] {
+        let [Probed::Sent(sent), Probed::Sent(got)] = [&answers[sender][0], &answers[receiver][1]] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!((sent.sent.len(), sent.arrivals.len(), got.sent.len()), (100, 0, 0));
+        assert_eq!(sent.sender, got.receiver, "they are one machine, and tell times by one clock");
+        let took = got.arrivals.iter().map(|arrival| arrival.at - sent.sent[arrival.number as usize]).min();
+        assert!((10_000_000..13_000_000).contains(&took.unwrap()), "{took:?}");
+        assert_eq!(got.arrivals.len(), 100);
+        // What else there was of theirs, hellos among it, is nobody's traffic.
+        assert!(sent.others.sent_packets < 20, "{:?}", sent.others);
+        let Probed::Sent(clock) = &answers[sender][2] else { panic!("a clock tells its time") };
+        assert!(clock.sent.len() == 1 && clock.sent[0] <= sent.sent[99]);
+    }
+
+    // Nobody hears anything over a link that is down.
+    let mut down = narrow(cable(&[]));
+    down.up = false;
+    hosts.join(&fabrics, 2, &down, &[1, 2]).await;
+    let answers = halves(&fabrics, &nodes).await;
+    for host in &answers {
+        assert!(matches!(&host[0], Probed::Failed(why) if why.contains("nothing was heard")), "{host:?}");
+        assert!(matches!(&host[1], Probed::Sent(got) if got.arrivals.is_empty()), "{host:?}");
+    }
     part(&fabrics).await;
 }
