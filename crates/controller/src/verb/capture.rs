@@ -100,9 +100,10 @@ impl Core {
             }
         };
         let concerned = |sliver: &crate::slice::Sliver| {
-            let Some(name) = &request.link else { return true };
-            let planned = slice.networks.get(&sliver.document).map(|network| network.now().link(name));
-            matches!(planned, Some(Ok(link)) if link.members.iter().any(|member| member.node == sliver.client_id))
+            let network = slice.networks.get(&sliver.document);
+            let mut links =
+                network.into_iter().flat_map(|network| network.now().interfaces_of(&sliver.client_id));
+            links.any(|(link, _)| request.link.as_ref().is_none_or(|name| link.client_id == *name))
         };
         let hosts = slice.living(now).filter(|sliver| concerned(sliver)).map(|sliver| sliver.host.clone());
         let hosts: BTreeSet<HostName> = hosts.collect();
