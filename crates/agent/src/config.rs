@@ -64,9 +64,9 @@ pub struct RegistryAccess {
     pub password: String,
 }
 
-/// Where nothing else is said, as by testbeds of before there were tunnels.
+/// Of testbeds of before there were tunnels.
 const fn tunnel_port() -> u16 {
-    14_789
+    testyard_model::tunnel::PORT
 }
 
 impl HostConfig {

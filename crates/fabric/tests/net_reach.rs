@@ -11,7 +11,7 @@ struct Slices {
     world: World,
     fabric: testyard_fabric::LinuxFabric,
     nodes: [Netns; 3],
-    _servers: Vec<support::Server>,
+    _servers: Vec<testyard_testkit::netns::Server>,
 }
 
 async fn slices() -> Slices {

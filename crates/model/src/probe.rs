@@ -89,6 +89,25 @@ pub struct Arrival {
     pub damaged: bool,
 }
 
+impl Samples {
+    /// Of a train of which nothing was sent or got, with times of one clock.
+    #[must_use]
+    pub fn none(clock: ClockDomain) -> Self {
+        Self {
+            sender: clock.clone(),
+            receiver: clock,
+            sent: Vec::new(),
+            arrivals: Vec::new(),
+            refused: 0,
+            overrun: 0,
+            late: Lateness::default(),
+            clock_was_set: false,
+            doubt: 0,
+            others: Others::default(),
+        }
+    }
+}
+
 /// How late timers fired, in nanoseconds. All 0 for a train that waits for no timer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lateness {

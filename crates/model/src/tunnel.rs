@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+/// The UDP port of tunnels, where nothing else is said.
+pub const PORT: u16 = 14_789;
+
 /// A link's number in tunnels, the same on all its hosts: a VXLAN network identifier, 24 bits (RFC 7348, §5), never 0, which
 /// some switches keep for themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

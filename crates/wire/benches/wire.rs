@@ -114,13 +114,13 @@ fn plain(rig: &Rig) {
         netns.run(|| assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "{line}"));
     };
     ip(&rig.nodes[0], &format!("link add name veth1 type veth peer name veth1 netns {b}"));
-    rig.fabric.ip("link add name br0 type bridge\nlink set dev br0 up\n");
+    rig.fabric.commands(&["ip link add name br0 type bridge", "ip link set dev br0 up"]);
     for (index, (node, path)) in rig.nodes.iter().zip([&a, &b]).enumerate() {
         let host = index + 1;
         ip(&rig.fabric, &format!("link add name port{index} type veth peer name br1 netns {path}"));
-        rig.fabric.ip(&format!("link set dev port{index} master br0 up\n"));
-        node.ip(&format!("addr add 10.9.1.{host}/24 dev veth1\nlink set dev veth1 up\n"));
-        node.ip(&format!("addr add 10.9.2.{host}/24 dev br1\nlink set dev br1 up\n"));
+        rig.fabric.command(&format!("ip link set dev port{index} master br0 up"));
+        node.commands(&[&format!("ip addr add 10.9.1.{host}/24 dev veth1"), "ip link set dev veth1 up"]);
+        node.commands(&[&format!("ip addr add 10.9.2.{host}/24 dev br1"), "ip link set dev br1 up"]);
     }
 }
 
@@ -200,7 +200,7 @@ fn idle(rig: &mut Rig, client: &mut Client, pipes: usize) {
         let _ = writeln!(lines, "link add name p{index} type veth peer name q{index}");
         let _ = writeln!(lines, "link set dev p{index} up\nlink set dev q{index} up");
     }
-    rig.fabric.ip(&lines);
+    rig.fabric.try_command("ip -batch -", &lines).expect("interfaces");
     let all = (0..pipes).step_by(2).map(|index| {
         let name = |prefix: &str, index: usize| format!("{prefix}{index}").parse().unwrap();
         let ports = [name("p", index), name("p", index + 1)];
@@ -225,7 +225,7 @@ fn idle(rig: &mut Rig, client: &mut Client, pipes: usize) {
     );
     rig.apply_pipes(client, Vec::new());
     let gone: String = (0..pipes).map(|index| format!("link del dev p{index}\n")).collect();
-    rig.fabric.ip(&gone);
+    rig.fabric.try_command("ip -batch -", &gone).expect("interfaces");
 }
 
 fn main() {

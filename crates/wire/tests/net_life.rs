@@ -111,7 +111,7 @@ fn net_a_killed_wire_changes_no_interface_and_its_successor_goes_on() {
 #[test]
 fn net_interfaces_come_and_go() {
     let mut rig = Rig::new();
-    rig.fabric.ip("link del dev side1\n");
+    rig.fabric.command("ip link del dev side1");
     let mut client = rig.start();
     rig.apply(&mut client, "");
     let ports = |client: &mut Client| client.observe().unwrap().pipes[0].ports.clone();
@@ -129,14 +129,14 @@ fn net_interfaces_come_and_go() {
         rig.attach(1);
         until(&mut client, true);
         transfer(&rig, "10.9.0.2:5001", 10_000);
-        rig.fabric.ip("link del dev side1\n");
+        rig.fabric.command("ip link del dev side1");
         until(&mut client, false);
     }
     // Down and up again is no change of the wire.
     rig.attach(1);
     until(&mut client, true);
-    rig.fabric.ip("link set dev side0 down\n");
-    rig.fabric.ip("link set dev side0 up\n");
+    rig.fabric.command("ip link set dev side0 down");
+    rig.fabric.command("ip link set dev side0 up");
     transfer(&rig, "10.9.0.2:5001", 10_000);
 }
 
@@ -289,7 +289,7 @@ fn net_a_chain_of_many_pipes() {
         lines += &format!("link add name in{index} type veth peer name out{index}\n");
         lines += &format!("link set dev in{index} up\nlink set dev out{index} up\n");
     }
-    rig.fabric.ip(&lines);
+    rig.fabric.try_command("ip -batch -", &lines).unwrap();
     let mut client = rig.start();
     let pipes = (0..PIPES).map(|index| {
         let from = if index == 0 { HALVES[0].to_owned() } else { format!("out{index}") };
@@ -326,7 +326,7 @@ fn net_a_killed_wire_of_many_pipes_is_replaced_at_once() {
         lines += &format!("link add name in{index} type veth peer name out{index}\n");
         lines += &format!("link set dev in{index} up\nlink set dev out{index} up\n");
     }
-    rig.fabric.ip(&lines);
+    rig.fabric.try_command("ip -batch -", &lines).unwrap();
     let mut client = rig.start();
     let pipe = |index: usize| {
         let ports = [format!("in{index}"), format!("out{index}")].map(|name| name.parse().unwrap());

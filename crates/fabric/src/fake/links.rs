@@ -5,7 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use testyard_model::id::{SliceId, SliverId};
-use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samples, Train};
+use testyard_model::probe::{Arrival, ClockDomain, Probed, Samples, Train};
 
 use super::{Call, FakeFabric, Verb, capture};
 use crate::FabricError;
@@ -59,18 +59,7 @@ fn unharmed(path: &ProbePath, train: &Train) -> Probed {
         ProbePath::In { .. } => (Vec::new(), arrivals),
         ProbePath::Clock => (vec![0], Vec::new()),
     };
-    Probed::Sent(Samples {
-        sender: clock.clone(),
-        receiver: clock,
-        sent,
-        arrivals,
-        refused: 0,
-        overrun: 0,
-        late: Lateness::default(),
-        clock_was_set: false,
-        doubt: 0,
-        others: Others::default(),
-    })
+    Probed::Sent(Samples { sent, arrivals, ..Samples::none(clock) })
 }
 
 #[async_trait]

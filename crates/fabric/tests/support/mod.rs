@@ -7,145 +7,14 @@ pub(crate) mod hosts;
 pub(crate) mod links;
 pub(crate) mod netem;
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU16, NonZeroU32};
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::socket::{Shutdown, shutdown};
 use testyard_fabric::{Attachment, ControlAddress, Emulator, FabricConfig, Forward, LinuxFabric};
 use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::{Port, Protocol};
+pub(crate) use testyard_testkit::netns::Netns;
 use uuid::Uuid;
-
-/// Long enough for a loaded machine. Most things that must not answer are refused, so few tests wait for it.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A network namespace.
-#[derive(Clone, Debug)]
-pub(crate) struct Netns(Arc<File>);
-
-impl Netns {
-    /// A new one, with nothing but `lo`, down.
-    pub(crate) fn new() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
-        let make = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            File::open("/proc/thread-self/ns/net").expect("its file")
-        };
-        Self(Arc::new(std::thread::spawn(make).join().expect("no panic")))
-    }
-
-    /// One that a file is.
-    pub(crate) fn open(path: &std::path::Path) -> Self {
-        Self(Arc::new(File::open(path).expect("a namespace")))
-    }
-
-    /// Opens it, for as long as this value lives.
-    pub(crate) fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
-    }
-
-    /// Runs something inside. Sockets made there stay there.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&*self.0, CloneFlags::CLONE_NEWNET).expect("the namespace");
-                work()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// Runs a program inside; its output, or what it complained about.
-    pub(crate) fn try_command(&self, line: &str, input: &str) -> Result<String, String> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        self.run(|| {
-            let mut child = Command::new(words[0])
-                .args(&words[1..])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap_or_else(|error| panic!("{}: {error}", words[0]));
-            child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("input");
-            let output = child.wait_with_output().expect("output");
-            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
-        })
-    }
-
-    /// Likewise for what must work.
-    pub(crate) fn command(&self, line: &str) -> String {
-        self.try_command(line, "").unwrap_or_else(|error| panic!("{line}: {error}"))
-    }
-
-    /// Several.
-    pub(crate) fn commands(&self, lines: &[&str]) {
-        for line in lines {
-            self.command(line);
-        }
-    }
-
-    /// Starts a server that says its name and who it talks to.
-    pub(crate) fn serve(&self, address: &str, name: &'static str) -> Server {
-        let address: SocketAddr = address.parse().expect("an address");
-        let listener =
-            Arc::new(self.run(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}")));
-        let accepting = Arc::clone(&listener);
-        let thread = std::thread::spawn(move || {
-            while let Ok((mut stream, peer)) = accepting.accept() {
-                let _ = write!(stream, "{name} {}", peer.ip());
-            }
-        });
-        Server { listener, thread: Some(thread) }
-    }
-
-    /// What a server says, or `None`.
-    pub(crate) fn ask(&self, to: impl std::fmt::Display) -> Option<String> {
-        let to: SocketAddr = to.to_string().parse().expect("an address");
-        self.run(|| {
-            let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
-            stream.set_read_timeout(Some(PATIENCE)).ok()?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).ok()?;
-            Some(text)
-        })
-    }
-
-    /// The name of whoever answers, or "-".
-    pub(crate) fn who(&self, to: impl std::fmt::Display) -> String {
-        self.ask(to)
-            .map_or_else(|| "-".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
-    }
-
-    /// Whether an echo comes back.
-    pub(crate) fn pings(&self, to: &str) -> bool {
-        self.try_command(&format!("ping -c 1 -W 1 {to}"), "").is_ok()
-    }
-}
-
-/// Ends when dropped, with its sockets: a namespace lives as long as a socket in it.
-pub(crate) struct Server {
-    listener: Arc<TcpListener>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// A host with an uplink to the outside.
 ///

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::{Ipv4Net, Ipv6Net};
 use testyard_model::name::SliverTypeName;
 use testyard_model::sliver_type::SliverType;
+use testyard_model::tunnel::PORT;
 
 use super::reader::Section;
 use super::sections::{location, url_host};
@@ -137,12 +138,11 @@ fn is_reachable(address: IpAddr) -> bool {
 
 /// What the port of tunnels is, where nothing else is said: each testbed has its own, since a machine may be a host of several.
 pub(super) fn port_of(instance: &str) -> u16 {
-    const OF_MAIN: u16 = 14_789;
     if instance == "main" {
-        return OF_MAIN;
+        return PORT;
     }
     let sum = instance.bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    OF_MAIN - 1 - sum % 700
+    PORT - 1 - sum % 700
 }
 
 pub(super) fn tunnels(section: &Section<'_>, testbed: Option<&Testbed>) -> Tunnels {

@@ -45,7 +45,7 @@ const NAMES: [&str; 3] = ["east", "north", "west"];
 impl Yard {
     fn new() -> Self {
         let underlay = Netns::new();
-        underlay.ok("ip link add lan up type bridge");
+        underlay.command("ip link add lan up type bridge");
         let number = (2 * std::process::id() + YARDS.fetch_add(1, Ordering::Relaxed)) % 250;
         let uplink = format!("tyard{number}");
         // This machine is the fourth on it.
@@ -53,16 +53,17 @@ impl Yard {
         run(&format!("ip link add {uplink} type veth peer name here netns {path}"));
         run(&format!("ip address add 198.18.{number}.254/24 dev {uplink}"));
         run(&format!("ip link set {uplink} up"));
-        underlay.ok("ip link set here up master lan");
+        underlay.command("ip link set here up master lan");
         let folder = std::env::temp_dir().join(format!("testyard-hosts-{}-{number}", std::process::id()));
         let machine = |(index, name): (usize, &&str)| {
             let netns = Netns::new();
+            netns.command("ip link set lo up");
             let place = index + 1;
-            netns.ok(&format!("ip link add uplink type veth peer name p{place} netns {path}"));
-            underlay.ok(&format!("ip link set p{place} up master lan"));
-            netns.ok(&format!("ip address add 198.18.{number}.{place}/24 dev uplink"));
-            netns.ok("ip link set uplink up");
-            netns.ok(&format!("ip route add default via 198.18.{number}.254"));
+            netns.command(&format!("ip link add uplink type veth peer name p{place} netns {path}"));
+            underlay.command(&format!("ip link set p{place} up master lan"));
+            netns.command(&format!("ip address add 198.18.{number}.{place}/24 dev uplink"));
+            netns.command("ip link set uplink up");
+            netns.command(&format!("ip route add default via 198.18.{number}.254"));
             (name.to_string(), netns, folder.join(name))
         };
         let places: Vec<_> = NAMES.iter().enumerate().map(machine).collect();
@@ -152,7 +153,7 @@ impl Yard {
     /// Cuts a machine off, or ends that.
     fn cut(&mut self, name: &str, is_cut: bool) {
         let state = if is_cut { "down" } else { "up" };
-        self.underlay.ok(&format!("ip link set p{} {state}", Self::place(name) + 1));
+        self.underlay.command(&format!("ip link set p{} {state}", Self::place(name) + 1));
     }
 
     /// Waits until a node reaches another.
@@ -209,8 +210,10 @@ impl Drop for Yard {
             let done = reset.output().unwrap();
             if !thread::panicking() {
                 assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-                let left = machine.netns.ok("ip -o link") + &machine.netns.command("nft list tables").1;
-                assert!(!left.contains("ty") || !left.contains("testyard"), "left behind: {left}");
+                let rules = machine.netns.command("nft list tables");
+                assert!(!rules.contains("testyard"), "left behind: {rules}");
+                let links = machine.netns.command("ip -o link");
+                assert_eq!(links.lines().count(), 2, "more than lo and uplink are left: {links}");
                 let (_, containers) = machine.engine.docker(&["ps", "--all", "--quiet"]);
                 assert_eq!(containers, "", "left behind");
             }
@@ -329,7 +332,7 @@ fn e2e_one_testbed_on_three_machines() {
     yard.ok("down lab");
     // No tunnel is left, and none is let in.
     for machine in &yard.machines {
-        let rules = machine.netns.ok("nft list ruleset");
+        let rules = machine.netns.command("nft list ruleset");
         assert!(!rules.contains("elements = { 198.18"), "{rules}");
     }
 }
@@ -346,13 +349,13 @@ fn e2e_a_management_network_that_loses_packets() {
     let mut yard = Yard::new();
     // One in five, both ways, of what agents and controller say.
     for machine in &yard.machines {
-        machine.netns.ok("nft add table inet lossy");
+        machine.netns.command("nft add table inet lossy");
         for (hook, port) in [("input", "sport"), ("output", "dport")] {
-            machine
-                .netns
-                .ok(&format!("nft add chain inet lossy {hook} {{ type filter hook {hook} priority 0 ; }}"));
-            machine.netns.ok(&format!(
-                "nft add rule inet lossy {hook} tcp {port} 9000-9250 numgen random mod 5 == 0 drop"
+            machine.netns.command(&format!(
+                "nft add chain inet lossy {hook} {{ type filter hook {hook} priority 0 ; }}"
+            ));
+            machine.netns.command(&format!(
+                "nft add rule inet lossy {hook} tcp {port} 9000-9250 numgen random mod 5 == 0 counter drop"
             ));
         }
     }
@@ -365,6 +368,8 @@ fn e2e_a_management_network_that_loses_packets() {
     assert!((80.0..100.0).contains(&round_trip(&mut yard, "b", "d")));
     yard.ok("down lab");
     for machine in &yard.machines {
-        machine.netns.ok("nft delete table inet lossy");
+        let rules = machine.netns.command("nft list table inet lossy");
+        assert!(!rules.contains("packets 0 "), "nothing was lost: {rules}");
+        machine.netns.command("nft delete table inet lossy");
     }
 }

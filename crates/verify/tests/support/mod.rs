@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use testyard_model::link::LinkKind;
-use testyard_model::probe::{Arrival, ClockDomain, Lateness, Others, Probed, Samples};
+use testyard_model::probe::{Arrival, ClockDomain, Lateness, Probed, Samples};
 use testyard_model::setting::Setting;
 use testyard_model::topology::Topology;
 use testyard_plan::NetworkPlan;
@@ -184,18 +184,7 @@ impl Machine {
             arrivals.sort_by_key(|arrival| arrival.at);
         }
         let clock = ClockDomain("one".to_owned());
-        Samples {
-            sender: clock.clone(),
-            receiver: clock,
-            sent,
-            arrivals,
-            refused: 0,
-            overrun: 0,
-            late: Lateness::of(late),
-            clock_was_set: false,
-            doubt: 0,
-            others: Others::default(),
-        }
+        Samples { sent, arrivals, late: Lateness::of(late), ..Samples::none(clock) }
     }
 }
 

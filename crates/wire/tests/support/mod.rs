@@ -1,64 +1,20 @@
 //! Two nodes and a fabric in network namespaces that have no names and end with the test, and a wire between.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns, unshare};
 use testyard_model::impairment::Impairment;
+pub(crate) use testyard_testkit::netns::Netns;
 use testyard_wire::conformance::{Backend, End, impairment};
 use testyard_wire::{Client, Desired, Direction, Pipe};
 
-/// A network namespace.
-#[derive(Clone, Debug)]
-pub(crate) struct Netns(Arc<File>);
-
-impl Netns {
-    pub(crate) fn new() -> Self {
-        testyard_testkit::needs::root();
-        let make = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            File::open("/proc/thread-self/ns/net").expect("its file")
-        };
-        let new = Self(Arc::new(std::thread::spawn(make).join().expect("no panic")));
-        new.ip("link set lo up");
-        new
-    }
-
-    /// Opens it, for as long as this value lives.
-    pub(crate) fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
-    }
-
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&*self.0, CloneFlags::CLONE_NEWNET).expect("the namespace");
-                work()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// `ip` with lines of commands inside.
-    pub(crate) fn ip(&self, lines: &str) {
-        let ip = testyard_testkit::needs::program("ip", "iproute2");
-        let done = self.run(|| {
-            let mut child = Command::new(ip)
-                .args(["-batch", "-"])
-                .stdin(Stdio::piped())
-                .spawn()
-                .expect("ip can be started");
-            child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("input");
-            child.wait().expect("ip ends")
-        });
-        assert!(done.success(), "ip: {lines}");
-    }
+/// A namespace whose `lo` is up.
+fn namespace() -> Netns {
+    let new = Netns::new();
+    new.command("ip link set lo up");
+    new
 }
 
 /// Two nodes, each with an interface `eth0` whose other half is `side0` or `side1` in the fabric.
@@ -76,8 +32,8 @@ pub(crate) const HALVES: [&str; 2] = ["side0", "side1"];
 impl Rig {
     pub(crate) fn new() -> Self {
         let rig = Self {
-            nodes: [Netns::new(), Netns::new()],
-            fabric: Netns::new(),
+            nodes: [namespace(), namespace()],
+            fabric: namespace(),
             folder: tempfile::tempdir().expect("a folder"),
             wire: None,
             revision: 0,
@@ -92,18 +48,18 @@ impl Rig {
     /// Makes a node's interface.
     pub(crate) fn attach(&self, node: usize) {
         let (half, host) = (HALVES[node], node + 1);
-        self.fabric.run(|| {
-            // The peer goes to the node by the file that is open in this very process.
-            let path = self.nodes[node].path();
-            let ip = testyard_testkit::needs::program("ip", "iproute2");
-            let args = format!("link add name {half} address 02:00:00:00:01:0{host} type veth peer name eth0 address 02:00:00:00:00:0{host} netns {}", path.display());
-            let done = Command::new(ip).args(args.split(' ')).status().expect("ip can be started");
-            assert!(done.success(), "{args}");
-        });
-        self.nodes[node].ip(&format!(
-            "addr add 10.9.0.{host}/24 dev eth0\naddr add 2001:db8::{host}/64 dev eth0 nodad\nlink set eth0 up\n"
+        // The peer goes to the node by the file that is open in this very process.
+        self.fabric.command(&format!(
+            "ip link add name {half} address 02:00:00:00:01:0{host} type veth \
+             peer name eth0 address 02:00:00:00:00:0{host} netns {}",
+            self.nodes[node].path().display()
         ));
-        self.fabric.ip(&format!("link set dev {half} up\n"));
+        self.nodes[node].commands(&[
+            &format!("ip addr add 10.9.0.{host}/24 dev eth0"),
+            &format!("ip addr add 2001:db8::{host}/64 dev eth0 nodad"),
+            "ip link set eth0 up",
+        ]);
+        self.fabric.command(&format!("ip link set dev {half} up"));
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

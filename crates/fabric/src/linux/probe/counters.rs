@@ -19,6 +19,25 @@ pub(super) struct Counted {
     pub(super) sent_packets: u64,
 }
 
+impl Counted {
+    /// Packets and bytes sent since `before`, less so many of this length.
+    pub(super) fn sent_beside(self, before: Self, ours: u64, length: u16) -> (u64, u64) {
+        beside((self.sent_packets, self.sent_bytes), (before.sent_packets, before.sent_bytes), ours, length)
+    }
+
+    /// Likewise received.
+    pub(super) fn received_beside(self, before: Self, ours: u64, length: u16) -> (u64, u64) {
+        let (now, then) =
+            ((self.received_packets, self.received_bytes), (before.received_packets, before.received_bytes));
+        beside(now, then, ours, length)
+    }
+}
+
+fn beside(now: (u64, u64), then: (u64, u64), ours: u64, length: u16) -> (u64, u64) {
+    let others = |now: u64, then: u64, ours: u64| now.saturating_sub(then).saturating_sub(ours);
+    (others(now.0, then.0, ours), others(now.1, then.1, ours * u64::from(length)))
+}
+
 impl Counters {
     /// Of an interface in the calling thread's namespace.
     pub(super) fn open(device: &str) -> io::Result<Self> {

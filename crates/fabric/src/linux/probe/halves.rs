@@ -54,13 +54,8 @@ pub(super) fn out(from: &ProbeEnd, to: Mac, train: &Train, run: u32) -> Result<S
         scope.spawn(work).join().map_err(|_| "the sender panicked".to_owned())
     })?;
     let after = counters.read().map_err(told)?;
-    let taken = sent.at.len() as u64 - u64::from(sent.refused);
-    let beside = |after: u64, before: u64, ours: u64| after.saturating_sub(before).saturating_sub(ours);
-    let others = Others {
-        sent_packets: beside(after.sent_packets, before.sent_packets, taken),
-        sent_bytes: beside(after.sent_bytes, before.sent_bytes, taken * u64::from(train.length)),
-        ..Others::default()
-    };
+    let (sent_packets, sent_bytes) = after.sent_beside(before, sent.taken(), train.length);
+    let others = Others { sent_packets, sent_bytes, ..Others::default() };
     let (refused, late) = (sent.refused, Lateness::of(sent.late));
     Ok(Samples { sent: sent.at, refused, late, clock_was_set: offset.was_set(), others, ..nothing()? })
 }
@@ -75,13 +70,9 @@ pub(super) fn inward(from: Mac, to: &ProbeEnd, train: &Train, run: u32) -> Resul
     Label { run, number: HELLO_NUMBER, sent: now() }.write(&mut hello);
     let arrivals = receive(&mut receiver, &sender, &hello, &template, train, run, offset).map_err(told)?;
     let after = counters.read().map_err(told)?;
-    let count = arrivals.len() as u64;
-    let beside = |after: u64, before: u64, ours: u64| after.saturating_sub(before).saturating_sub(ours);
-    let others = Others {
-        received_packets: beside(after.received_packets, before.received_packets, count),
-        received_bytes: beside(after.received_bytes, before.received_bytes, count * u64::from(train.length)),
-        ..Others::default()
-    };
+    let (received_packets, received_bytes) =
+        after.received_beside(before, arrivals.len() as u64, train.length);
+    let others = Others { received_packets, received_bytes, ..Others::default() };
     let overrun = receiver.overrun().map_err(told)?;
     Ok(Samples { arrivals, overrun, clock_was_set: offset.was_set(), others, ..nothing()? })
 }
@@ -167,19 +158,7 @@ fn wait(receiver: &Receiver, nanoseconds: u64) -> io::Result<()> {
 
 /// Samples of this host's clock, with nothing in them.
 fn nothing() -> Result<Samples, String> {
-    let domain = domain().map_err(told)?;
-    Ok(Samples {
-        sender: domain.clone(),
-        receiver: domain,
-        sent: Vec::new(),
-        arrivals: Vec::new(),
-        refused: 0,
-        overrun: 0,
-        late: Lateness::default(),
-        clock_was_set: false,
-        doubt: 0,
-        others: Others::default(),
-    })
+    Ok(Samples::none(domain().map_err(told)?))
 }
 
 fn told(error: impl std::fmt::Display) -> String {

@@ -31,7 +31,6 @@ use testyard_model::probe::{Arrival, Lateness, Others, Probed, SHORTEST, Samples
 
 use crate::links::probe::{FRAMES, ProbePath, ProbeRequest, ProbeTrain, TRAINS};
 use clock::{Offset, now, sleep_until};
-use counters::Counted;
 use frame::{Label, Template};
 use socket::{BATCH, Sender};
 
@@ -125,19 +124,18 @@ fn one(wanted: &ProbeTrain, run: u32, head_start: u64) -> Result<Samples, String
     })
     .map_err(told)?;
     let after = (ends.sent.read().map_err(told)?, ends.received.read().map_err(told)?);
-    let others = others(before, after, &sent, arrivals.len() as u64, train.length);
-    let late = Lateness::of(sent.late);
+    let (sent_packets, sent_bytes) = after.0.sent_beside(before.0, sent.taken(), train.length);
+    let (received_packets, received_bytes) =
+        after.1.received_beside(before.1, arrivals.len() as u64, train.length);
     Ok(Samples {
-        sender: domain.clone(),
-        receiver: domain,
         sent: sent.at,
         arrivals,
         refused: sent.refused,
         overrun: ends.receiver.overrun().map_err(told)?,
-        late,
+        late: Lateness::of(sent.late),
         clock_was_set: offset.was_set(),
-        doubt: 0,
-        others,
+        others: Others { sent_packets, sent_bytes, received_packets, received_bytes },
+        ..Samples::none(domain)
     })
 }
 
@@ -148,6 +146,13 @@ struct Sent {
     refused: u32,
     /// How late each wake-up was.
     late: Vec<u64>,
+}
+
+impl Sent {
+    /// Frames that the interface took.
+    fn taken(&self) -> u64 {
+        self.at.len() as u64 - u64::from(self.refused)
+    }
 }
 
 /// Sends a train from `start` on. Times are told from `origin`.
@@ -235,24 +240,5 @@ fn receive(
         if until.is_none() && both[1].any() == Some(true) {
             until = Some(now().saturating_add(train.patience.as_nanos()));
         }
-    }
-}
-
-/// What was counted and was not ours.
-fn others(
-    before: (Counted, Counted),
-    after: (Counted, Counted),
-    sent: &Sent,
-    arrived: u64,
-    length: u16,
-) -> Others {
-    let length = u64::from(length);
-    let taken = sent.at.len() as u64 - u64::from(sent.refused);
-    let beside = |after: u64, before: u64, ours: u64| after.saturating_sub(before).saturating_sub(ours);
-    Others {
-        sent_packets: beside(after.0.sent_packets, before.0.sent_packets, taken),
-        sent_bytes: beside(after.0.sent_bytes, before.0.sent_bytes, taken * length),
-        received_packets: beside(after.1.received_packets, before.1.received_packets, arrived),
-        received_bytes: beside(after.1.received_bytes, before.1.received_bytes, arrived * length),
     }
 }
