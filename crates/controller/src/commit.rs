@@ -180,9 +180,10 @@ impl Core {
         let (core, shut) = (Arc::clone(self), shutdown.as_ref().map(|row| row.slice.clone()));
         let (urn, before, after) = (new.urn.clone(), old.clone(), new.clone());
         let shared = self.shared.clone();
+        let has_vnis = reservation.has_vnis();
         let write = move |change: &Change<'_>| -> Result<(), Blocked> {
             write_slice(change, old.as_deref(), &new, &limits)?;
-            if new.networks.values().any(|network| network.vnis().next().is_some()) {
+            if has_vnis {
                 // In the order of the commits, as it is read on the writer's thread: it only goes on.
                 let last = shared.read().last_vni.map(|last| last.to_string());
                 last.iter().try_for_each(|last| change.put_meta(LAST_VNI, last))?;
@@ -281,24 +282,22 @@ fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<
         let network = |slice: &Slice| slice.networks.get(&sliver.document).map(Arc::as_ptr);
         sliver.state == SliverState::Provisioned && old.and_then(network) != network(new)
     };
-    let hosts = new
+    let mut hosts: BTreeSet<HostName> = new
         .slivers
         .iter()
         .filter(|sliver| match before.get(&sliver.id) {
             Some(before) if Arc::ptr_eq(before, sliver) => rewired(sliver),
             before => before.and_then(|sliver| on_host(sliver)) != on_host(sliver) || rewired(sliver),
         })
-        .map(|sliver| sliver.host.clone());
-    let across = |document: &i64| {
-        let crosses = |slice: &Slice| slice.networks.get(document).is_some_and(|n| n.vnis().next().is_some());
-        crosses(new) && old.is_none_or(|old| given(old, *document) != given(new, *document))
-    };
-    let joined = new.networks.keys().filter(|document| across(document));
-    // What one host has of a link across hosts follows from who is on the others.
-    let joined: BTreeSet<SliverId> =
-        joined.flat_map(|document| given(new, *document)).map(|(sliver, _)| sliver).collect();
-    let hosts =
-        hosts.chain(new.slivers.iter().filter(|sliver| joined.contains(&sliver.id)).map(|s| s.host.clone()));
+        .map(|sliver| sliver.host.clone())
+        .collect();
+    // What a host has of a link between hosts follows from who is on the others.
+    for (document, _) in new.networks.iter().filter(|(_, network)| network.crosses_hosts()) {
+        let now = given(new, *document);
+        if old.is_none_or(|old| given(old, *document) != now) {
+            hosts.extend(now.into_iter().map(|(_, host)| host.clone()));
+        }
+    }
     let left = before
         .values()
         .filter(|sliver| {
@@ -306,7 +305,7 @@ fn difference(old: Option<&Slice>, new: &Slice) -> (BTreeSet<HostName>, Vec<Arc<
         })
         .map(|sliver| Arc::clone(sliver))
         .collect();
-    (hosts.collect(), left)
+    (hosts, left)
 }
 
 /// Slivers of a request that are given to their hosts.

@@ -297,6 +297,11 @@ impl Network {
         self.plan.links().iter().flat_map(|link| link.subnets.iter().copied())
     }
 
+    /// Whether it has links between hosts.
+    pub(crate) fn crosses_hosts(&self) -> bool {
+        self.vnis.iter().any(Option::is_some)
+    }
+
     /// The numbers of its links in tunnels between hosts.
     pub(crate) fn vnis(&self) -> impl Iterator<Item = Vni> {
         self.vnis.iter().copied().flatten()

@@ -30,6 +30,11 @@ impl Reservation {
         tag
     }
 
+    /// Whether it has numbers for links between hosts.
+    pub(crate) fn has_vnis(&self) -> bool {
+        !self.vnis.is_empty()
+    }
+
     /// A number for a link between hosts.
     pub(crate) fn vni(&mut self, state: &mut State) -> Vni {
         let vni = state.take_vni();

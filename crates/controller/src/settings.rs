@@ -42,7 +42,7 @@ pub struct HostSettings {
     pub public_name: String,
     /// Where it is.
     pub location: Option<Location>,
-    /// The address that the other hosts' tunnels lead to, if links can go on here from there.
+    /// The address that the other hosts' tunnels lead to; without one its links do not leave it.
     pub tunnel: Option<IpAddr>,
 }
 
@@ -98,9 +98,13 @@ impl Settings {
         if let Some(twice) = hosts.iter().find(|host| !names.insert(host.resources.name())) {
             return Err(SettingsError::HostTwice(twice.resources.name().clone()));
         }
+        let alone = |host: HostSettings| match host.tunnel {
+            Some(_) => host,
+            None => HostSettings { resources: host.resources.alone(), ..host },
+        };
         Ok(Self {
             authority,
-            hosts,
+            hosts: hosts.into_iter().map(alone).collect(),
             sliver_types,
             leases: LeasePolicy::default(),
             quotas: Quotas::default(),

@@ -197,7 +197,6 @@ async fn a_host_that_moves_is_led_to_where_it_is() {
 #[tokio::test]
 async fn a_host_without_an_address_for_tunnels_keeps_its_links() {
     let mut hosts = settings(&[("one", 2), ("two", 2)]).hosts().to_vec();
-    hosts[1].resources = hosts[1].resources.clone().alone();
     hosts[1].tunnel = None;
     let kinds = vec![support::kind("plain", false)];
     let settings =

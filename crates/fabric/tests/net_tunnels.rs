@@ -220,6 +220,12 @@ async fn strangers_are_not_let_in_and_nodes_forge_nothing() {
     hosts.join(&fabrics, 1, &narrow(cable(&[])), &[1, 2]).await;
     let nodes = nodes(&fabrics, &[1, 2]).await;
     assert!(nodes[0].pings("10.1.1.2"));
+    let is_clean = || {
+        let rules = hosts.hosts[1].command("nft list chain inet testyard_hosts input");
+        let line = rules.lines().find(|line| line.contains("@peers4")).map(str::to_owned);
+        line.unwrap().contains("packets 0 ")
+    };
+    assert!(is_clean(), "nobody was kept out before");
     // The third has all that it takes, but is no host of the link.
     let stranger = &hosts.hosts[2];
     stranger.commands(&[
@@ -228,14 +234,8 @@ async fn strangers_are_not_let_in_and_nodes_forge_nothing() {
         ),
         "ip address add 10.1.1.66/24 dev forged",
     ]);
-    let counted = || {
-        let rules = hosts.hosts[1].command("nft list chain inet testyard_hosts input");
-        let line = rules.lines().find(|line| line.contains("@peers4")).map(str::to_owned);
-        line.unwrap().contains("packets 0 ")
-    };
-    assert!(counted(), "nobody was kept out before");
     assert!(!stranger.pings("10.1.1.2"));
-    assert!(!counted(), "it was kept out");
+    assert!(!is_clean(), "it was kept out");
     // From a node by its control interface.
     fabrics[0].attach(&support::attachment(9, 1), &nodes[0].path()).await.unwrap();
     let forge = || std::net::UdpSocket::bind("0.0.0.0:0")?.send_to(b"forged", ("192.0.2.2", TUNNEL_PORT));

@@ -32,9 +32,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use nix::errno::Errno;
-use testyard_model::id::SliverId;
+use testyard_model::id::{SliceId, SliverId};
 
-use crate::links::SliceLinks;
+use crate::links::HostLink;
 use crate::netlink::conntrack::{Conntrack, Flows};
 use crate::netlink::{Change, Routing as _, Rtnetlink};
 use crate::{Attached, Attachment, Fabric, FabricConfig, FabricError, Repair};
@@ -147,20 +147,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Lets in what comes through tunnels to a slice's links, before they are joined.
-    fn let_in(&self, host: &mut Rtnetlink, wanted: &SliceLinks) -> Result<(), FabricError> {
-        let beyond = wanted.links.iter().filter_map(|link| link.beyond.as_ref());
-        let peers: BTreeSet<IpAddr> = beyond.flat_map(|beyond| &beyond.peers).copied().collect();
+    /// Lets in what comes through tunnels to these links, before they are joined.
+    fn let_in(&self, host: &mut Rtnetlink, links: &[HostLink]) -> Result<(), FabricError> {
+        let peers = peers(links);
+        if peers.is_empty() {
+            return Ok(());
+        }
         let mut state = self.state();
-        if !peers.is_empty() && !state.is_prepared() {
+        if !state.is_prepared() {
             state.mend(&self.names, &self.config, host)?;
         }
-        state.let_in(&self.names, wanted.slice, peers)
+        state.let_in(&self.names, &peers)
     }
 
-    /// Lets no more in than that, after links have gone.
-    fn keep_out(&self) -> Result<(), FabricError> {
-        self.state().keep_out(&self.names, &self.rooms.joined()?)
+    /// Lets in no more than what the links that are there need: of a slice these, or none.
+    fn keep_out(&self, slice: SliceId, links: Option<&[HostLink]>) -> Result<(), FabricError> {
+        self.state().keep_out(&self.names, slice, links.map(peers), || self.rooms.joined())
     }
 
     fn detach(&self, host: &mut Rtnetlink, sliver: SliverId) -> Result<(), FabricError> {
@@ -275,6 +277,11 @@ impl Fabric for LinuxFabric {
         })
         .await
     }
+}
+
+/// The hosts where links go on.
+fn peers(links: &[HostLink]) -> BTreeSet<IpAddr> {
+    links.iter().filter_map(|link| link.beyond.as_ref()).flat_map(|beyond| &beyond.peers).copied().collect()
 }
 
 fn open_node(path: &Path, sliver: SliverId) -> Result<File, FabricError> {

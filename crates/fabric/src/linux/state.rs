@@ -242,34 +242,37 @@ impl State {
         clash.map_or(Ok(()), |f| Err(FabricError::PortTaken { port: f.host_port }))
     }
 
-    /// Lets the tunnels of these hosts in, for a slice whose links go on there.
-    pub(crate) fn let_in(
-        &mut self,
-        names: &Names,
-        slice: SliceId,
-        peers: BTreeSet<IpAddr>,
-    ) -> Result<(), FabricError> {
+    /// Lets the tunnels of these hosts in.
+    pub(crate) fn let_in(&mut self, names: &Names, peers: &BTreeSet<IpAddr>) -> Result<(), FabricError> {
         let lacking = peers.iter().map(|peer| Element::from(*peer));
         let add: Elements = lacking
             .filter(|element| !self.elements.contains_key(element))
             .map(|element| (element, String::new()))
             .collect();
-        self.change(names, Difference { remove: Elements::new(), add })?;
-        self.peers.insert(slice, peers);
-        Ok(())
+        self.change(names, Difference { remove: Elements::new(), add }).map(drop)
     }
 
-    /// Lets no tunnels in that are no slice's; `joined` are the slices whose links are there, which may be those of an earlier
-    /// process: then it is not known yet where they go on.
-    pub(crate) fn keep_out(&mut self, names: &Names, joined: &[SliceId]) -> Result<(), FabricError> {
-        self.peers.retain(|slice, _| joined.contains(slice));
-        if joined.iter().any(|slice| !self.peers.contains_key(slice)) {
-            return Ok(());
+    /// Lets no tunnels in any more but those of hosts where links of slices go on: of this one on these, or none if it has
+    /// parted. `joined` tells which slices have links; some may be those of an earlier process, of which it is not known yet
+    /// where they go on.
+    pub(crate) fn keep_out(
+        &mut self,
+        names: &Names,
+        slice: SliceId,
+        peers: Option<BTreeSet<IpAddr>>,
+        joined: impl FnOnce() -> Result<Vec<SliceId>, FabricError>,
+    ) -> Result<(), FabricError> {
+        match peers {
+            Some(peers) => drop(self.peers.insert(slice, peers)),
+            None => drop(self.peers.remove(&slice)),
         }
         let wanted: BTreeSet<Element> = self.peers.values().flatten().map(|peer| (*peer).into()).collect();
         let is_peer = |element: &Element| matches!(element, Element::Peer4 { .. } | Element::Peer6 { .. });
         let of_none = self.elements.iter().filter(|(e, _)| is_peer(e) && !wanted.contains(e));
         let remove: Elements = of_none.map(|(e, mark)| (e.clone(), mark.clone())).collect();
+        if remove.is_empty() || joined()?.iter().any(|slice| !self.peers.contains_key(slice)) {
+            return Ok(());
+        }
         self.change(names, Difference { remove, add: Elements::new() }).map(drop)
     }
 

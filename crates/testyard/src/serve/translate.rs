@@ -15,7 +15,7 @@ use testyard_runtime_docker::RegistryLogin;
 use crate::config::{Host, Settings};
 
 /// What the controller is told.
-pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_controller::Settings> {
+pub(crate) fn controller(settings: &Settings) -> anyhow::Result<testyard_controller::Settings> {
     let hosts = settings.hosts.iter().map(|host| resources(settings, host));
     let hosts = hosts.collect::<anyhow::Result<Vec<_>>>()?;
     let authority = settings.testbed.authority.clone();
@@ -34,7 +34,7 @@ pub(super) fn controller(settings: &Settings) -> anyhow::Result<testyard_control
 }
 
 /// The network between the hosts, as links across it have it.
-pub(crate) fn underlay(settings: &Settings) -> Underlay {
+fn underlay(settings: &Settings) -> Underlay {
     let is_ipv6 = settings.hosts.iter().any(|host| host.tunnel.is_some_and(|address| address.is_ipv6()));
     Underlay { mtu: settings.tunnels.mtu, tunnel: if is_ipv6 { Tunnel::Vxlan6 } else { Tunnel::Vxlan } }
 }
@@ -47,9 +47,8 @@ fn resources(settings: &Settings, host: &Host) -> anyhow::Result<HostSettings> {
     let capacity = host.capacity.saturating_sub(spares);
     let kinds = host.sliver_types.clone();
     let resources = HostResources::new(host.name.clone(), capacity, ports, host.ipv4, host.ipv6, kinds);
-    let resources = resources.with_context(about)?;
     Ok(HostSettings {
-        resources: if host.tunnel.is_some() { resources } else { resources.alone() },
+        resources: resources.with_context(about)?,
         public_name: host.public_name.clone(),
         location: host.location.as_ref().map(|location| Location {
             country: location.country.clone(),

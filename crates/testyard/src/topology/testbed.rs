@@ -20,7 +20,7 @@ use crate::cli::ConfigArgument;
 use crate::config::{self, Agent, ConfigError, Settings};
 use crate::exit::Failure;
 use crate::progress;
-use crate::serve::translate::underlay;
+use crate::serve::translate;
 
 /// What a machine without a configuration is taken for.
 const DEFAULTS: &str = "[testbed]\nname = \"testyard\"\n";
@@ -55,6 +55,8 @@ impl Surroundings {
 pub(super) struct Testbed {
     settings: Settings,
     hosts: Vec<Host>,
+    /// What becomes of links, between hosts too.
+    links: LinkPolicy,
     origin: Origin,
     /// What the kernel of each has left.
     limits: HostLimits,
@@ -110,12 +112,10 @@ impl Testbed {
         if let Some(twice) = hosts.iter().find(|host| !known.insert(&host.name)) {
             return Err(Failure::usage(format!("--hosts names {} twice", twice.name)));
         }
+        let configured =
+            translate::controller(&settings).map_err(|error| Failure::usage(format!("{error:#}")))?;
         let hosts: Vec<Host> = match given {
-            None => settings
-                .hosts
-                .iter()
-                .map(|host| configured(host, &settings))
-                .collect::<Result<_, Failure>>()?,
+            None => configured.hosts().iter().map(|host| host.resources.clone()).collect(),
             Some(given) => {
                 given.iter().map(|host| made_up(host, &settings)).collect::<Result<_, Failure>>()?
             }
@@ -124,7 +124,7 @@ impl Testbed {
         let is_here = given.is_none() && settings.hosts.iter().all(|host| host.agent != Agent::Network);
         let seen = if is_here { testyard_agent::limits::observe() } else { HostLimits::UNKNOWN };
         let limits = HostLimits { only_netem: settings.network.emulator == Emulator::Netem, ..seen };
-        Ok(Self { settings, hosts, origin, limits })
+        Ok(Self { settings, hosts, links: configured.links, origin, limits })
     }
 
     /// What readers may know.
@@ -151,7 +151,7 @@ impl Testbed {
             authority: &self.settings.testbed.authority,
             sliver_types: &self.settings.sliver_types,
             nodes_per_slice: self.nodes_per_slice(),
-            links: LinkPolicy::Make(underlay(&self.settings)),
+            links: self.links,
         };
         let wanted = Wanted { topology, only: None, running };
         progress::during("planning", || replan(wanted, site, &views, &Existing::default()))
@@ -175,15 +175,6 @@ impl Testbed {
             Origin::Given => "give more hosts with --hosts, or more room to these".to_owned(),
         }
     }
-}
-
-/// A host of the configuration.
-fn configured(host: &config::Host, settings: &Settings) -> Result<Host, Failure> {
-    let spares = if settings.pool.counted { settings.pool.size } else { 0 };
-    let ports = PortRange::new(*host.ports.start(), *host.ports.end()).map_err(Failure::usage)?;
-    let (name, capacity) = (host.name.clone(), host.capacity.saturating_sub(spares));
-    let made = Host::new(name, capacity, ports, host.ipv4, host.ipv6, host.sliver_types.clone());
-    made.map(|made| if host.tunnel.is_some() { made } else { made.alone() }).map_err(Failure::usage)
 }
 
 /// A host like the first of the configuration, but for its name and size.

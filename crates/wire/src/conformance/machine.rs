@@ -17,7 +17,7 @@ use super::MS;
 
 /// A timer that was later than this was held up. Rates are within 2 %: of the shortest measurement, this is 3 %.
 const STALL: Nanos = 5 * MS;
-/// More of the time than this, and something could run that did not: the suite alone makes it half as much.
+/// More of the time than this, and something could run that did not: the suite alone makes it less than a tenth.
 const PRESSED: f64 = 0.3;
 /// More of the time than this was the machine another's.
 const STOLEN: f64 = 0.01;

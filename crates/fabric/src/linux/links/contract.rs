@@ -18,10 +18,12 @@ impl Links for LinuxFabric {
         let (wanted, slice) = (wanted.clone(), wanted.slice);
         let (wires, links) = self
             .run(move |inner, host| {
-                inner.let_in(host, &wanted)?;
+                inner.let_in(host, &wanted.links)?;
                 let wires = inner.rooms.join(&wanted)?;
-                inner.keep_out()?;
-                Ok((wires, inner.rooms.links(slice)))
+                // As they are now: what was wanted may have been an older revision.
+                let links = inner.rooms.links(slice);
+                inner.keep_out(slice, Some(&links))?;
+                Ok((wires, links))
             })
             .await?;
         self.ends.watch(wires);
@@ -44,7 +46,7 @@ impl Links for LinuxFabric {
     async fn part(&self, slice: SliceId) -> Result<(), FabricError> {
         self.run(move |inner, _| {
             inner.rooms.part(slice)?;
-            inner.keep_out()
+            inner.keep_out(slice, None)
         })
         .await?;
         self.kept.end(slice).await;
