@@ -30,7 +30,7 @@ struct Ahead {
 
 impl Clocks {
     /// As they are now. A host that does not say is left out.
-    pub(super) async fn read(slice: SliceId, drivers: impl Iterator<Item = &Arc<Driver>>) -> Self {
+    pub(super) async fn read(slice: SliceId, drivers: &[Arc<Driver>]) -> Self {
         // Of one process, so that all answers are compared to one clock.
         let origin = *ORIGIN;
         let read = async |driver: &Arc<Driver>| {
@@ -48,8 +48,7 @@ impl Clocks {
             }
             Some((driver.name.clone(), best?))
         };
-        let drivers: Vec<_> = drivers.collect();
-        Self(join_all(drivers.into_iter().map(read)).await.into_iter().flatten().collect())
+        Self(join_all(drivers.iter().map(read)).await.into_iter().flatten().collect())
     }
 
     /// What holds between these and later ones: clocks may run apart.

@@ -1,8 +1,10 @@
 //! A step of a measurement, spread over the hosts that have to do with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
+use testyard_agent::HostError;
 use testyard_agent::probe::{Path, Probe};
 use testyard_fabric::links::PortId;
 use testyard_model::id::{HostName, SliceId, SliverId};
@@ -15,6 +17,7 @@ use testyard_verify::{Schedule, Step, Subject, Trial};
 
 use super::clocks::Clocks;
 use crate::core::Core;
+use crate::hosts::Driver;
 
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,53 +118,50 @@ impl Core {
         let mut number = [0; 4];
         self.randomness.fill(&mut number);
         let (Questions(questions), asked) = spread.questions(step, u32::from_ne_bytes(number));
-        let drivers: Vec<_> = questions.keys().map(|host| self.drivers.get(host)).collect();
         // In the order of their names, so that no two measurements wait for each other.
+        let drivers: Vec<Arc<Driver>> = questions.keys().filter_map(|host| self.drivers.get(host)).collect();
         let mut only_ones = Vec::with_capacity(drivers.len());
-        for driver in drivers.iter().flatten() {
+        for driver in &drivers {
             only_ones.push(driver.probing.lock().await);
         }
         let is_split = asked.iter().any(|asked| matches!(asked, Asked::Halves { .. }));
-        let before = if is_split { Some(Clocks::read(slice, drivers.iter().flatten()).await) } else { None };
-        let ask = |((host, probes), driver): ((&&HostName, &Vec<Probe>), &Option<_>)| {
-            let (host, probes, count) = (host.to_string(), probes.clone(), probes.len());
-            let driver: Option<std::sync::Arc<crate::hosts::Driver>> = driver.clone();
-            async move {
-                let answers = match driver {
-                    Some(driver) => driver.host.probe(slice, probes).await.map_err(|error| error.to_string()),
-                    None => Err(format!("host {host} is not in the configuration")),
-                };
-                answers.unwrap_or_else(|why| vec![Probed::Failed(why); count])
-            }
+        let read = async || if is_split { Clocks::read(slice, &drivers).await } else { Clocks::default() };
+        let before = read().await;
+        let ask = async |driver: &Arc<Driver>| {
+            let probes = questions[&driver.name].clone();
+            let count = probes.len();
+            let failed = |error: HostError| vec![Probed::Failed(error.to_string()); count];
+            let answers = driver.host.probe(slice, probes).await.unwrap_or_else(failed);
+            (driver.name.clone(), answers.into_iter().map(Some).collect())
         };
-        let answers: Vec<Vec<Probed>> = join_all(questions.iter().zip(&drivers).map(ask)).await;
-        let clocks = match before {
-            Some(before) => before.and(Clocks::read(slice, drivers.iter().flatten()).await),
-            None => Clocks::default(),
-        };
+        let answers = join_all(drivers.iter().map(ask)).await;
+        let clocks = before.and(read().await);
         drop(only_ones);
-        let mut answers: HashMap<&HostName, Vec<Option<Probed>>> = questions
-            .keys()
-            .copied()
-            .zip(answers.into_iter().map(|all| all.into_iter().map(Some).collect()))
-            .collect();
-        let mut take = |(host, place): (&HostName, usize)| {
-            let answer = answers.get_mut(host).and_then(|all| all.get_mut(place)?.take());
-            answer.unwrap_or_else(|| Probed::Failed(format!("host {host} has not answered")))
-        };
-        let came_of = |asked: Asked<'_>| match asked {
-            Asked::Each(all) => all
-                .into_iter()
-                .map(&mut take)
-                .reduce(slower)
-                .unwrap_or_else(|| Probed::Failed("no host could be asked".to_owned())),
+        let mut answers = Answers(answers.into_iter().collect());
+        asked.into_iter().map(|asked| answers.to(asked, &clocks)).collect()
+    }
+}
+
+/// What hosts have answered, each in the order of its questions; none where it has been taken.
+struct Answers(HashMap<HostName, Vec<Option<Probed>>>);
+
+impl Answers {
+    fn to(&mut self, asked: Asked<'_>, clocks: &Clocks) -> Probed {
+        match asked {
+            Asked::Each(all) => {
+                let all = all.into_iter().map(|question| self.take(question));
+                all.reduce(slower).unwrap_or_else(|| Probed::Failed("no host could be asked".to_owned()))
+            }
             Asked::Halves { out, inward } => {
-                let names = (out.0, inward.0);
-                whole(take(out), take(inward), names, &clocks)
+                whole(self.take(out), self.take(inward), (out.0, inward.0), clocks)
             }
             Asked::Nobody(why) => Probed::Failed(why),
-        };
-        asked.into_iter().map(came_of).collect()
+        }
+    }
+
+    fn take(&mut self, (host, place): (&HostName, usize)) -> Probed {
+        let answer = self.0.get_mut(host).and_then(|all| all.get_mut(place)?.take());
+        answer.unwrap_or_else(|| Probed::Failed(format!("host {host} has not answered")))
     }
 }
 
