@@ -97,7 +97,7 @@ async fn what_is_right_is_not_touched_by_a_fabric_that_comes_back() {
     fabric.join(&wanted(2, vec![cable(&["delay=1400ms", "rate=1Gbit"])])).await.unwrap();
     let waiting: u64 = passed(&fabric).await.iter().map(|passed| passed.offered - passed.delivered).sum();
     assert!(waiting > 0, "they were still on their way");
-    let got: Vec<u32> = b.collect(3_000).iter().map(|arrival| number(&arrival.bytes)).collect();
+    let got: Vec<u32> = b.numbered(3_000).iter().map(|arrival| number(&arrival.bytes)).collect();
     assert_eq!(got, (0..100).collect::<Vec<_>>());
     let counted = passed(&fabric).await;
     assert!(counted.iter().any(|passed| passed.delivered >= 100), "nothing was made anew: {counted:?}");

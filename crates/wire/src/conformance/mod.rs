@@ -113,8 +113,9 @@ impl End {
         }
     }
 
-    /// Frames of the suite only.
-    fn numbered(&self, quiet_ms: u64) -> Vec<Arrival> {
+    /// As [`Self::collect`], of frames that bear a [`number`] only: a node that has just been plugged says
+    /// something of its own.
+    pub fn numbered(&self, quiet_ms: u64) -> Vec<Arrival> {
         let mut all = self.collect(quiet_ms);
         all.retain(|arrival| arrival.bytes.len() >= NUMBERED && arrival.bytes[12..14] == ETHERTYPE);
         all
