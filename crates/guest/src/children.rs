@@ -159,7 +159,7 @@ mod tests {
             && Instant::now() < deadline
         {
             children.reap();
-            crate::backoff::pause(Duration::from_millis(2));
+            testyard_fetch::backoff::pause(Duration::from_millis(2));
         }
         assert_eq!(good.wait(), End::Exited(7));
         assert_eq!(killed.wait(), End::Signalled(libc::SIGRTMIN()));

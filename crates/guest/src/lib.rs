@@ -11,7 +11,7 @@
 //!  steward   names, keys, accounts; after `go` starts what follows             steward, names, accounts, host_keys
 //!  ssh       keeps the image's sshd running and looks whether it answers       ssh
 //!  facts     answers programs of the node that ask about it                facts
-//!  services  installs, then executes, each once in the life of a disk          services, fetch, archive
+//!  services  installs, then executes, each once in the life of a disk          services, unpacked
 //!  programs  what a schedule starts and stops; a thread for each that runs     programs
 //! ```
 
@@ -19,12 +19,9 @@
 
 mod accounts;
 mod applet;
-mod archive;
-mod backoff;
 mod board;
 mod children;
 mod facts;
-mod fetch;
 mod files;
 mod folders;
 #[doc(hidden)]
@@ -48,6 +45,7 @@ mod sudo;
 mod sys;
 mod table;
 mod text;
+mod unpacked;
 mod walk;
 
 use std::ffi::OsString;

@@ -16,9 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use testyard_guest_protocol::{FromGuest, GUEST_SOCKET, Hello, PROTOCOL, ToGuest, read, write};
 
-use crate::backoff::{Backoff, pause};
 use crate::node::Node;
 use crate::shutdown;
+use testyard_fetch::backoff::{Backoff, pause};
 
 /// How long the agent may leave a report unread before the stream is made again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -81,19 +81,6 @@ fn is_word(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
-/// The addresses that a text like /etc/hosts has for a name.
-pub(crate) fn addresses_of(hosts: &str, name: &str) -> Vec<std::net::IpAddr> {
-    hosts
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let address = words.next()?.parse().ok()?;
-            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
-        })
-        .collect()
-}
-
 /// Servers and search domains of a text like /etc/resolv.conf.
 pub(crate) fn read_resolver(text: &str) -> Resolver {
     let mut resolver = Resolver::default();
@@ -122,8 +109,6 @@ mod tests {
         assert!(text.ends_with("127.0.1.1\ta\n10.0.0.2\tb\n"), "{text}");
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(!hosts_file("b", &[line]).contains("127.0.1.1"));
-        assert_eq!(addresses_of(&text, "B"), ["10.0.0.2".parse::<std::net::IpAddr>().unwrap()]);
-        assert_eq!(addresses_of("#1.2.3.4 b\nx b", "b"), Vec::<std::net::IpAddr>::new());
     }
 
     #[test]

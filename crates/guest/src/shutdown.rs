@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::backoff::pause;
 use crate::node::{Node, thread};
 use crate::{sys, text};
+use testyard_fetch::backoff::pause;
 
 /// The longest time that users' processes get when the image's program has ended; an interactive shell ignores SIGTERM.
 const OTHERS: Duration = Duration::from_millis(500);

@@ -1,18 +1,6 @@
 //! Texts for people: error chains, ends of outputs, the log.
 
-use std::error::Error;
-
-/// An error with its sources, joined by colons.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
+pub(crate) use testyard_fetch::text::{chain, printable};
 
 /// The most lines of an output that are shown.
 pub(crate) const LINES: usize = 10;
@@ -54,11 +42,6 @@ pub(crate) fn why_not_started(error: &std::io::Error) -> String {
     }
 }
 
-/// The text without control characters and no longer than `limit` characters.
-pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).take(limit).collect()
-}
-
 /// A line in the node's log (the container's standard error).
 pub(crate) fn log(line: &str) {
     use std::io::Write as _;
@@ -90,13 +73,5 @@ mod tests {
         let told = |number| why_not_started(&std::io::Error::from_raw_os_error(number));
         assert!(told(libc::EAGAIN).starts_with("the node's limit of processes is reached"));
         assert!(told(libc::ENOENT).starts_with("No such file"));
-    }
-
-    #[test]
-    fn sources_are_told() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot write it")]
-        struct Outer(#[source] std::io::Error);
-        assert_eq!(chain(&Outer(std::io::Error::other("disk full"))), "cannot write it: disk full");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::backoff::{Backoff, pause};
+use testyard_fetch::backoff::{Backoff, pause};
 
 /// The lock; let go of when dropped.
 pub(crate) struct Lock(#[expect(dead_code, reason = "closing it lets go of the lock")] File);

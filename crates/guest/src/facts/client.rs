@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::names::{self, Name, Source};
 use super::{desk, door};
-use crate::backoff::{Backoff, pause};
 use crate::text;
+use testyard_fetch::backoff::{Backoff, pause};
 
 /// The longest answer that is read, in bytes.
 const ANSWER: u64 = 8 << 20;

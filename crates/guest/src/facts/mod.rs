@@ -20,9 +20,9 @@ pub(crate) use desk::Desk;
 
 use testyard_guest_protocol::GUEST_PROGRAM;
 
-use crate::backoff::pause;
 use crate::node::Node;
 use crate::text;
+use testyard_fetch::backoff::pause;
 
 /// Where people and scripts find the programs that ask, also in sessions of the image's own SSH server, whose PATH does
 /// not have our folder; and what the links lead to, in the folder that the engine mounts.

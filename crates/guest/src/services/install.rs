@@ -3,18 +3,22 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
-use testyard_guest_protocol::{Desired, Install};
+use testyard_fetch::archive::{self, Budget, Kind};
+use testyard_fetch::download::{self, Limits, Network, Url};
+use testyard_guest_protocol::{Desired, Install, Resolver};
 
 use super::checksum;
 use super::log::{Files, NoFolder};
 use super::registry::state_folder;
-use crate::archive::{self, Budget, Kind, Place};
-use crate::fetch::url::Url;
-use crate::fetch::{self, Network};
 use crate::node::Node;
+use crate::unpacked::{Place, PlaceError};
 use crate::walk::{Folder, names};
 use crate::{files, names as node_names, sys, text};
+
+/// The longest time for one download.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// An install that can begin, if it has files to write to.
 pub(super) struct Run<'a> {
@@ -88,7 +92,8 @@ fn fetch_and_place(
     }
     let mut download = draft(&node.root).map_err(|error| format!("no room for the download: {error}"))?;
     let network = network(&node.root, desired);
-    let length = fetch::download(&install.url, install.max_download, &network, &mut download, &mut *note)
+    let limits = Limits { bytes: install.max_download, time: DEADLINE };
+    let length = download::download(&install.url, limits, &network, &mut download, note)
         .map_err(|error| text::chain(&error))?;
     note(&format!("{length} bytes"));
     if let Some(wanted) = &install.checksum {
@@ -110,7 +115,7 @@ fn fetch_and_place(
     })?;
 
     let folder = Folder::root(&node.root)
-        .map_err(crate::archive::PlaceError::from)
+        .map_err(PlaceError::from)
         .and_then(|root| Ok(root.walk(names(path), true)?))
         .map_err(|error| format!("the folder cannot be used: {}", text::chain(&error)))?;
     if kind == Kind::File {
@@ -156,9 +161,11 @@ fn network(root: &Path, desired: &Desired) -> Network {
         let bytes = files::read(&root.join("etc").join(name)).ok().flatten().unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    if desired.resolver.servers.is_empty() {
-        Network::new(&node_names::read_resolver(&read("resolv.conf")), read("hosts"), root)
+    let resolver = if desired.resolver.servers.is_empty() {
+        node_names::read_resolver(&read("resolv.conf"))
     } else {
-        Network::new(&desired.resolver, read("hosts"), root)
-    }
+        desired.resolver.clone()
+    };
+    let Resolver { servers, search } = resolver;
+    Network::new(&servers, search, read("hosts"), root)
 }

@@ -11,11 +11,11 @@ use testyard_guest_protocol::GUEST_BIN;
 use testyard_sshd::{Account, Listener, ListenerLimits, Settings};
 
 use crate::accounts::Member;
-use crate::fetch::Network;
 use crate::node::Node;
 use crate::program::{environment, with_own_folder};
 use crate::sealed::Text;
 use crate::{files, names, sys, text};
+use testyard_fetch::download::Network;
 
 /// What sessions are told, besides the host keys.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +114,7 @@ fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let resolver = names::read_resolver(&read("/etc/resolv.conf"));
-    let network = Network::new(&resolver, read("/etc/hosts"), Path::new("/"));
+    let network = Network::new(&resolver.servers, resolver.search, read("/etc/hosts"), Path::new("/"));
     network.lookup(name).map_err(io::Error::other)
 }
 

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use testyard_guest_protocol::SshServer;
 use testyard_sshd::Listener;
 
-use crate::backoff::{Backoff, pause};
 use crate::children::Process;
 use crate::node::{Node, thread};
 use crate::output::Output;
@@ -37,6 +36,7 @@ use crate::program::PATH;
 use crate::sys::End;
 use crate::{sys, text};
 use server::{Kind, Server};
+use testyard_fetch::backoff::{Backoff, pause};
 
 /// A server that ran this long was all right: what ended it is no defect of its configuration.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);

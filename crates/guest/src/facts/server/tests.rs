@@ -58,7 +58,7 @@ impl House {
             if let Some(ask) = self.desk.unsent() {
                 return ask;
             }
-            crate::backoff::pause(Duration::from_millis(1));
+            testyard_fetch::backoff::pause(Duration::from_millis(1));
         }
     }
 }
@@ -119,7 +119,7 @@ fn what_the_agent_is_asked_is_asked_once_for_all() {
     assert_eq!(ask.what, "manifest");
     // All of them are there before the answer comes.
     while house.woken.load(Ordering::SeqCst) < MOST_OF_USER {
-        crate::backoff::pause(Duration::from_millis(1));
+        testyard_fetch::backoff::pause(Duration::from_millis(1));
     }
     assert!(house.desk.unsent().is_none());
     let manifest = "<rspec/>".repeat(100_000);
@@ -159,7 +159,7 @@ fn who_does_not_read_is_hung_up_on() {
     let mut deaf = house.send(b"manifest\n");
     let ask = house.question();
     house.desk.tell(Told { id: ask.id, answer: Answer::Text("x".repeat(3 << 20)) });
-    crate::backoff::pause(TURN + Duration::from_millis(500));
+    testyard_fetch::backoff::pause(TURN + Duration::from_millis(500));
     let mut bytes = Vec::new();
     let _ = deaf.read_to_end(&mut bytes);
     assert!(bytes.len() < 3 << 20, "{} bytes came", bytes.len());

@@ -35,13 +35,14 @@ fn fetch(url: &str, limit: u64) -> (Result<u64, FetchError>, Vec<u8>, Vec<String
 
 fn network() -> Network {
     let hosts = "127.0.0.1 files.example\n127.0.0.1 other.example\n";
-    Network::new(&testyard_guest_protocol::Resolver::default(), hosts.into(), "/nonexistent".as_ref())
+    Network::new(&[], Vec::new(), hosts.into(), "/nonexistent".as_ref())
 }
 
 fn fetch_by(network: &Network, url: &str, limit: u64) -> (Result<u64, FetchError>, Vec<u8>, Vec<String>) {
     let mut file = tempfile::tempfile().unwrap();
     let mut notes = Vec::new();
-    let result = download(url, limit, network, &mut file, |note| notes.push(note.to_owned()));
+    let limits = Limits { bytes: limit, time: Duration::from_secs(60) };
+    let result = download(url, limits, network, &mut file, &mut |note: &str| notes.push(note.to_owned()));
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -264,5 +265,59 @@ fn a_server_that_is_not_trusted_is_refused_at_once() {
     assert!(matches!(result, Err(FetchError::Tls(..))) && notes.is_empty(), "{result:?} {notes:?}");
     let (result, _, notes) = fetch_by(&network(), &format!("https://files.example:{port}/"), 9);
     assert!(matches!(result, Err(FetchError::Tls(..))) && notes.is_empty(), "{result:?} {notes:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn nothing_is_fetched_from_inside() {
+    // Nobody listens, or the test would hang: what is refused is refused before a connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let inside = network().reaching(Reach::Public { also: Vec::new() });
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://files.example:{port}/"),
+        format!("http://[::1]:{port}/"),
+    ] {
+        let (result, ..) = fetch_by(&inside, &url, 100);
+        assert!(
+            matches!(&result, Err(FetchError::Refused(_, address)) if address.is_loopback()),
+            "{url}: {result:?}"
+        );
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has even connected");
+}
+
+#[test]
+fn a_redirect_does_not_lead_inside_either() {
+    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    let answer =
+        format!("HTTP/1.1 302 T\r\nLocation: http://{}/secret\r\n\r\n", listener.local_addr().unwrap());
+    let (port, server) = serve(vec![answer.into_bytes()]);
+    let only = network().reaching(Reach::Public { also: vec!["127.0.0.1/32".parse().unwrap()] });
+    let (result, bytes, _) = fetch_by(&only, &format!("http://files.example:{port}/"), 100);
+    assert!(matches!(&result, Err(FetchError::Refused(host, _)) if host == "127.0.0.2"), "{result:?}");
+    assert_eq!((server.join().unwrap().len(), bytes.len()), (1, 0));
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has connected");
+}
+
+#[test]
+fn whoever_watches_can_end_it() {
+    struct Impatient(Vec<(u64, Option<u64>)>);
+    impl Watch for Impatient {
+        fn note(&mut self, _: &str) {}
+        fn progress(&mut self, done: u64, total: Option<u64>) -> bool {
+            self.0.push((done, total));
+            false
+        }
+    }
+    let (port, server) = serve(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel".to_vec()]);
+    let (mut file, mut watch) = (tempfile::tempfile().unwrap(), Impatient(Vec::new()));
+    let limits = Limits { bytes: 100, time: Duration::from_secs(60) };
+    let result = download(&format!("http://127.0.0.1:{port}/"), limits, &network(), &mut file, &mut watch);
+    assert!(matches!(result, Err(FetchError::GivenUp)), "{result:?}");
+    assert_eq!(watch.0, [(3, Some(9))]);
     server.join().unwrap();
 }

@@ -13,21 +13,29 @@ const MAX_CHUNK_LINE: u64 = 4096;
 
 /// An answer that breaks the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HttpError {
+pub enum HttpError {
+    /// The first line is none of HTTP.
     #[error("its first line is not that of an answer")]
     StatusLine,
+    /// A header is none.
     #[error("one of its headers has no name")]
     Header,
+    /// The headers have no end.
     #[error("its head is longer than {MAX_HEAD} bytes")]
     HeadTooLong,
+    /// The length is no number, or there are two.
     #[error("its length is not one number")]
     Length,
+    /// The body is packed in a way that was not asked for.
     #[error("it is encoded as {0:?}, which was not asked for")]
     Encoding(String),
+    /// A redirect leads nowhere.
     #[error("it redirects to nowhere")]
     Location,
+    /// A chunk's length is no number.
     #[error("one of its chunks has no length")]
     Chunk,
+    /// It is not the part that was asked for.
     #[error("it is not the part that was asked for")]
     Range,
 }

@@ -4,76 +4,85 @@
 //! | --- | --- |
 //! | [`entry`] | paths of entries, checked when they are made; budgets |
 //! | [`tar`], [`zip`] | the formats, read as streams: memory does not grow with the archive |
-//! | [`place`] | entries into a folder, through descriptors |
 //!
 //! Owners are root, modes lose setuid, setgid and sticky bits, devices and FIFOs are refused. Symbolic links are made
 //! last, so that no entry of the archive goes through one of them.
 
 pub(crate) mod entry;
-mod place;
 pub(crate) mod tar;
 pub(crate) mod zip;
 
-pub(crate) use entry::{About, Budget, EntryPath, Sink};
-pub(crate) use place::Place;
+pub use entry::{About, Budget, EntryPath, Sink};
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _};
 
 use flate2::read::MultiGzDecoder;
 
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
+    /// It is no archive of its kind.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
+    /// It cannot be read to its end.
     #[error("it cannot be read to its end")]
     Read(#[source] io::Error),
+    /// A path leads out of the folder.
     #[error("its entry {0:?} has a path that leads out of the folder")]
     Path(String),
+    /// A path is too long or too deep.
     #[error("its entry {0:?} has a path that is too long")]
     LongPath(String),
+    /// An entry is neither a file, nor a folder, nor a link.
     #[error("its entry {path:?} is a {kind}, which is not unpacked")]
-    Kind { path: String, kind: &'static str },
+    Kind {
+        /// Which.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// It unpacks to more bytes than may be.
     #[error("it unpacks to more than the allowed {0} bytes")]
     TooLarge(u64),
+    /// It has more entries than may be.
     #[error("it has more than {0} entries")]
     TooMany(u64),
+    /// The sink did not take an entry.
     #[error("its entry {path:?} cannot be unpacked")]
-    Place { path: String, source: PlaceError },
+    Place {
+        /// Which.
+        path: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is encrypted.
     #[error("it is encrypted")]
     Encrypted,
+    /// An entry is packed in a way that is not known.
     #[error("its entry {0:?} is packed in a way that is not known here")]
     Method(String),
 }
 
-/// Why an entry was not put in its place.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PlaceError {
-    #[error(transparent)]
-    Walk(#[from] crate::walk::WalkError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it is a folder here")]
-    IsFolder,
-    #[error("the link leads to something that is no file of the archive's folder")]
-    LinkTarget,
-}
-
 /// What a download is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A tar archive.
     Tar,
+    /// The same, packed by gzip.
     TarGz,
+    /// A zip archive.
     Zip,
     /// To be saved as it is.
     File,
 }
 
 /// What a file of this name with this beginning is. Its name decides if it has an extension; the contents must agree
-/// with it. `Err` is what the name says.
-pub(crate) fn kind(name: &str, head: &[u8]) -> Result<Kind, &'static str> {
+/// with it.
+///
+/// # Errors
+/// What the name says, if the contents say otherwise.
+pub fn kind(name: &str, head: &[u8]) -> Result<Kind, &'static str> {
     let gzip = head.starts_with(&[0x1f, 0x8b]);
     let zip = head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06");
     let name = name.to_ascii_lowercase();
@@ -115,10 +124,19 @@ pub(crate) fn kind(name: &str, head: &[u8]) -> Result<Kind, &'static str> {
     }
 }
 
+/// Whether these bytes begin a tar archive: the checksum of the first header is right. A kilobyte tells.
+#[must_use]
+pub fn is_tar(head: &[u8]) -> bool {
+    tar::begins(head)
+}
+
 /// Unpacks an archive, from its beginning, into a sink.
-pub(crate) fn unpack(
+///
+/// # Errors
+/// The first [`ArchiveError`].
+pub fn unpack(
     kind: Kind,
-    file: &mut File,
+    file: &mut (impl io::Read + io::Seek),
     sink: &mut dyn Sink,
     budget: &mut Budget,
 ) -> Result<(), ArchiveError> {
@@ -141,6 +159,3 @@ fn shown(path: &[u8]) -> String {
 fn os(bytes: &[u8]) -> OsString {
     std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
 }
-
-#[cfg(test)]
-mod tests;

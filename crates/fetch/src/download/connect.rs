@@ -1,8 +1,10 @@
 //! A connection to the server of a URL, with a deadline over everything that happens on it.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +12,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::FetchError;
 use super::resolve::Network;
 use super::url::{Scheme, Url};
-use crate::files;
+use super::{Bounds, FetchError};
 
 /// How long one address may take to answer a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,15 +32,20 @@ pub(super) enum Stream {
 }
 
 /// Connects to the first address that answers.
-pub(super) fn connect(url: &Url, network: &Network, deadline: Instant) -> Result<Stream, FetchError> {
+pub(super) fn connect(url: &Url, network: &Network, bounds: Bounds) -> Result<Stream, FetchError> {
     let host = &url.host;
     let addresses = network.lookup(host).map_err(|error| FetchError::Lookup(host.clone(), error))?;
+    let mut refused = None;
     let mut last = None;
     let mut stream = None;
     for address in addresses {
-        let left = deadline.saturating_duration_since(Instant::now());
+        if !network.reach.allows(address) {
+            refused = Some(address);
+            continue;
+        }
+        let left = bounds.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(FetchError::TooSlow);
+            return Err(bounds.too_slow());
         }
         match TcpStream::connect_timeout(&SocketAddr::new(address, url.port), CONNECT.min(left)) {
             Ok(connected) => {
@@ -50,8 +56,11 @@ pub(super) fn connect(url: &Url, network: &Network, deadline: Instant) -> Result
         }
     }
     let stream = match (stream, last) {
-        (Some(stream), _) => Timed { stream, deadline },
+        (Some(stream), _) => Timed { stream, deadline: bounds.deadline },
         (None, Some(error)) => return Err(FetchError::Connect(url.authority(), error)),
+        (None, None) if let Some(address) = refused => {
+            return Err(FetchError::Refused(host.clone(), address));
+        }
         (None, None) => return Err(FetchError::UnknownName(host.clone())),
     };
     match url.scheme {
@@ -90,12 +99,20 @@ fn secure(
 fn roots(bundles: &[PathBuf]) -> RootCertStore {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for bundle in bundles {
-        let Ok(file) = files::open(bundle) else { continue };
+        let Ok(file) = open(bundle) else { continue };
         let certificates = CertificateDer::pem_reader_iter(file.take(MAX_BUNDLE)).map_while(Result::ok);
         roots.add_parsable_certificates(certificates);
         break;
     }
     roots
+}
+
+/// Opens a file for reading. Whatever else is in its place is an error: opening a pipe would wait for a writer, who may
+/// never come.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 // === impl Stream ===

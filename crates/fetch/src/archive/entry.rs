@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 
-use super::{ArchiveError, PlaceError, os, shown};
+use super::{ArchiveError, os, shown};
 
 /// The deepest path and the longest name that are unpacked; the kernel's own limits are not far.
 const MAX_PATH: usize = 3000;
@@ -12,11 +12,11 @@ const MAX_NAME: usize = 255;
 
 /// The path of an entry: names beneath the folder, none of them `..`. An empty one is the folder itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EntryPath(Vec<OsString>);
+pub struct EntryPath(Vec<OsString>);
 
 impl EntryPath {
     /// Checks a path as an archive has it. A leading `/` is refused, as are `..` and what is too long.
-    pub(crate) fn parse(path: &[u8]) -> Result<Self, ArchiveError> {
+    pub fn parse(path: &[u8]) -> Result<Self, ArchiveError> {
         if path.starts_with(b"/") || path.contains(&0) {
             return Err(ArchiveError::Path(shown(path)));
         }
@@ -32,46 +32,70 @@ impl EntryPath {
         Ok(Self(names.into_iter().map(os).collect()))
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &OsStr> {
+    /// Its names, from the outermost folder inwards.
+    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
         self.0.iter().map(OsString::as_os_str)
     }
 
     /// The names of the folder it is in, and its own.
-    pub(crate) fn split(&self) -> Option<(&[OsString], &OsStr)> {
+    pub fn split(&self) -> Option<(&[OsString], &OsStr)> {
         self.0.split_last().map(|(name, folder)| (folder, name.as_os_str()))
     }
 
-    pub(crate) fn shown(&self) -> String {
+    /// As a text for people.
+    #[must_use]
+    pub fn shown(&self) -> String {
         shown(self.0.join(OsStr::new("/")).as_encoded_bytes())
     }
 
-    pub(crate) fn failed(&self, source: impl Into<PlaceError>) -> ArchiveError {
+    /// It was not taken, for this reason.
+    #[must_use]
+    pub fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ArchiveError {
         ArchiveError::Place { path: self.shown(), source: source.into() }
     }
 }
 
 /// Who takes the entries.
-pub(crate) trait Sink {
+pub trait Sink {
+    /// A folder.
+    ///
+    /// # Errors
+    /// Whatever ends the unpacking; so for the others.
     fn folder(&mut self, path: &EntryPath, mode: u32) -> Result<(), ArchiveError>;
+    /// A file.
+    ///
+    /// # Errors
+    /// See [`Self::folder`].
     fn file(&mut self, path: &EntryPath, about: About, contents: &mut dyn Read) -> Result<(), ArchiveError>;
+    /// A symbolic link, whose target is as the archive has it: it may lead anywhere.
+    ///
+    /// # Errors
+    /// See [`Self::folder`].
     fn symbolic_link(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), ArchiveError>;
+    /// Another name of an entry before.
+    ///
+    /// # Errors
+    /// See [`Self::folder`].
     fn hard_link(&mut self, path: &EntryPath, existing: &EntryPath) -> Result<(), ArchiveError>;
     /// All entries have been seen.
+    ///
+    /// # Errors
+    /// See [`Self::folder`].
     fn finish(&mut self) -> Result<(), ArchiveError>;
 }
 
 /// What an archive says about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct About {
+pub struct About {
     /// Permission bits only.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// Seconds since 1970.
-    pub(crate) modified: Option<i64>,
+    pub modified: Option<i64>,
 }
 
 /// How much may still be unpacked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     bytes: u64,
     max_bytes: u64,
     entries: u64,
@@ -83,30 +107,32 @@ const ENTRY_COST: u64 = 512;
 
 impl Budget {
     /// The most entries of one archive.
-    pub(crate) const MAX_ENTRIES: u64 = 500_000;
+    pub const MAX_ENTRIES: u64 = 500_000;
 
-    pub(crate) fn new(max_bytes: u64, max_entries: u64) -> Self {
+    /// So many bytes, of contents and what entries cost, and so many entries.
+    #[must_use]
+    pub fn new(max_bytes: u64, max_entries: u64) -> Self {
         Self { bytes: max_bytes, max_bytes, entries: max_entries, max_entries }
     }
 
     /// What it began with.
-    pub(crate) fn max_bytes(&self) -> u64 {
+    pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
 
     /// How many entries have been paid for.
-    pub(crate) fn used_entries(&self) -> u64 {
+    pub fn used_entries(&self) -> u64 {
         self.max_entries - self.entries
     }
 
     /// Pays for one more entry.
-    pub(crate) fn entry(&mut self) -> Result<(), ArchiveError> {
+    pub fn entry(&mut self) -> Result<(), ArchiveError> {
         self.entries = self.entries.checked_sub(1).ok_or(ArchiveError::TooMany(self.max_entries))?;
         self.bytes(ENTRY_COST)
     }
 
     /// Pays for some contents.
-    pub(crate) fn bytes(&mut self, count: u64) -> Result<(), ArchiveError> {
+    pub fn bytes(&mut self, count: u64) -> Result<(), ArchiveError> {
         self.bytes = self.bytes.checked_sub(count).ok_or(ArchiveError::TooLarge(self.max_bytes))?;
         Ok(())
     }

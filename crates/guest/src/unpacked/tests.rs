@@ -9,6 +9,8 @@ use std::path::Path;
 use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;
 
+use testyard_fetch::archive::{Budget, Kind, kind, unpack};
+
 use super::*;
 use crate::walk::Folder;
 
@@ -319,12 +321,7 @@ impl Sink for Memory {
     fn folder(&mut self, _: &EntryPath, _: u32) -> Result<(), ArchiveError> {
         Ok(())
     }
-    fn file(
-        &mut self,
-        path: &EntryPath,
-        _: entry::About,
-        contents: &mut dyn io::Read,
-    ) -> Result<(), ArchiveError> {
+    fn file(&mut self, path: &EntryPath, _: About, contents: &mut dyn io::Read) -> Result<(), ArchiveError> {
         let mut bytes = Vec::new();
         contents.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
         self.0.insert(path.clone(), bytes.len());
@@ -361,11 +358,8 @@ proptest! {
         bytes.truncate(cut);
         let mut memory = Memory::default();
         let mut budget = Budget::new(10_000, 50);
-        let _ = if zip {
-            super::zip::unpack(&mut Cursor::new(&bytes), &mut memory, &mut budget)
-        } else {
-            super::tar::unpack(&bytes[..], &mut memory, &mut budget)
-        };
+        let kind = if zip { Kind::Zip } else { Kind::Tar };
+        let _ = unpack(kind, &mut Cursor::new(&bytes), &mut memory, &mut budget);
         prop_assert!(memory.0.values().sum::<usize>() <= 10_000);
     }
 }

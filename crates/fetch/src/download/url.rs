@@ -11,26 +11,32 @@ pub(crate) enum Scheme {
 
 /// An address whose parts can go into a request as they are.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Url {
+pub struct Url {
+    /// With or without TLS.
     pub(crate) scheme: Scheme,
     /// A name or an address; IPv6 without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub host: String,
+    /// The port.
+    pub port: u16,
     /// Path and query, percent-encoded, beginning with `/`.
-    pub(crate) target: String,
+    pub target: String,
     /// `user:password`, decoded.
-    pub(crate) user: Option<String>,
+    pub user: Option<String>,
 }
 
 /// A text that is no such address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UrlError {
+pub enum UrlError {
+    /// Neither http nor https.
     #[error("it does not begin with http:// or https://")]
     Scheme,
+    /// There is no host, or it is none.
     #[error("its host is missing or has a character that no host has")]
     Host,
+    /// The port is none.
     #[error("its port is no number from 1 to 65535")]
     Port,
+    /// Nobody's address is so long.
     #[error("it is longer than {MAX_URL} characters")]
     TooLong,
 }
@@ -38,7 +44,11 @@ pub(crate) enum UrlError {
 const MAX_URL: usize = 4096;
 
 impl Url {
-    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// [`UrlError`].
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         if text.len() > MAX_URL {
             return Err(UrlError::TooLong);
@@ -83,7 +93,7 @@ impl Url {
     }
 
     /// Where a redirect from here to `location` leads. Another host does not get the password.
-    pub(crate) fn join(&self, location: &str) -> Result<Self, UrlError> {
+    pub fn join(&self, location: &str) -> Result<Self, UrlError> {
         let location = location.trim();
         if location.len() > MAX_URL {
             return Err(UrlError::TooLong);
@@ -116,7 +126,7 @@ impl Url {
     }
 
     /// The last part of the path, decoded, if it can be the name of a file.
-    pub(crate) fn file_name(&self) -> Option<String> {
+    pub fn file_name(&self) -> Option<String> {
         let path = self.target.split('?').next().unwrap_or("/");
         let name = decode(path.rsplit('/').next().unwrap_or_default());
         let good = !name.is_empty()
@@ -160,7 +170,7 @@ impl fmt::Debug for Url {
 
 impl Url {
     /// Host and, unless it is the usual one, port, as a Host header says them.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
     }

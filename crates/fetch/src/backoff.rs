@@ -6,31 +6,34 @@ use nix::poll::{PollTimeout, poll};
 
 /// Doubling pauses between two bounds.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// From `first` on, doubled up to `longest`.
+    #[must_use]
+    pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
     }
 
     /// How long to wait now; the next answer is twice that.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn next(&mut self) -> Duration {
         let now = self.next;
         self.next = (now * 2).min(self.longest);
         now
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// Begins with the first one again.
+    pub const fn reset(&mut self) {
         self.next = self.first;
     }
 }
 
 /// Waits where there is no event to wait for.
-pub(crate) fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     let _ = poll(&mut [], PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
 }
 

@@ -5,10 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use testyard_guest_protocol::Resolver;
-
 use super::dns::{self, Answer, Kind};
-use crate::names::addresses_of;
+use super::reach::Reach;
 
 /// How long one server may take for one question.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,23 +19,27 @@ const ROUNDS: u32 = 2;
 
 /// Why a name was not looked up. That it does not exist is an answer, not an error.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ResolveError {
-    #[error("the node has no name server")]
+pub enum ResolveError {
+    /// There is nobody to ask.
+    #[error("there is no name server")]
     NoServers,
+    /// A name server could not be asked, or said nothing that makes sense.
     #[error("the name server {0} does not answer")]
     Server(IpAddr, #[source] io::Error),
+    /// A name server has refused.
     #[error("the name server {0} answers with code {1}")]
     Code(IpAddr, u8),
 }
 
-/// What the node knows about names, and whom it trusts.
+/// What is known about names, whom to trust, and what may be reached.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub struct Network {
     servers: Vec<SocketAddr>,
     search: Vec<String>,
     hosts: String,
-    /// Files with certificates of authorities that the image trusts; the first that is there counts.
+    /// Files with certificates of authorities that are trusted; the first that is there counts.
     pub(super) bundles: Vec<PathBuf>,
+    pub(super) reach: Reach,
 }
 
 /// Where distributions keep the authorities that their programs trust.
@@ -49,16 +51,28 @@ const BUNDLES: [&str; 4] = [
 ];
 
 impl Network {
-    /// `hosts` is a text like /etc/hosts, `root` where the image's files begin.
-    pub(crate) fn new(resolver: &Resolver, hosts: String, root: &Path) -> Self {
-        let servers = resolver.servers.iter().map(|server| SocketAddr::new(*server, 53)).collect();
+    /// `servers` and `search` as in /etc/resolv.conf, `hosts` a text like /etc/hosts, `root` where trusted authorities are looked
+    /// for beside those that came with us. Everything may be reached.
+    #[must_use]
+    pub fn new(servers: &[IpAddr], search: Vec<String>, hosts: String, root: &Path) -> Self {
+        let servers = servers.iter().map(|server| SocketAddr::new(*server, 53)).collect();
         let bundles = BUNDLES.iter().map(|bundle| root.join(bundle)).collect();
-        Self { servers, search: resolver.search.clone(), hosts, bundles }
+        Self { servers, search, hosts, bundles, reach: Reach::Everything }
+    }
+
+    /// The same, and only this may be reached, redirects included. Names are looked up once, and what is connected to is
+    /// what has been judged.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// The addresses of a name, IPv4 first (a node without IPv6 learns at once that it has none); empty if there is no
     /// such name.
-    pub(crate) fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    ///
+    /// # Errors
+    /// [`ResolveError`]; that there is no such name is none.
+    pub fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = name.parse::<IpAddr>() {
             return Ok(vec![address]);
         }
@@ -94,6 +108,19 @@ impl Network {
         }
         Err(last)
     }
+}
+
+/// The addresses of a name in a text like /etc/hosts.
+fn addresses_of(hosts: &str, name: &str) -> Vec<IpAddr> {
+    hosts
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next()?.parse().ok()?;
+            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
+        })
+        .collect()
 }
 
 /// Asks one server for both kinds of address at once.
@@ -185,6 +212,14 @@ fn random() -> u16 {
 mod tests {
     use super::*;
 
+    #[test]
+    fn names_of_a_hosts_file() {
+        let text = "127.0.0.1\tlocalhost\n10.0.0.2 b a # c\n";
+        assert_eq!(addresses_of(text, "B"), ["10.0.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(addresses_of("#1.2.3.4 b\nx b", "b"), Vec::<IpAddr>::new());
+        assert_eq!(addresses_of(text, "c"), Vec::<IpAddr>::new());
+    }
+
     /// A name server that knows one name; the first answers are lost, cut or refused as `faults` says.
     fn server(faults: &'static [&'static str]) -> (SocketAddr, std::thread::JoinHandle<()>) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -237,6 +272,7 @@ mod tests {
             search: search.iter().map(|domain| (*domain).to_owned()).collect(),
             hosts: "192.0.2.1 near\n".into(),
             bundles: Vec::new(),
+            reach: Reach::Everything,
         }
     }
 

@@ -1,9 +1,11 @@
-//! Entries into a folder of the node.
+//! Entries of archives into a folder of the node, through descriptors. Symbolic links are made last, so that no entry goes through
+//! one of them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -11,10 +13,23 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{linkat, symlinkat};
 
-use super::entry::About;
-use super::{ArchiveError, EntryPath, PlaceError, Sink, os};
+use testyard_fetch::archive::{About, ArchiveError, EntryPath, Sink};
+
 use crate::files;
 use crate::walk::Folder;
+
+/// Why an entry was not put in its place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    #[error(transparent)]
+    Walk(#[from] crate::walk::WalkError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is a folder here")]
+    IsFolder,
+    #[error("the link leads to something that is no file of the archive's folder")]
+    LinkTarget,
+}
 
 /// A sink that writes below one folder and nowhere else.
 pub(crate) struct Place {
@@ -97,7 +112,7 @@ impl Place {
     fn place_symbolic_link(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), PlaceError> {
         let (parent, name) = self.parent(path)?;
         clear(parent, name)?;
-        symlinkat(os(target).as_os_str(), parent, name).map_err(io::Error::from)?;
+        symlinkat(OsStr::from_bytes(target), parent, name).map_err(io::Error::from)?;
         Ok(())
     }
 
@@ -170,3 +185,6 @@ impl Sink for Place {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
