@@ -8,7 +8,7 @@ use testyard_fabric::{ControlAddress, Forward};
 use testyard_guest_protocol::Secret;
 use testyard_model::account::Account;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::service::{Program, Services};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
@@ -67,7 +67,7 @@ pub struct Node {
     /// What runs it.
     pub runtime: RuntimeKind,
     /// What it boots.
-    pub image: ImageName,
+    pub image: ImageSource,
     /// What it may use.
     pub limits: Limits,
     /// What it may do.

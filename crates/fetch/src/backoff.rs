@@ -20,7 +20,7 @@ impl Backoff {
     }
 
     /// How long to wait now; the next answer is twice that.
-    pub fn next(&mut self) -> Duration {
+    pub fn step(&mut self) -> Duration {
         let now = self.next;
         self.next = (now * 2).min(self.longest);
         now
@@ -46,10 +46,10 @@ mod tests {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(20), ms(100));
         assert_eq!(
-            [backoff.next(), backoff.next(), backoff.next(), backoff.next()],
+            [backoff.step(), backoff.step(), backoff.step(), backoff.step()],
             [ms(20), ms(40), ms(80), ms(100)]
         );
         backoff.reset();
-        assert_eq!(backoff.next(), ms(20));
+        assert_eq!(backoff.step(), ms(20));
     }
 }

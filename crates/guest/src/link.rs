@@ -36,7 +36,7 @@ pub(crate) fn run(node: &'static Node, boot: &str) {
                 backoff.reset();
             }
         }
-        watch.wait(backoff.next());
+        watch.wait(backoff.step());
     }
 }
 

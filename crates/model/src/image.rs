@@ -1,4 +1,9 @@
 //! What a node boots.
+//!
+//! ```text
+//! ImageSource ─┬─ ImageName   debian:12                                     of a registry, or of the host's engine
+//!              └─ ImageUrl    https://example.net/lab.zip#sha256=9f86d0…    of a file that an image is made of
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +20,15 @@ pub struct ImageName(String);
 /// A text that names no image, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageNameError {
-    /// It is the URL of something; what a URL may name is said by the message.
+    /// It is the URL of something, where only the name of an image can be.
     #[error("{0:?} is a URL: name an image of a registry, like debian:12")]
     Url(String),
+    /// Engines take it for the number of an image, which may be anybody's.
+    #[error("{0:?} is the number of an image, not a name: use a name, like debian:12")]
+    Number(String),
+    /// It is a name of what Testyard has built for somebody.
+    #[error("{0:?} is one of Testyard's own: use another name, like debian:12")]
+    Own(String),
     /// It breaks the grammar of image names.
     #[error(
         "{0:?} is not the name of an image: use lower case, like debian:12 or registry.example.net/lab/tool:1"
@@ -25,7 +36,21 @@ pub enum ImageNameError {
     Grammar(String),
 }
 
+/// The registry, as image names have it, of what was built on a host: none that could ever answer (RFC 6761).
+pub const BUILT: &str = "built.testyard.invalid";
+
 impl ImageName {
+    /// The name of an image that an agent has built or loaded itself. Nobody else can name it.
+    ///
+    /// # Panics
+    /// If `tag` is none.
+    #[must_use]
+    pub fn built(instance: &crate::id::Instance, tag: &str) -> Self {
+        let text = format!("{BUILT}/{instance}:{tag}");
+        assert!(is_image_name(&text), "{text:?} is not the name of an image");
+        Self(text)
+    }
+
     /// The text as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -57,7 +82,19 @@ impl FromStr for ImageName {
         if text.contains("://") {
             return Err(ImageNameError::Url(shown()));
         }
-        if is_image_name(text) { Ok(Self(text.to_owned())) } else { Err(ImageNameError::Grammar(shown())) }
+        if !is_image_name(text) {
+            return Err(ImageNameError::Grammar(shown()));
+        }
+        // `sha256:…`, and bare hexadecimal digits, may be the beginning of an image's number.
+        let is_number =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+        if text.starts_with("sha256:") || (text.len() == 64 && is_number(text)) {
+            return Err(ImageNameError::Number(shown()));
+        }
+        if text.split('/').next() == Some(BUILT) {
+            return Err(ImageNameError::Own(shown()));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -129,6 +166,183 @@ impl TryFrom<String> for ImageName {
     }
 }
 
+/// The URL of a file that an image is made of: a Dockerfile, an archive with one, or an image that was saved.
+///
+/// It has no user or password: manifests, logs and other hosts get to see it. A fragment `#sha256=…` is the checksum of the file,
+/// and nothing else is taken for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ImageUrl(String);
+
+/// A text that is no such URL, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageUrlError {
+    /// It is no address of a file on the web.
+    #[error("{0:?} is no URL of a file: write it like https://example.net/lab/Dockerfile")]
+    Grammar(String),
+    /// It names who fetches.
+    #[error("the URL names a user, and whoever sees the slice sees it: use one that needs none")]
+    User,
+    /// Behind the `#` is something else than a checksum.
+    #[error("{0:?} behind the URL is no checksum: write #sha256= and 64 hexadecimal digits, or nothing")]
+    Checksum(String),
+}
+
+impl ImageUrl {
+    /// The longest.
+    pub const LONGEST: usize = 2048;
+
+    /// The text as given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is fetched: the URL without its checksum.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.0.split('#').next().unwrap_or_default()
+    }
+
+    /// The checksum that the file must have, in lower case.
+    #[must_use]
+    pub fn sha256(&self) -> Option<String> {
+        self.0.split_once("#sha256=").map(|(_, digest)| digest.to_ascii_lowercase())
+    }
+}
+
+impl FromStr for ImageUrl {
+    type Err = ImageUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ImageUrlError> {
+        let wrong = || ImageUrlError::Grammar(text.chars().take(200).collect());
+        let (address, fragment) = match text.split_once('#') {
+            Some((address, fragment)) => (address, Some(fragment)),
+            None => (text, None),
+        };
+        let scheme = ["http://", "https://"].into_iter().find(|scheme| {
+            address.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        });
+        let rest = &address[scheme.ok_or_else(wrong)?.len()..];
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(ImageUrlError::User);
+        }
+        let is_odd = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`');
+        if authority.is_empty() || text.len() > Self::LONGEST || address.bytes().any(is_odd) {
+            return Err(wrong());
+        }
+        let is_checksum = |fragment: &str| {
+            let digest = fragment.strip_prefix("sha256=").unwrap_or_default();
+            digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        match fragment {
+            Some(fragment) if !is_checksum(fragment) => {
+                Err(ImageUrlError::Checksum(fragment.chars().take(100).collect()))
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ImageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<ImageUrl> for String {
+    fn from(url: ImageUrl) -> Self {
+        url.0
+    }
+}
+
+impl TryFrom<String> for ImageUrl {
+    type Error = ImageUrlError;
+
+    fn try_from(text: String) -> Result<Self, ImageUrlError> {
+        text.parse()
+    }
+}
+
+/// Where the image of a node comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum ImageSource {
+    /// An image that has a name.
+    Name(ImageName),
+    /// A file that an image is made of.
+    Url(ImageUrl),
+}
+
+/// A text that says neither.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageSourceError {
+    /// It is no name.
+    #[error(transparent)]
+    Name(#[from] ImageNameError),
+    /// It is no URL.
+    #[error(transparent)]
+    Url(#[from] ImageUrlError),
+}
+
+impl ImageSource {
+    /// The text as given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) => name.as_str(),
+            Self::Url(url) => url.as_str(),
+        }
+    }
+
+    /// The name, where it is one.
+    #[must_use]
+    pub const fn name(&self) -> Option<&ImageName> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Url(_) => None,
+        }
+    }
+}
+
+impl From<ImageName> for ImageSource {
+    fn from(name: ImageName) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl FromStr for ImageSource {
+    type Err = ImageSourceError;
+
+    fn from_str(text: &str) -> Result<Self, ImageSourceError> {
+        if text.contains("://") { Ok(Self::Url(text.parse()?)) } else { Ok(Self::Name(text.parse()?)) }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<ImageSource> for String {
+    fn from(source: ImageSource) -> Self {
+        match source {
+            ImageSource::Name(name) => name.0,
+            ImageSource::Url(url) => url.0,
+        }
+    }
+}
+
+impl TryFrom<String> for ImageSource {
+    type Error = ImageSourceError;
+
+    fn try_from(text: String) -> Result<Self, ImageSourceError> {
+        text.parse()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +397,54 @@ mod tests {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
         }
         assert!(matches!("https://example.net/Dockerfile".parse::<ImageName>(), Err(ImageNameError::Url(_))));
+    }
+
+    #[test]
+    fn names_that_nobody_may_use() {
+        let refused = |text: &str| text.parse::<ImageName>().unwrap_err();
+        assert!(matches!(refused("sha256:0123abcd"), ImageNameError::Number(_)));
+        assert!(matches!(refused(&"ab".repeat(32)), ImageNameError::Number(_)));
+        assert!(matches!(refused("built.testyard.invalid/main:1"), ImageNameError::Own(_)));
+        let built = ImageName::built(&"main".parse().unwrap(), "9f86");
+        assert_eq!((built.as_str(), built.registry()), ("built.testyard.invalid/main:9f86", BUILT));
+        assert!("abba".parse::<ImageName>().is_ok());
+    }
+
+    #[test]
+    fn urls() {
+        let digest = "Ab".repeat(32);
+        let url: ImageUrl = format!("https://example.net/a/Dockerfile?x=1#sha256={digest}").parse().unwrap();
+        assert_eq!(url.address(), "https://example.net/a/Dockerfile?x=1");
+        assert_eq!(url.sha256(), Some("ab".repeat(32)));
+        assert_eq!("HTTP://[2001:db8::1]:8080/x.zip".parse::<ImageUrl>().unwrap().sha256(), None);
+        for bad in [
+            "ftp://example.net/x",
+            "https://",
+            "https:///x",
+            "https://e/a b",
+            "https://e/\"",
+            "https://e/\\",
+            "https://e/ü",
+            "x",
+            "https://e/\n",
+        ] {
+            assert!(matches!(bad.parse::<ImageUrl>(), Err(ImageUrlError::Grammar(_))), "{bad:?}");
+        }
+        assert_eq!("https://ann:secret@e/x".parse::<ImageUrl>(), Err(ImageUrlError::User));
+        for bad in ["https://e/x#", "https://e/x#top", "https://e/x#sha256=12", "https://e/x#sha256=1#2"] {
+            assert!(matches!(bad.parse::<ImageUrl>(), Err(ImageUrlError::Checksum(_))), "{bad:?}");
+        }
+        let long = format!("https://e/{}", "x".repeat(ImageUrl::LONGEST));
+        assert!(long.parse::<ImageUrl>().is_err());
+    }
+
+    #[test]
+    fn sources() {
+        let read = |text: &str| text.parse::<ImageSource>();
+        assert!(matches!(read("debian:12"), Ok(ImageSource::Name(name)) if name.as_str() == "debian:12"));
+        assert!(matches!(read("http://e/x"), Ok(ImageSource::Url(url)) if url.as_str() == "http://e/x"));
+        assert!(matches!(read("Debian"), Err(ImageSourceError::Name(_))));
+        assert!(matches!(read("file:///etc/passwd"), Err(ImageSourceError::Url(_))));
     }
 
     #[test]

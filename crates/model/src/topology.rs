@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::ImageName;
+use crate::image::ImageSource;
 use crate::link::{Attribute, Link};
 use crate::mac::Mac;
 use crate::name::{ClientId, SliverTypeName};
@@ -47,7 +47,7 @@ pub struct Node {
     pub sliver_type: Option<SliverTypeName>,
     /// The image, if the user chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageName>,
+    pub image: Option<ImageSource>,
     /// The component (a host) that it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<Urn>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use testyard_model::id::HostName;
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Size;
 use testyard_model::sliver_type::{Port, SliverType};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
 use testyard_model::id::HostName;
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::link::Link;
 use testyard_model::name::{ClientId, Hostname};
 use testyard_model::schedule::Event;
@@ -135,7 +135,7 @@ pub struct PlannedNode {
     /// Its kind, as it is configured now.
     pub sliver_type: SliverType,
     /// What it boots.
-    pub image: ImageName,
+    pub image: ImageSource,
     /// Its control address.
     pub ipv4: Ipv4Addr,
     /// Its IPv6 control address, where its host has a prefix.

@@ -181,7 +181,7 @@ pub fn download(
             None => "trying again".to_owned(),
         };
         watch.note(&format!("{}; {how}", text::chain(&error)));
-        pause(backoff.next());
+        pause(backoff.step());
         if !watch.progress(now, None) {
             return Err(FetchError::GivenUp);
         }

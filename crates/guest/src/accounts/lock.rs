@@ -35,7 +35,7 @@ impl Lock {
             if fcntl(&file, FcntlArg::F_SETLK(&whole)).is_ok() {
                 return Some(Self(file));
             }
-            pause(backoff.next());
+            pause(backoff.step());
         }
         None
     }

@@ -225,7 +225,7 @@ fn ask(name: &str) -> Result<String, AskError> {
     loop {
         match ask_once(name).map_err(AskError::Unreachable)? {
             Some(answer) => return read_answer(&answer),
-            None if Instant::now() < until => pause(backoff.next()),
+            None if Instant::now() < until => pause(backoff.step()),
             None => return Err(AskError::Busy),
         }
     }

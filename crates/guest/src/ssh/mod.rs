@@ -174,7 +174,7 @@ impl Ssh {
                 let errors = started.errors.map_or_else(Vec::new, |errors| errors.tail());
                 return Some(gives_up(&started.name, end, &text::tail(&errors, MAX_WORDS)));
             }
-            pause(backoff.next());
+            pause(backoff.step());
         }
         None
     }
@@ -241,7 +241,7 @@ fn watch(node: &Node, started: &Started) -> Option<End> {
             node.board.set_ssh(Some(SshServer::Image));
             return Some(started.process.wait());
         }
-        if let Some(end) = started.process.wait_for(backoff.next()) {
+        if let Some(end) = started.process.wait_for(backoff.step()) {
             return Some(end);
         }
         if began.elapsed() > SILENCE {
@@ -260,7 +260,7 @@ fn others(node: &Node) {
         if !answers {
             return;
         }
-        pause(backoff.next());
+        pause(backoff.step());
     }
 }
 
@@ -279,7 +279,7 @@ fn run_embedded(node: &'static Node, claimed: Option<Listener>) {
                 "port 22 of the node cannot be listened on, and nothing answers there: {error}"
             )),
         }
-        pause(backoff.next());
+        pause(backoff.step());
     }
 }
 
@@ -296,7 +296,7 @@ fn ask_embedded(node: &Node) {
             node.board
                 .set_ssh_trouble("Testyard's SSH server does not answer; the node's log says more".into());
         }
-        pause(backoff.next());
+        pause(backoff.step());
     }
 }
 
