@@ -12,6 +12,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::{facts, init, ssh, sudo, sys};
 
 /// One of the guest's programs.
@@ -37,6 +39,12 @@ const APPLETS: &[Applet] = &[
         what: "the same, as scripts of other testbeds ask",
         run: |rest| facts::geni_get(&rest),
         linked: true,
+    },
+    Applet {
+        name: "hold",
+        what: "do nothing, as process 1 of what holds a namespace",
+        run: |rest| alone(&rest, hold),
+        linked: false,
     },
     Applet { name: "init", what: "be process 1", run: |rest| alone(&rest, init::run), linked: false },
     Applet { name: "scp", what: "the far side of scp", run: ssh::scp, linked: true },
@@ -84,6 +92,15 @@ fn version() -> ExitCode {
         println!("testyard-guest {}", env!("CARGO_PKG_VERSION"));
     }
     ExitCode::SUCCESS
+}
+
+/// Waits to be ended.
+fn hold() -> ExitCode {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    // Process 1 gets only signals that it waits for or handles.
+    let ended = signals.thread_block().and_then(|()| signals.wait());
+    ExitCode::from(u8::from(ended.is_err()))
 }
 
 fn usage() -> ExitCode {

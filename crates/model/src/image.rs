@@ -265,6 +265,57 @@ impl TryFrom<String> for ImageUrl {
     }
 }
 
+/// Which content an image was made of: the SHA-256 of the file that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Content(String);
+
+/// A text that is no SHA-256 in lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no SHA-256")]
+pub struct ContentError(String);
+
+impl Content {
+    /// 64 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Content {
+    type Err = ContentError;
+
+    fn from_str(text: &str) -> Result<Self, ContentError> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        if text.len() == 64 && text.bytes().all(is_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ContentError(text.chars().take(100).collect()))
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Content> for String {
+    fn from(content: Content) -> Self {
+        content.0
+    }
+}
+
+impl TryFrom<String> for Content {
+    type Error = ContentError;
+
+    fn try_from(text: String) -> Result<Self, ContentError> {
+        text.parse()
+    }
+}
+
 /// Where the image of a node comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

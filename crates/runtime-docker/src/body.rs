@@ -65,12 +65,7 @@ fn host_config(
         devices: Some(spec.privileges.devices.iter().map(|path| device(path.as_str())).collect()),
         network_mode: Some("none".to_owned()),
         // With network `none` the engine switches IPv6 off, and the fabric adds IPv6 addresses.
-        sysctls: ipv6.then(|| {
-            ["all", "default"]
-                .map(|which| (format!("net.ipv6.conf.{which}.disable_ipv6"), "0".to_owned()))
-                .into_iter()
-                .collect()
-        }),
+        sysctls: sysctls(ipv6),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
@@ -105,6 +100,16 @@ fn host_config(
     }
 }
 
+/// The kernel settings of a container's network namespace.
+pub(crate) fn sysctls(ipv6: bool) -> Option<HashMap<String, String>> {
+    ipv6.then(|| {
+        ["all", "default"]
+            .map(|which| (format!("net.ipv6.conf.{which}.disable_ipv6"), "0".to_owned()))
+            .into_iter()
+            .collect()
+    })
+}
+
 /// What can be written on a read-only root. It counts as the node's memory, so it is a part of that at most.
 fn in_memory(memory: Option<u64>) -> HashMap<String, String> {
     const MOST: u64 = 64 << 20;
@@ -122,7 +127,7 @@ fn device(path: &str) -> DeviceMapping {
     }
 }
 
-fn read_only(source: &Path, target: &str) -> Mount {
+pub(crate) fn read_only(source: &Path, target: &str) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),

@@ -38,6 +38,15 @@ pub(crate) async fn look(engine: &Engine, name: &ImageName) -> Result<Option<Fou
     }
 }
 
+/// The image of this number, under a name that it is to have.
+pub(crate) async fn by_id(engine: &Engine, name: &ImageName, id: &str) -> Result<Option<Found>, ImageError> {
+    match engine.call(async |docker| docker.inspect_image(id).await).await {
+        Ok(inspect) => found(name, inspect).map(Some),
+        Err(fault) if fault.is_missing() => Ok(None),
+        Err(fault) => Err(fault.of_image(name)),
+    }
+}
+
 /// An image on the host, not yet known to be fit for a node.
 pub(crate) struct Found {
     pub(crate) image: Image,
@@ -77,7 +86,7 @@ fn exposed(ports: &[String]) -> Vec<testyard_model::sliver_type::Port> {
 }
 
 /// The image, if a node can be made from it.
-fn fit(found: Found) -> Result<Image, ImageError> {
+pub(crate) fn fit(found: Found) -> Result<Image, ImageError> {
     let Found { image, os, architecture } = found;
     let unfit = |detail: String| Err(ImageError::Unfit { name: image.name.clone(), detail });
     if let Some(init) = image.config.init() {
@@ -98,7 +107,7 @@ fn fit(found: Found) -> Result<Image, ImageError> {
 }
 
 /// What this machine runs, in the words of OCI images, its own kind first.
-fn host_architectures() -> &'static [&'static str] {
+pub(crate) fn host_architectures() -> &'static [&'static str] {
     match std::env::consts::ARCH {
         "x86_64" => &["amd64", "386"],
         "aarch64" => &["arm64", "arm"],

@@ -24,6 +24,7 @@ mod import;
 mod leftover;
 mod listen;
 mod login;
+mod make;
 mod mark;
 mod own_files;
 mod power;

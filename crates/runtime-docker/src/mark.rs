@@ -14,6 +14,8 @@ pub(crate) const SLICE: &str = "testyard.slice";
 pub(crate) const SLIVER: &str = "testyard.sliver";
 pub(crate) const DISK: &str = "testyard.disk";
 pub(crate) const SPARE: &str = "testyard.spare";
+/// On what a build makes by the way, and, since labels of images are inherited, on nodes of what it has built.
+pub(crate) const BUILD: &str = "testyard.build";
 
 /// The host name that spares are made with, until they get that of a node.
 pub(crate) const SPARE_HOSTNAME: &str = "testyard-spare";

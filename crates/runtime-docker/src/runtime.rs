@@ -12,8 +12,8 @@ use testyard_model::image::ImageName;
 use testyard_model::name::Hostname;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{
-    GuestListener, Image, ImageError, NodeKey, NodeSeen, NodeSpec, PowerSeen, Pull, PullProgress, Running,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeFacts,
+    GuestListener, Image, ImageError, MakeError, Maker, NodeKey, NodeSeen, NodeSpec, PowerSeen, Pull,
+    PullProgress, Running, Runtime, RuntimeError, RuntimeEvent, RuntimeFacts,
 };
 use tokio::io::AsyncRead;
 use tokio::sync::{OnceCell, watch};
@@ -37,6 +37,8 @@ pub struct DockerRuntime {
     pub(crate) engine: Arc<Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) pulls: Arc<Pulls>,
+    /// Held by who makes the image that holds builds' networks.
+    pub(crate) importing: tokio::sync::Mutex<()>,
     /// Bounds how many containers are made and started at the same time.
     pub(crate) boots: Turns,
     pub(crate) claims: Claims,
@@ -59,6 +61,9 @@ pub enum ResetError {
     /// A node is still there.
     #[error(transparent)]
     Node(#[from] RuntimeError),
+    /// An image that was made for a slice is still there.
+    #[error("images that were made here: {0}")]
+    Images(#[from] MakeError),
     /// The folder of the nodes' sockets is still there.
     #[error("cannot empty {}", path.display())]
     Folder {
@@ -77,6 +82,7 @@ impl DockerRuntime {
             engine: Arc::new(Engine::new(config.socket.clone())),
             sockets: Sockets::new(&config.run_folder),
             pulls: Arc::default(),
+            importing: tokio::sync::Mutex::default(),
             boots: Turns::new(config.parallel),
             claims: Claims::default(),
             removals: Turns::new(config.parallel),
@@ -124,6 +130,7 @@ impl DockerRuntime {
         let removals = nodes.iter().map(|key| self.remove(key));
         let results = futures_util::future::join_all(removals).await;
         results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.forget_images().await?;
         self.sockets
             .remove_all()
             .map_err(|source| ResetError::Folder { path: self.config.run_folder.clone(), source })?;
@@ -188,6 +195,10 @@ impl Runtime for DockerRuntime {
         progress: &watch::Sender<PullProgress>,
     ) -> Result<Image, ImageError> {
         image::image(self, name, pull, progress).await
+    }
+
+    fn maker(&self) -> Option<&dyn Maker> {
+        Some(self)
     }
 
     async fn create(&self, spec: &NodeSpec) -> Result<(), RuntimeError> {

@@ -77,7 +77,7 @@ pub(crate) async fn disk(runtime: &DockerRuntime, key: &NodeKey) -> Result<Optio
 }
 
 /// The folders that a container writes in: the top layer of its root, and the volumes that the engine made for it.
-fn places(container: &ContainerInspectResponse) -> Vec<PathBuf> {
+pub(crate) fn places(container: &ContainerInspectResponse) -> Vec<PathBuf> {
     let top = container
         .graph_driver
         .as_ref()
@@ -109,7 +109,7 @@ struct Folder {
 }
 
 /// Bytes that the files below a folder take, each at least [`LEAST`]; linked ones once.
-fn count(root: &Path, most_files: usize) -> u64 {
+pub(crate) fn count(root: &Path, most_files: usize) -> u64 {
     let Ok(device) = fs::symlink_metadata(root).map(|root| root.dev()) else { return 0 };
     let (mut bytes, mut files) = (0_u64, 0);
     let mut linked = HashSet::new();

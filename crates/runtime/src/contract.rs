@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::error::{ImageError, RuntimeError};
 use crate::image::{Image, Pull, PullProgress};
+use crate::maker::Maker;
 use crate::spec::{NodeKey, NodeSpec};
 
 /// What runs nodes of one kind on a host. See the crate for the rules.
@@ -34,6 +35,11 @@ pub trait Runtime: Send + Sync + 'static {
         pull: Pull,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<Image, ImageError>;
+
+    /// What makes images of what users bring, where the runtime has something for it.
+    fn maker(&self) -> Option<&dyn Maker> {
+        None
+    }
 
     /// Makes the node, stopped. A node of this key that is there already is left as it is.
     async fn create(&self, spec: &NodeSpec) -> Result<(), RuntimeError>;

@@ -14,6 +14,7 @@ mod contract;
 mod error;
 pub mod fake;
 mod image;
+mod maker;
 mod spec;
 
 pub use contract::{
@@ -21,4 +22,6 @@ pub use contract::{
 };
 pub use error::{ImageError, RuntimeError};
 pub use image::{Image, ImageConfig, Pull, PullProgress};
+pub use maker::{BuildPlace, MakeError, MakeLimits, MakeLog, Maker, Order};
 pub use spec::{NodeKey, NodeSpec};
+pub use testyard_images::Recipe;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 /// Everything on this machine that carries the mark of Testyard, or of one instance of it, one line each.
 ///
-/// Looked at: containers of the machine's engine, interfaces, tables of packet rules, chains, namespaces of links, wires,
+/// Looked at: containers of the machine's engine, images that were built for slices, interfaces, tables of packet rules, chains, namespaces of links, wires,
 /// and, if no instance is given, processes of the guest, whatever engine they were of.
 ///
 /// # Panics
@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 pub fn find(instance: Option<&str>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     containers(instance, &mut found);
+    builds(instance, &mut found);
     interfaces(instance, &mut found);
     rules(instance, &mut found);
     links(instance, &mut found);
@@ -60,6 +61,27 @@ fn containers(instance: Option<&str>, found: &mut BTreeSet<String>) {
     let listed =
         output("docker", &["ps", "--all", "--filter", &filter, "--format", "{{.Names}} {{.Status}}"]);
     found.extend(listed.lines().map(|line| format!("container {line}")));
+}
+
+/// What builds of images have made, and left.
+fn builds(instance: Option<&str>, found: &mut BTreeSet<String>) {
+    let ours = |mark: &str| instance.is_none_or(|instance| mark.split(':').next() == Some(instance));
+    let label = "{{.Label \"testyard.build\"}} {{.Label \"testyard.slice\"}} {{.Label \"testyard.spare\"}} {{.Names}}";
+    let listed = output("docker", &["ps", "--all", "--filter", "label=testyard.build", "--format", label]);
+    for line in listed.lines() {
+        // Nodes inherit the label of their image, and are found by their own.
+        let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if ours(mark) && rest.starts_with("  ") {
+            found.insert(format!("container of a build{rest} ({mark})"));
+        }
+    }
+    let listed = output("docker", &["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    for line in listed.lines().filter_map(|line| line.strip_prefix("built.testyard.invalid/")) {
+        // What holds the network of builds serves the next one, until a reset.
+        if ours(line) && !line.ends_with(":hold") {
+            found.insert(format!("image {line}"));
+        }
+    }
 }
 
 fn interfaces(instance: Option<&str>, found: &mut BTreeSet<String>) {

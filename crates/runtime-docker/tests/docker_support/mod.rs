@@ -55,6 +55,43 @@ impl Testbed {
         self.runtime().import_rootfs(&name, Cursor::new(rootfs()), changes).await.unwrap()
     }
 
+    /// An image with a shell.
+    pub async fn shell(&self, which: &str) -> Image {
+        let busybox = std::fs::read("/bin/busybox").expect("this test needs busybox-static");
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(busybox.len() as u64);
+        header.set_mode(0o755);
+        builder.append_data(&mut header, "bin/busybox", &busybox[..]).unwrap();
+        for program in ["sh", "cat", "ls", "sleep", "dd", "grep", "head", "tail", "echo"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder.append_link(&mut header, format!("bin/{program}"), "busybox").unwrap();
+        }
+        let archive = builder.into_inner().unwrap();
+        let name = self.name(which);
+        self.runtime().import_rootfs(&name, Cursor::new(archive), &["ENV PATH=/bin"]).await.unwrap()
+    }
+
+    /// Containers of builds whose mark begins like this.
+    pub async fn build_containers(&self, mark: &str) -> Vec<String> {
+        let filters =
+            std::collections::HashMap::from([("label".to_owned(), vec!["testyard.build".to_owned()])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let containers = self.docker.list_containers(Some(options)).await.unwrap();
+        containers
+            .into_iter()
+            .filter(|of| {
+                of.labels.as_ref().is_some_and(|labels| {
+                    !labels.contains_key("testyard.slice")
+                        && labels.get("testyard.build").is_some_and(|value| value.starts_with(mark))
+                })
+            })
+            .map(|container| container.id.unwrap())
+            .collect()
+    }
+
     /// An image of this with Dockerfile lines that an import does not know.
     pub async fn built(&self, which: &str, from: &Image, lines: &[&str]) -> Image {
         let name = self.name(which);
