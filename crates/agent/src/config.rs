@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use testyard_fabric::Emulator;
 use testyard_model::id::Instance;
 
+use crate::images::ImageSettings;
 use crate::pool::PoolSettings;
 
 /// How a host is to be run. Where its agent keeps what is its own (records, sockets) is not the testbed's business.
@@ -48,6 +49,9 @@ pub struct HostConfig {
     pub emulator: Emulator,
     /// The most bytes that an install may download, and unpack.
     pub install_limits: (u64, u64),
+    /// What users may bring as images.
+    #[serde(default)]
+    pub images: ImageSettings,
     /// What to keep ready before anybody wants it.
     #[serde(default)]
     pub pool: Option<PoolSettings>,
@@ -90,6 +94,7 @@ impl HostConfig {
             name_servers: Vec::new(),
             emulator: Emulator::Auto,
             install_limits: (1 << 30, 4 << 30),
+            images: ImageSettings::default(),
             pool: None,
         }
     }

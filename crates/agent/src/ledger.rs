@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_model::id::{SliceId, SliverId};
+use testyard_model::image::ImageUrl;
 use testyard_runtime::Image;
 
 use crate::observed::Milestone;
@@ -42,6 +43,9 @@ pub(crate) struct Record {
     pub(crate) disk: u32,
     /// What it was made from.
     pub(crate) image: Image,
+    /// Of which URL that was made, if of one.
+    #[serde(default)]
+    pub(crate) url: Option<ImageUrl>,
     /// The last boot that was begun.
     pub(crate) boot: Option<Boot>,
     /// When it reached what in that boot.
@@ -198,6 +202,7 @@ mod tests {
                 digest: None,
                 config: ImageConfig::default(),
             },
+            url: None,
             boot: Some(Boot { counter: 3, since: Some(Timestamp::UNIX_EPOCH) }),
             timeline: Vec::new(),
             ended: Some(Ended { at: Timestamp::UNIX_EPOCH, how: "exit status 1".into() }),

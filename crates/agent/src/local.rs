@@ -32,6 +32,7 @@ use self::scheduled::{Scheduled, plays_of, start_clock};
 use self::sweep::{list, sweep};
 use crate::contract::{Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
+use crate::images::{ImageSettings, Images, Workshop};
 use crate::ledger::{Ledger, LedgerError};
 use crate::links::SliceLinksHandle;
 use crate::node::inside::InstallLimits;
@@ -58,6 +59,8 @@ pub struct LocalHostConfig {
     pub stop_grace: Duration,
     /// The most bytes that an install may download and unpack.
     pub install_limits: (u64, u64),
+    /// What users may bring as images.
+    pub images: ImageSettings,
     /// Whether links are impaired by the kernel's netem alone.
     pub only_netem: bool,
     /// What to keep ready before anybody wants it; without, nothing.
@@ -110,8 +113,16 @@ impl LocalHost {
         let (download, unpacked) = config.install_limits;
         let runtimes: HashMap<RuntimeKind, Arc<dyn Runtime>> =
             config.runtimes.into_iter().map(|runtime| (runtime.kind(), runtime)).collect();
+        let workshop = Workshop {
+            settings: config.images,
+            folder: config.state.clone(),
+            fabric: Arc::clone(&config.fabric),
+            name_servers: name_servers.clone(),
+            reports: reports.clone(),
+        };
         let context = Arc::new(Context {
             runtimes,
+            images: Images::new(workshop, &ledger.load()),
             fabric: config.fabric,
             ledger,
             now: config.now,
@@ -126,7 +137,7 @@ impl LocalHost {
         });
         let (state, probes) = (Shared::default(), AtomicU32::new(0));
         let background = vec![
-            tokio::spawn(gather(Arc::clone(&state), reported)),
+            tokio::spawn(gather(Arc::clone(&context.images), Arc::clone(&state), reported)),
             tokio::spawn(watch_runtimes(Arc::clone(&context), Arc::clone(&state))),
             tokio::spawn(watch_fabric(Arc::clone(&context), Arc::clone(&state))),
         ];
@@ -201,7 +212,7 @@ impl LocalHost {
         // Also where nothing is to be done for it: whoever has asked waits to hear that it has been taken.
         let _ = self.context.reports.send(Report::Slice(slice.slice));
         if entry.is_gone() {
-            let gone = entry.observed(slice.slice);
+            let gone = entry.observed(slice.slice, &self.context.images);
             state.slices.remove(&slice.slice);
             state.leaving.push(gone);
         }
@@ -319,6 +330,10 @@ impl Host for LocalHost {
                 // Not before the nodes that are wanted have been taken up.
                 let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
                 background.push(tokio::spawn(keeper::keep(Arc::clone(&self.context))));
+                for runtime in self.context.runtimes.values().cloned() {
+                    let images = Arc::clone(&self.context.images);
+                    background.push(tokio::spawn(async move { images.settle(&runtime).await }));
+                }
             }
         }
         if let Err(error) = listed {
@@ -344,14 +359,14 @@ impl Host for LocalHost {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = lock(&self.state);
         for (slice, entry) in &state.slices {
-            let _ = sender.send(entry.observed(*slice));
+            let _ = sender.send(entry.observed(*slice, &self.context.images));
         }
         state.watchers.push(sender);
         receiver
     }
 
     async fn observe(&self, slice: SliceId) -> Result<Option<observed::Slice>, HostError> {
-        Ok(lock(&self.state).slices.get(&slice).map(|entry| entry.observed(slice)))
+        Ok(lock(&self.state).slices.get(&slice).map(|entry| entry.observed(slice, &self.context.images)))
     }
 
     async fn capture(&self, slice: SliceId, request: CaptureRequest) -> Result<CaptureStream, CaptureError> {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use testyard_guest_protocol::{ProgramState, ServiceReport, ServiceState};
 use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::image::{Content, ImageUrl};
 use testyard_model::name::ClientId;
 use testyard_model::sliver_type::Port;
 use testyard_runtime::PullProgress;
@@ -24,6 +25,34 @@ pub struct Slice {
     /// How far the run of its schedule has come; none while there is none.
     #[serde(default)]
     pub schedule: Option<ScheduleSeen>,
+    /// Its images that are, or were, made of URLs here, in the order of those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Made>,
+}
+
+/// An image that is made of a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Of which.
+    pub url: ImageUrl,
+    /// Of what, once there is an image.
+    pub content: Option<Content>,
+    /// How far it is.
+    pub state: MadeState,
+    /// What making it has printed: the beginning and the end, if it is long.
+    pub log: String,
+}
+
+/// How far an image is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MadeState {
+    /// What is being done.
+    Making(String),
+    /// It is there.
+    Made,
+    /// Why it is not.
+    Failed(String),
 }
 
 /// How far a run of a schedule has come on a host.
@@ -99,6 +128,9 @@ pub struct Node {
     pub image: Option<ImageSeen>,
     /// How far the pull of its image has come, while it is being pulled.
     pub pull: Option<PullProgress>,
+    /// What is being done for its image, while that is made of a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub making: Option<String>,
     /// The image's own program.
     pub program: ProgramState,
     /// Its installs and executes.
@@ -125,6 +157,7 @@ impl Node {
             notices: Vec::new(),
             image: None,
             pull: None,
+            making: None,
             program: ProgramState::None,
             services: Vec::new(),
             programs: Vec::new(),

@@ -66,6 +66,7 @@ fn config() -> Box<HostConfig> {
         tunnel_port: 14_789,
         emulator: Emulator::Wire,
         install_limits: (1 << 30, 4 << 30),
+        images: testyard_agent::ImageSettings::default(),
         pool: Some(pool),
     })
 }
@@ -151,6 +152,12 @@ fn observed() -> Box<observed::Slice> {
             recent: Vec::new(),
             notice: None,
         }),
+        images: vec![observed::Made {
+            url: "https://files.example.net/lab/Dockerfile".parse().expect("a URL"),
+            content: Some("0f".repeat(32).parse().expect("a content")),
+            state: observed::MadeState::Making("step 2/3: RUN make".into()),
+            log: "Step 2/3 : RUN make\n".into(),
+        }],
     })
 }
 

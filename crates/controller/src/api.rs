@@ -18,7 +18,7 @@ use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliverId};
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
 use testyard_model::service::Services;
@@ -363,7 +363,7 @@ pub struct SliverView {
     /// The kind of node.
     pub sliver_type: SliverTypeName,
     /// The image that it boots.
-    pub image: ImageName,
+    pub image: ImageSource,
     /// Its own name.
     pub hostname: Hostname,
     /// Its control addresses.

@@ -126,6 +126,7 @@ mod tests {
             notices: Vec::new(),
             image: None,
             pull: None,
+            making: None,
             program: ProgramState::None,
             services: vec![],
             programs: vec![],

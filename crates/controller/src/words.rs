@@ -68,6 +68,9 @@ impl SliverView {
         let node = self.observed.as_ref()?;
         let text = match node.phase {
             Phase::Waiting => "waiting for its host",
+            Phase::Pulling if let Some(step) = &node.making => {
+                return Some(format!("making its image: {step}"));
+            }
             Phase::Pulling => {
                 return Some(match node.pull {
                     Some(pull) if pull.total > 0 => {

@@ -105,6 +105,7 @@ async fn agent(membership: &Membership) -> Result<JoinHandle<ConnectionError>, C
         name_servers: Vec::new(),
         stop_grace: Duration::from_secs(1),
         install_limits: (1, 1),
+        images: testyard_agent::ImageSettings::default(),
         only_netem: false,
         facts: None,
         pool: None,

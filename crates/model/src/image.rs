@@ -347,6 +347,15 @@ impl ImageSource {
         }
     }
 
+    /// The URL, where it is one.
+    #[must_use]
+    pub const fn url(&self) -> Option<&ImageUrl> {
+        match self {
+            Self::Name(_) => None,
+            Self::Url(url) => Some(url),
+        }
+    }
+
     /// The name, where it is one.
     #[must_use]
     pub const fn name(&self) -> Option<&ImageName> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::ImageName;
+use crate::image::{ImageName, ImageSource};
 use crate::name::SliverTypeName;
 
 /// What runs a node.
@@ -38,7 +38,7 @@ pub struct SliverType {
     /// What runs it.
     pub runtime: RuntimeKind,
     /// What a node boots that names no image.
-    pub default_image: ImageName,
+    pub default_image: ImageSource,
     /// The images that the advertisement lists beside the default; others may be asked for too.
     pub images: Vec<ImageName>,
     /// What a node may use at most.

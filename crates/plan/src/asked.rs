@@ -31,7 +31,7 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// What it boots.
-    pub(crate) fn image(&self) -> &'a ImageName {
+    pub(crate) fn image(&self) -> ImageSource {
         image(self.node, self.kind)
     }
 
@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
         };
         let mut ports = ports::wanted(kind.ports.iter().chain(&node.ports));
         // What its image turned out to EXPOSE is known only since it runs.
-        if let Some(kept) = kept.filter(|kept| kind.publish_exposed && kept.image == *image(node, kind)) {
+        if let Some(kept) = kept.filter(|kept| kind.publish_exposed && kept.image == image(node, kind)) {
             let known: BTreeSet<Port> = ports.iter().copied().collect();
             ports.extend(
                 kept.forwards.iter().map(|forward| forward.port).filter(|port| !known.contains(port)),
@@ -134,8 +134,8 @@ pub(crate) fn check(wanted: Wanted<'_>, site: Site<'_>, existing: &Existing) -> 
     Ok(())
 }
 
-fn image<'a>(node: &'a Node, kind: &'a SliverType) -> &'a ImageName {
-    node.image.as_ref().unwrap_or(&kind.default_image)
+fn image(node: &Node, kind: &SliverType) -> ImageSource {
+    node.image.clone().unwrap_or_else(|| kind.default_image.clone())
 }
 
 fn sliver_type<'a>(node: &Node, site: Site<'a>) -> Result<&'a SliverType, PlanError> {

@@ -239,7 +239,7 @@ pub fn replan(
             client_id,
             host: hosts[*index].host.name().clone(),
             sliver_type: asked.kind.clone(),
-            image: asked.image().clone(),
+            image: asked.image(),
             ipv4,
             ipv6,
             forwards,

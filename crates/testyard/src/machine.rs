@@ -54,6 +54,7 @@ pub(crate) async fn open(
         name_servers: config.name_servers.clone(),
         stop_grace: STOP_GRACE,
         install_limits: config.install_limits,
+        images: config.images.clone(),
         only_netem: config.emulator == Emulator::Netem,
         facts: Some(facts),
         pool: config.pool.clone(),

@@ -47,6 +47,7 @@ impl Door {
             name_servers: vec![],
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 20),
+            images: testyard_agent::ImageSettings::default(),
             only_netem: false,
             pool: None,
             facts: None,

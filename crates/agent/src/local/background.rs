@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::roster::{Seen, Shared, lock};
 use super::sweep::{remove_orphan, sweep};
+use crate::images::Images;
 use crate::node::task::{Context, Report};
 use crate::node::wake::Wake;
 
@@ -17,7 +18,11 @@ use crate::node::wake::Wake;
 const MEND_AGAIN: Duration = Duration::from_secs(1);
 
 /// Puts what the node tasks say together, a slice at a time.
-pub(super) async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<Report>) {
+pub(super) async fn gather(
+    images: Arc<Images>,
+    state: Shared,
+    mut reported: mpsc::UnboundedReceiver<Report>,
+) {
     let mut batch = Vec::new();
     while reported.recv_many(&mut batch, 10_000).await > 0 {
         let mut state = lock(&state);
@@ -45,12 +50,13 @@ pub(super) async fn gather(state: Shared, mut reported: mpsc::UnboundedReceiver<
         }
         for slice in changed {
             let Some(entry) = state.slices.get(&slice) else { continue };
-            let observed = entry.observed(slice);
+            let observed = entry.observed(slice, &images);
             // Nothing may be reported as gone that is still there.
             if entry.nodes.is_empty() && !entry.is_gone() {
                 continue;
             }
             if entry.is_gone() {
+                images.forget(slice);
                 state.slices.remove(&slice);
             }
             state.tell(&observed);

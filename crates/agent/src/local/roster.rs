@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::scheduled::Scheduled;
+use crate::images::Images;
 use crate::links::SliceLinksHandle;
 use crate::node::task::{Context, Wanted};
 use crate::node::wake::Wake;
@@ -103,10 +104,11 @@ impl SliceEntry {
         self.nodes.is_empty() && (self.keeper.is_none() || self.links.seen() == observed::LinksSeen::None)
     }
 
-    pub(super) fn observed(&self, slice: SliceId) -> observed::Slice {
+    pub(super) fn observed(&self, slice: SliceId, images: &Images) -> observed::Slice {
         let nodes = self.nodes.iter().map(|(sliver, node)| node.observed(*sliver)).collect();
         let schedule = self.scheduled.as_ref().map(Scheduled::seen);
-        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen(), schedule }
+        let images = images.seen(slice);
+        observed::Slice { slice, revision: self.revision, nodes, links: self.links.seen(), schedule, images }
     }
 }
 

@@ -182,6 +182,7 @@ mod tests {
             slice: SliceId::from_uuid(Uuid::nil()),
             disk,
             image: image(),
+            url: None,
             boot: Some(Boot { counter, since: since.map(at) }),
             timeline: Vec::new(),
             ended: None,

@@ -41,6 +41,7 @@ impl Task {
             slice: self.slice,
             disk: spec.key.disk,
             image: spec.image.clone(),
+            url: None,
             boot: Some(Boot { counter: boot, since }),
             timeline: self.timeline.clone(),
             ended: None,

@@ -2,9 +2,12 @@
 //! the engine; only the fetching of an image, which can take minutes, gives way to a new desired state.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use testyard_fabric::FabricError;
+use testyard_model::image::{ImageName, ImageSource, ImageUrl};
 use testyard_runtime::{
     Image, ImageError, NodeKey, NodeSpec, PowerSeen, Pull, PullProgress, Runtime, RuntimeError,
 };
@@ -12,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::guest::Conversation;
+use crate::images::{Ask, Trouble};
 use crate::ledger::{Boot, Record};
 use crate::node::decide::Step;
 use crate::node::task::{Connection, Task, Wanted};
@@ -19,6 +23,9 @@ use crate::observed::{Phase, Stage};
 
 /// After so long a start people are told what is waited for.
 const LONG_START: Duration = Duration::from_secs(10);
+
+/// How often people are told how an image comes: they read it.
+const SHOWN: Duration = Duration::from_millis(200);
 
 /// A step could not be carried out.
 pub(super) enum Setback {
@@ -69,6 +76,7 @@ impl Task {
                     slice: self.slice,
                     disk: node.disk,
                     image,
+                    url: node.image.url().cloned(),
                     boot: None,
                     timeline: self.timeline.clone(),
                     ended: None,
@@ -91,6 +99,7 @@ impl Task {
                         slice: self.slice,
                         disk: node.disk,
                         image,
+                        url: node.image.url().cloned(),
                         boot: Some(Boot { counter: node.boot, since: Some(since) }),
                         timeline: self.timeline.clone(),
                         ended: None,
@@ -124,30 +133,71 @@ impl Task {
     async fn fetch_image(&mut self, wanted: &Wanted, runtime: &dyn Runtime) -> Result<(), Setback> {
         self.timeline.clear();
         self.reached(Stage::Begun);
+        let image = match &wanted.node.image {
+            ImageSource::Name(name) => self.pull(wanted, name, runtime).await,
+            ImageSource::Url(url) => self.make(wanted, url).await,
+        };
+        (self.pull, self.making) = (None, None);
+        self.image = Some(image?);
+        self.facts.image_ready = true;
+        self.reached(Stage::ImageReady);
+        Ok(())
+    }
+
+    /// The image of this name.
+    async fn pull(
+        &mut self,
+        wanted: &Wanted,
+        name: &ImageName,
+        runtime: &dyn Runtime,
+    ) -> Result<Image, Setback> {
         let (progress, mut progressed) = watch::channel(PullProgress::default());
         let mut overtaken = self.wanted.clone();
-        let mut fetch = runtime.image(&wanted.node.image, Pull::Missing, &progress);
+        let mut fetch = runtime.image(name, Pull::Missing, &progress);
         let mut shown = Instant::now();
-        let image = loop {
+        loop {
             tokio::select! {
-                image = &mut fetch => break image,
+                image = &mut fetch => return Ok(image?),
                 _ = overtaken.changed() => return Err(Setback::Overtaken),
                 Ok(()) = progressed.changed() => {
                     self.pull = Some(*progressed.borrow_and_update());
-                    // People read this; five times a second is enough.
-                    if shown.elapsed() > Duration::from_millis(200) {
+                    if shown.elapsed() > SHOWN {
                         self.publish(wanted);
                         shown = Instant::now();
                     }
                 }
             }
+        }
+    }
+
+    /// The image that is made of this URL.
+    async fn make(&mut self, wanted: &Wanted, url: &ImageUrl) -> Result<Image, Setback> {
+        let ask = Ask {
+            sliver: self.sliver,
+            slice: self.slice,
+            url: url.clone(),
+            runtime: self.runtime()?,
+            attachment: self.connection_of(wanted).control,
         };
-        drop(fetch);
-        self.pull = None;
-        self.image = Some(image?);
-        self.facts.image_ready = true;
-        self.reached(Stage::ImageReady);
-        Ok(())
+        let images = Arc::clone(&self.context.images);
+        let (told, mut telling) = watch::channel(String::new());
+        let mut overtaken = self.wanted.clone();
+        let mut get = pin!(images.get(ask, |step| drop(told.send_replace(step))));
+        let mut shown = Instant::now();
+        loop {
+            tokio::select! {
+                image = &mut get => return Ok(image?),
+                _ = overtaken.changed() => return Err(Setback::Overtaken),
+                Ok(()) = telling.changed() => {
+                    let first = self.making.is_none();
+                    self.making = Some(telling.borrow_and_update().clone());
+                    if first || shown.elapsed() > SHOWN {
+                        self.publish(wanted);
+                        shown = Instant::now();
+                    }
+                }
+            }
+        }
     }
 
     /// What the node was made from; if the record of it is lost, what its image's name means now.
@@ -155,8 +205,13 @@ impl Task {
         if let Some(image) = &self.image {
             return Ok(image.clone());
         }
-        let (progress, _) = watch::channel(PullProgress::default());
-        let image = runtime.image(&wanted.node.image, Pull::Missing, &progress).await?;
+        let image = match &wanted.node.image {
+            ImageSource::Name(name) => {
+                let (progress, _) = watch::channel(PullProgress::default());
+                runtime.image(name, Pull::Missing, &progress).await?
+            }
+            ImageSource::Url(url) => self.make(wanted, url).await?,
+        };
         self.image = Some(image.clone());
         Ok(image)
     }
@@ -178,6 +233,7 @@ impl Task {
             slice: self.slice,
             disk: node.disk,
             image,
+            url: node.image.url().cloned(),
             boot: Some(boot),
             timeline,
             ended,
@@ -273,6 +329,15 @@ impl From<ImageError> for Setback {
         match error {
             ImageError::Unreachable { .. } => Self::Passing(error.to_string()),
             ImageError::NotFound { .. } | ImageError::Unfit { .. } => Self::Final(error.to_string()),
+        }
+    }
+}
+
+impl From<Trouble> for Setback {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Passing(reason) => Self::Passing(reason),
+            Trouble::Final(reason) => Self::Final(reason),
         }
     }
 }

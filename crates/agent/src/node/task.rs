@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::desired;
 use crate::facts;
 use crate::guest::{Conversation, Heard};
+use crate::images::Images;
 use crate::ledger::{Ended, Ledger, Record};
 use crate::links::SliceLinksHandle;
 use crate::node::decide::{Attempt, Facts, Step, decide, ending};
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) install_limits: InstallLimits,
     pub(crate) facts: Option<Arc<facts::Desk>>,
+    pub(crate) images: Arc<Images>,
     pub(crate) pool: Pool,
     pub(crate) places: Places,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
@@ -166,6 +168,8 @@ pub(crate) struct Task {
     pub(super) accounts_done: u64,
     pub(super) timeline: Vec<Milestone>,
     pub(super) pull: Option<PullProgress>,
+    /// What is being done for its image, while that is made of a URL.
+    pub(super) making: Option<String>,
     pub(super) silent_from: Option<Instant>,
     pub(super) disk: disk::Watch,
     /// How often in a row the disk was found over its limit.
@@ -217,6 +221,7 @@ impl Task {
             accounts_done: 0,
             timeline,
             pull: None,
+            making: None,
             silent_from: None,
             disk: disk::Watch::new(),
             over: 0,
@@ -425,6 +430,9 @@ impl Task {
             failed = Some(error.to_string());
         }
         self.context.places.forget(self.sliver);
+        if let Ok(runtime) = self.runtime() {
+            self.context.images.leave(self.sliver, &runtime);
+        }
         match failed {
             None => {
                 self.context.ledger.forget(self.sliver);
@@ -487,6 +495,7 @@ impl Task {
                 exposed: image.config.exposed.clone(),
             }),
             pull: self.pull,
+            making: self.making.clone(),
             program: program(&self.doing.heard),
             services: report.map(|report| report.services.clone()).unwrap_or_default(),
             programs,

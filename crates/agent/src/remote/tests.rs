@@ -55,6 +55,7 @@ fn seen(number: u64) -> observed::Slice {
         nodes: Vec::new(),
         links: LinksSeen::default(),
         schedule: None,
+        images: Vec::new(),
     }
 }
 

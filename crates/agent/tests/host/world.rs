@@ -123,6 +123,7 @@ impl World {
             name_servers: Vec::new(),
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
+            images: testyard_agent::ImageSettings::default(),
             only_netem: false,
             facts,
             pool,

@@ -299,6 +299,7 @@ fn seen(sliver: &SliverView) -> observed::Node {
         notices: vec!["a process of the node was killed".to_owned()],
         image: None,
         pull: None,
+        making: None,
         program: ProgramState::Running,
         services: executes.map(|(n, _)| report(ServiceId::Execute(n), ServiceState::Exited(3))).collect(),
         programs: vec![],

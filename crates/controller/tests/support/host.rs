@@ -233,6 +233,7 @@ impl Inner {
                 Some(why) => LinksSeen::Failed(why.clone()),
             },
             schedule: self.schedule.clone(),
+            images: Vec::new(),
         };
         if desired.nodes.is_empty() && report.nodes.is_empty() {
             self.desired.remove(&slice);
@@ -264,6 +265,7 @@ fn fresh(desired: &desired::Node) -> observed::Node {
         notices: Vec::new(),
         image: None,
         pull: None,
+        making: None,
         program: testyard_guest_protocol::ProgramState::None,
         services: vec![],
         programs: vec![],

@@ -34,7 +34,7 @@ pub(super) fn topology(
     for container in containers {
         let mut node = Node::new(container.name);
         node.partition = container.host.map(|(host, _)| host.to_owned());
-        node.image = images.of(&container.image, container.at, remarks);
+        node.image = images.of(&container.image, container.at, remarks).map(Into::into);
         node.attributes = container.image.attributes();
         let mut on = HashSet::new();
         for (number, nic) in container.interfaces.into_iter().enumerate() {

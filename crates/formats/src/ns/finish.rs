@@ -247,13 +247,13 @@ fn box_image(reader: &mut Reader<'_>, node: usize) {
     let odd_kind = asked.odd_kind().map(|kind| format!("{} is taken for vagrant", short(kind)));
     let chosen = draft.node.image.clone();
     let (image, verdict) = match asked.find(reader.site) {
-        Found::Image(image) if chosen.as_ref().is_none_or(|chosen| *chosen == image) => {
-            (Some(image), Taken::AsListed)
+        Found::Image(image) if chosen.as_ref().is_none_or(|chosen| chosen.name() == Some(&image)) => {
+            (Some(image.into()), Taken::AsListed)
         }
         _ if chosen.is_some() => {
             (chosen, Taken::Approximated("the image is the one that is named beside it".to_owned()))
         }
-        Found::Image(image) => (Some(image), Taken::AsListed),
+        Found::Image(image) => (Some(image.into()), Taken::AsListed),
         Found::Default { message, suggestion } => {
             let hint = suggestion.map(|hint| format!(" ({hint})")).unwrap_or_default();
             (None, Taken::Ignored(format!("{message}{hint}")))

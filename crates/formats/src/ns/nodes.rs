@@ -1,7 +1,7 @@
 //! Statements about nodes.
 
 use testyard_model::diagnostic::Position;
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::link::Attribute;
 use testyard_model::name::SliverTypeName;
 use testyard_model::service::{Execute, Install, Shell};
@@ -76,10 +76,10 @@ pub(super) fn image(reader: &mut Reader<'_>, call: &Call<'_>) -> Outcome {
     }
 }
 
-/// The image that a name stands for: one that the testbed maps, or one of a registry with its tag or path
-/// (`debian:12`; Emulab's own names with a version, `UBUNTU20-64-STD:2`, have capitals).
-fn known_image(reader: &Reader<'_>, name: &str) -> Option<ImageName> {
-    let mapped = reader.site.images.get(name).cloned();
+/// The image that a name stands for: one that the testbed maps, one of a registry with its tag or path, or a
+/// URL (`debian:12`; Emulab's own names with a version, `UBUNTU20-64-STD:2`, have capitals).
+fn known_image(reader: &Reader<'_>, name: &str) -> Option<ImageSource> {
+    let mapped = reader.site.images.get(name).cloned().map(Into::into);
     mapped.or_else(|| name.contains(['/', ':', '@']).then(|| name.parse().ok()).flatten())
 }
 

@@ -130,7 +130,7 @@ fn sliver_type(kind: &SliverType) -> String {
     }
     let default = image(kind.default_image.as_str(), "default").attribute("default", true).empty();
     content.push_str(&format!("\n      {default}"));
-    for name in kind.images.iter().filter(|name| **name != kind.default_image) {
+    for name in kind.images.iter().filter(|name| Some(*name) != kind.default_image.name()) {
         content.push_str(&format!("\n      {}", image(name.as_str(), name.as_str()).empty()));
     }
     Element::new("", "sliver_type", "").attribute("name", &kind.name).with(&format!("{content}\n    "))

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use testyard_model::account::Account;
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, SliverTypeName};
 use testyard_model::service::ExecuteFiles;
@@ -53,7 +53,7 @@ pub struct ManifestNode {
     /// Its kind, written where the request left it open.
     pub sliver_type: SliverTypeName,
     /// Its image, written where the request left the sliver type open.
-    pub image: ImageName,
+    pub image: ImageSource,
     /// Its name in the network (`host@name`), if it has one by now.
     pub host_name: Option<String>,
     /// Where its SSH server is reached, if it is by now.

@@ -1,5 +1,6 @@
 //! Reading one node of ours.
 
+use testyard_model::image::ImageSource;
 use testyard_model::name::{ClientId, SliverTypeName};
 use testyard_model::sliver_type::{Port, Protocol};
 use testyard_model::topology::Node;
@@ -119,7 +120,7 @@ fn children(element: Xml<'_, '_>, findings: &mut Findings<'_>) {
 fn sliver_type(
     element: Xml<'_, '_>,
     findings: &mut Findings<'_>,
-) -> (Option<SliverTypeName>, Option<testyard_model::image::ImageName>) {
+) -> (Option<SliverTypeName>, Option<ImageSource>) {
     let mut all = core_children(element, "sliver_type");
     let Some(first) = all.next() else { return (None, None) };
     if let Some(second) = all.next() {
@@ -143,23 +144,64 @@ fn sliver_type(
             unknown(child, &["disk_image"], findings);
         }
     }
-    if let Some(docker) = first.children().find(|child| child.has_tag_name((EMULAB, "docker"))) {
-        emulab_docker(docker, findings);
-    }
-    (name, images::read(first, findings))
+    let image = images::read(first, findings);
+    let docker = first.children().find(|child| child.has_tag_name((EMULAB, "docker")));
+    let image = match docker {
+        Some(docker) => emulab_docker(docker, image, findings),
+        None => image,
+    };
+    (name, image)
 }
 
-/// geni-lib's wishes for Docker nodes at Emulab.
-fn emulab_docker(docker: Xml<'_, '_>, findings: &mut Findings<'_>) {
+/// geni-lib's wishes for Docker nodes at Emulab (`docker_extimage`, `docker_dockerfile` and so on): what they say of the image counts.
+fn emulab_docker(
+    docker: Xml<'_, '_>,
+    image: Option<ImageSource>,
+    findings: &mut Findings<'_>,
+) -> Option<ImageSource> {
+    // What the guest does anyway: SSH into any image, by any shell that the image has.
+    const DONE: &[&str] = &["tbaugmentation", "tbaugmentation_update", "ssh_style"];
     if word(docker, "privileged").is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false")) {
         findings
             .error(docker, "privileged containers are not given by this testbed")
             .suggest("ask for a sliver type with the capabilities that you need");
-        return;
+        return image;
     }
-    let names: Vec<&str> = docker.attributes().map(|attribute| attribute.name()).collect();
-    let message = format!("emulab:docker is kept and has no effect here ({})", short(&names.join(", ")));
-    findings.notice(docker, message).suggest("name the image in disk_image, and limits by the sliver type");
+    let mut found = None;
+    for name in ["extimage", "dockerfile"] {
+        let Some(text) = word(docker, name) else { continue };
+        let what = format!("emulab:docker {name}");
+        match images::source(docker, &what, text, findings) {
+            Some(ImageSource::Name(_)) if name == "dockerfile" => {
+                findings.error(docker, format!("{what}: {:?} is no URL", short(text)));
+            }
+            Some(source) if found.is_none() => found = Some(source),
+            Some(_) => {
+                drop(findings.warning(docker, "extimage and dockerfile are both given: extimage is taken"))
+            }
+            None => {}
+        }
+    }
+    if found.is_some() && image.is_some() && found != image {
+        findings.warning(
+            docker,
+            "emulab:docker and disk_image name different images: that of emulab:docker is taken",
+        );
+    }
+    let odd: Vec<&str> = docker
+        .attributes()
+        .map(|attribute| attribute.name())
+        .filter(|name| !DONE.contains(name) && !["extimage", "dockerfile", "privileged"].contains(name))
+        .collect();
+    if !odd.is_empty() {
+        findings
+            .notice(
+                docker,
+                format!("emulab:docker is kept; of it has no effect here: {}", short(&odd.join(", "))),
+            )
+            .suggest("say in the image what it runs, and in what environment");
+    }
+    found.or(image)
 }
 
 fn exclusive(element: Xml<'_, '_>, findings: &mut Findings<'_>) -> bool {

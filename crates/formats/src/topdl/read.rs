@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use testyard_model::diagnostic::{Diagnostic, Position, Severity};
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::link::Attribute;
 use testyard_model::name::ClientId;
 use testyard_model::route::Routing;
@@ -244,7 +244,7 @@ impl<'a, 'input> Reader<'_, 'a, 'input> {
     fn box_image(&mut self, element: Xml<'a, 'input>, node: &mut Node) {
         let Some(asked) = BoxImage::of(&node.attributes).filter(|_| node.image.is_none()) else { return };
         match asked.find(self.site) {
-            Found::Image(image) => node.image = Some(image),
+            Found::Image(image) => node.image = Some(image.into()),
             Found::Default { message, suggestion } => {
                 if self.told.len() < 1000 && self.told.insert(message.clone()) {
                     let remark = self.findings.warning(element, message);
@@ -333,7 +333,8 @@ impl<'a, 'input> Reader<'_, 'a, 'input> {
             self.findings.warning(element, "the computer has several os: the first counts");
             return;
         }
-        node.image = self.site.images.get(&osid).cloned().or_else(|| osid.parse::<ImageName>().ok());
+        node.image =
+            self.site.images.get(&osid).cloned().map(Into::into).or_else(|| osid.parse::<ImageSource>().ok());
         if node.image.is_none() {
             let kind = format!("osid {osid}");
             let message = format!("there is no image for {:?} here: the default is taken", short(&osid));

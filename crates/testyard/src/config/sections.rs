@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use testyard_agent::ImageSettings;
 use testyard_fabric::Emulator;
 use testyard_model::image::ImageName;
 use testyard_model::name::SliverTypeName;
@@ -18,7 +19,7 @@ use super::settings::{
     DEFAULT_IMAGE, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
 };
 use super::sliver_types::sliver_types;
-use super::value::{Size, Span};
+use super::value::{Cores, Size, Span};
 
 /// Reads all sections. `None`, or mistakes noted in the sections, mean that the file is refused.
 pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
@@ -29,7 +30,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let leases = leases(&root.section("leases"));
     let limits = limits(&root.section("limits"));
     let network = network(&root.section("network"));
-    let (default_image, image_names) = images(&root.section("images"));
+    let (default_image, image_names, images) = images(&root.section("images"));
     let registries = registries(root, folder);
     let sliver_types = sliver_types(root, &default_image);
     let tunnels = tunnels(&root.section("tunnels"), testbed.as_ref());
@@ -50,6 +51,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
         hosts,
         agents: agents?,
         image_names,
+        images,
         registries,
         sliver_types,
         pool: pool?,
@@ -258,8 +260,8 @@ fn emulator(section: &Section<'_>) -> Emulator {
     }
 }
 
-/// The default, and what stands for other systems' images.
-fn images(section: &Section<'_>) -> (ImageName, BTreeMap<String, ImageName>) {
+/// The default, what stands for other systems' images, and what users may bring.
+fn images(section: &Section<'_>) -> (ImageName, BTreeMap<String, ImageName>, ImageSettings) {
     let default = section.parsed("default").unwrap_or_else(|| DEFAULT_IMAGE.parse().expect("an image name"));
     let mut names = BTreeMap::new();
     for (name, image) in section.texts("names", "") {
@@ -268,8 +270,46 @@ fn images(section: &Section<'_>) -> (ImageName, BTreeMap<String, ImageName>) {
             Err(error) => section.refuse("names", format!("{name}: {error}")),
         }
     }
+    let urls = image_urls(&section.section("urls"));
     section.finish();
-    (default, names)
+    (default, names, urls)
+}
+
+/// The least memory that the engine lets a step of a build run with.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+fn image_urls(section: &Section<'_>) -> ImageSettings {
+    let default = ImageSettings::default();
+    let size = |key, default| section.parsed::<Size>(key).map_or(default, |size| size.0);
+    let number = |key, default| {
+        let number = section.get(key).unwrap_or(default);
+        if number == 0 {
+            section.refuse(key, "0 would let no image be made: write allow = false");
+        }
+        number
+    };
+    let settings = ImageSettings {
+        urls: section.get("allow").unwrap_or(default.urls),
+        allowed: section.list("networks").unwrap_or_default(),
+        download: size("download", default.download),
+        unpacked: size("unpacked", default.unpacked),
+        seconds: section.parsed::<Span>("time").map_or(default.seconds, |span| span.0.as_secs()),
+        memory: size("memory", default.memory),
+        millicores: section.get::<Cores>("cpus").map_or(default.millicores, |cores| cores.thousandths),
+        pids: number("pids", default.pids),
+        disk: size("disk", default.disk),
+        at_once: number("at_once", default.at_once),
+        per_slice: number("per_slice", default.per_slice),
+    };
+    // The engine's client takes no more.
+    if !(LEAST_MEMORY..=i32::MAX as u64 + 1).contains(&settings.memory) {
+        section.refuse("memory", "must be between 16M and 2G");
+    }
+    if settings.seconds == 0 {
+        section.refuse("time", "0 would let no image be made: write allow = false");
+    }
+    section.finish();
+    settings
 }
 
 fn registries(root: &Section<'_>, folder: &Path) -> Vec<RegistryLogin> {
@@ -303,9 +343,18 @@ fn pool(section: &Section<'_>, types: &[SliverType], capacity: u32) -> Option<Po
         section.refuse("sliver_type", format!("there is no sliver type {name}"));
     }
     let sliver_type = sliver_type.or(types.first());
+    let size = section.get("size").unwrap_or(0);
+    let image: Option<ImageName> = section.parsed("image");
+    let image = image.or_else(|| sliver_type?.default_image.name().cloned()).unwrap_or_else(|| {
+        // Images of URLs are a slice's own.
+        if size > 0 {
+            section.refuse("size", "the sliver type's image is a URL: name an image for the pool");
+        }
+        DEFAULT_IMAGE.parse().expect("an image name")
+    });
     let pool = sliver_type.map(|sliver_type| Pool {
-        size: section.get("size").unwrap_or(0),
-        image: section.parsed("image").unwrap_or_else(|| sliver_type.default_image.clone()),
+        size,
+        image,
         sliver_type: sliver_type.clone(),
         counted: section.get("counted").unwrap_or(false),
     });

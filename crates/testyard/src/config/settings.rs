@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use testyard_agent::ImageSettings;
 use testyard_fabric::Emulator;
 use testyard_model::id::{HostName, Instance};
 use testyard_model::image::ImageName;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub agents: Agents,
     /// `[images.names]`: names of other systems' images, and what stands for each
     pub image_names: BTreeMap<String, ImageName>,
+    /// `[images.urls]`
+    pub images: ImageSettings,
     /// `[[registry]]`
     pub registries: Vec<RegistryLogin>,
     /// `[[sliver_type]]`, or the three that docker-am offers
@@ -262,6 +265,7 @@ impl Settings {
             ("host", self.inside().map(Host::of_agent) != other.inside().map(Host::of_agent)),
             ("tunnels.port", self.tunnels.port != other.tunnels.port),
             ("agents", self.has_agents_elsewhere() && self.agents != other.agents),
+            ("images.urls", self.inside().is_some() && self.images != other.images),
             ("registry", self.registries != other.registries),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -48,7 +48,7 @@ fn sliver_type(section: &Section<'_>, default_image: &ImageName) -> Option<Slive
                 RuntimeKind::Docker
             }
         },
-        default_image: section.parsed("image").unwrap_or_else(|| default_image.clone()),
+        default_image: section.parsed("image").unwrap_or_else(|| default_image.clone().into()),
         images: section.list("images").unwrap_or_default(),
         limits: Limits {
             memory: section.parsed::<Size>("memory").map(|size| size.0),
@@ -95,7 +95,7 @@ fn default_sliver_types(image: &ImageName) -> Vec<SliverType> {
         name: name.parse().expect("a sliver type's name"),
         description: description.to_owned(),
         runtime: RuntimeKind::Docker,
-        default_image: image.clone(),
+        default_image: image.clone().into(),
         images: Vec::new(),
         limits: Limits { memory, pids: Some(PIDS), ..Limits::default() },
         privileges,

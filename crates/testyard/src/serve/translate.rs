@@ -76,6 +76,7 @@ pub(crate) fn host_config(settings: &Settings, host: &Host) -> HostConfig {
         emulator: settings.network.emulator,
         tunnel_port: settings.tunnels.port,
         install_limits: (settings.limits.install_download, settings.limits.install_unpacked),
+        images: settings.images.clone(),
         pool: pool(settings),
     }
 }

@@ -57,6 +57,7 @@ impl Bed {
             name_servers: vec![],
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
+            images: testyard_agent::ImageSettings::default(),
             only_netem: false,
             pool: None,
             facts: None,
