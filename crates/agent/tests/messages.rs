@@ -152,13 +152,29 @@ fn observed() -> Box<observed::Slice> {
             recent: Vec::new(),
             notice: None,
         }),
-        images: vec![observed::Made {
-            url: "https://files.example.net/lab/Dockerfile".parse().expect("a URL"),
-            content: Some("0f".repeat(32).parse().expect("a content")),
-            state: observed::MadeState::Making("step 2/3: RUN make".into()),
-            log: "Step 2/3 : RUN make\n".into(),
-        }],
+        images: Vec::new(),
     })
+}
+
+/// The same, of a slice with an image of a URL.
+fn making() -> Box<observed::Slice> {
+    let made = observed::Made {
+        url: "https://files.example.net/lab/Dockerfile".parse().expect("a URL"),
+        content: Some("0f".repeat(32).parse().expect("a content")),
+        state: observed::MadeState::Making("step 2/3: RUN make".into()),
+        log: "Step 2/3 : RUN make\n".into(),
+    };
+    let mut slice = observed();
+    slice.nodes[0].making = Some("step 2/3: RUN make".into());
+    slice.images = vec![made];
+    slice
+}
+
+/// The desired state of a node that boots an image of a URL.
+fn of_url() -> Box<desired::Slice> {
+    let mut slice = desired();
+    slice.nodes[0].image = "https://files.example.net/lab/Dockerfile".parse().expect("a URL");
+    slice
 }
 
 fn samples() -> Samples {
@@ -374,8 +390,10 @@ fn messages_are_what_they_were() {
         ),
         ("to-agent-call-apply-across", call(Call::Apply(across()))),
         ("to-agent-call-probe-across", call(Call::Probe { slice: slice(), probes: halves })),
+        ("to-agent-call-apply-image-of-url", call(Call::Apply(of_url()))),
     ];
     names.extend(later.iter().map(|(name, message)| check((*name).to_owned(), message)));
+    names.push(check("from-agent-seen-making".to_owned(), &FromAgent::Seen(making())));
     let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path());
     let files: BTreeSet<String> =
         files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();

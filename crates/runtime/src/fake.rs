@@ -11,6 +11,7 @@
 mod fault;
 mod guest;
 mod image;
+mod maker;
 mod programs;
 mod script;
 mod socket;
@@ -33,6 +34,7 @@ use tokio::sync::{broadcast, watch};
 use crate::contract::{GuestListener, NodeSeen, PowerSeen, Running, Runtime, RuntimeEvent, RuntimeFacts};
 use crate::error::{ImageError, RuntimeError};
 use crate::image::{Image, Pull, PullProgress};
+use crate::maker::Maker;
 use crate::spec::{NodeKey, NodeSpec};
 
 pub use fault::{Fault, FaultKind, Moment, Op};
@@ -40,6 +42,7 @@ pub use image::FakeImage;
 pub use script::{GuestScript, Manner, Outcome};
 
 use image::Images;
+use maker::FakeMaker;
 use world::World;
 
 /// The fake runtime. See the module.
@@ -47,6 +50,7 @@ use world::World;
 pub struct FakeRuntime {
     kind: RuntimeKind,
     images: Arc<Images>,
+    maker: Arc<FakeMaker>,
     world: Arc<World>,
 }
 
@@ -90,7 +94,12 @@ impl FakeRuntime {
     /// A host without nodes, whose registry has every image.
     #[must_use]
     pub fn new() -> Self {
-        Self { kind: RuntimeKind::Fake, images: Arc::default(), world: Arc::new(World::new()) }
+        Self {
+            kind: RuntimeKind::Fake,
+            images: Arc::default(),
+            maker: Arc::default(),
+            world: Arc::new(World::new()),
+        }
     }
 
     /// The same under the flag of another kind, for tests of what is meant for that kind.
@@ -103,7 +112,12 @@ impl FakeRuntime {
     /// The runtime of another testbed on the same host: other nodes, the same images.
     #[must_use]
     pub fn neighbour(&self) -> Self {
-        Self { kind: self.kind, images: Arc::clone(&self.images), world: Arc::new(World::new()) }
+        Self {
+            kind: self.kind,
+            images: Arc::clone(&self.images),
+            maker: Arc::default(),
+            world: Arc::new(World::new()),
+        }
     }
 
     /// From now on there are only the images that were added.
@@ -120,6 +134,23 @@ impl FakeRuntime {
     #[must_use]
     pub fn pulls(&self, name: &ImageName) -> usize {
         self.images.pulls(name)
+    }
+
+    /// The contents that images have been made of, and that are there.
+    #[must_use]
+    pub fn made_images(&self) -> Vec<testyard_model::image::Content> {
+        self.maker.contents()
+    }
+
+    /// How often an image was to be made.
+    #[must_use]
+    pub fn builds(&self) -> usize {
+        self.maker.builds()
+    }
+
+    /// Builds that wait need not any more.
+    pub fn release_builds(&self) {
+        self.maker.release();
     }
 
     /// How long calls take from now on.
@@ -270,6 +301,10 @@ impl Runtime for FakeRuntime {
         let call = self.world.enter(Op::Image, None, Duration::ZERO).await.map_err(trouble)?;
         let image = self.images.image(name, pull, progress).await?;
         call.leave(image).await.map_err(trouble)
+    }
+
+    fn maker(&self) -> Option<&dyn Maker> {
+        Some(&*self.maker)
     }
 
     async fn create(&self, spec: &NodeSpec) -> Result<(), RuntimeError> {

@@ -201,26 +201,31 @@ impl Work {
         let (file, content) = self.fetch().await?;
         let turn = images.turn(&content);
         let _content = turn.lock().await;
-        self.check_count(&content)?;
+        // Before it is there, so that nobody removes it and no slice gets more than it may.
+        let reserved = self.reserve(&content)?;
         let image = match maker.made(&content).await? {
             Some(image) => image,
             None => self.make_of(maker, file, &content).await?,
         };
-        // Before anybody may remove it.
-        let user = User { slice: job.slice, url: job.url.clone(), content: content.clone() };
-        let _ = images.lock().users.put(job.sliver, user);
+        reserved.keep();
         Ok((image, content))
     }
 
-    fn check_count(&self, content: &Content) -> Result<(), Trouble> {
-        let most = self.images.workshop.settings.per_slice as usize;
-        let state = self.images.lock();
-        if !state.users.has(content) && state.users.count(self.job.slice) >= most {
+    /// Notes that the job's node uses an image, if its slice may have another.
+    fn reserve(&self, content: &Content) -> Result<Reserved<'_>, Trouble> {
+        let (images, job) = (&*self.images, &self.job);
+        let most = images.workshop.settings.per_slice as usize;
+        let mut state = images.lock();
+        if !state.users.contents(job.slice).contains(&content)
+            && state.users.contents(job.slice).len() >= most
+        {
             return Err(Trouble::Final(format!(
                 "its slice has {most} images of URLs on this host already, as many as it may: use some for several nodes"
             )));
         }
-        Ok(())
+        let user = User { slice: job.slice, url: job.url.clone(), content: content.clone() };
+        let before = state.users.put(job.sliver, user);
+        Ok(Reserved { images, sliver: job.sliver, before, kept: false })
     }
 
     /// Downloads the file, and says what it is made of.
@@ -402,6 +407,32 @@ impl download::Watch for Watch<'_> {
             self.log.step(format!("fetching: {}{of} MiB", done >> 20));
         }
         !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A node's use of an image that is not there yet; without [`Self::keep`] it is as before.
+struct Reserved<'i> {
+    images: &'i Images,
+    sliver: SliverId,
+    before: Option<User>,
+    kept: bool,
+}
+
+impl Reserved<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let mut state = self.images.lock();
+            match self.before.take() {
+                Some(before) => drop(state.users.put(self.sliver, before)),
+                None => drop(state.users.take(self.sliver)),
+            }
+        }
     }
 }
 

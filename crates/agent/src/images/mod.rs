@@ -225,6 +225,3 @@ impl Images {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;

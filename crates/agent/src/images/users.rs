@@ -1,6 +1,6 @@
 //! Which nodes use which images, so that an image goes with its last node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use testyard_model::id::{SliceId, SliverId};
 use testyard_model::image::{Content, ImageUrl};
@@ -49,12 +49,8 @@ impl Users {
         self.0.values().find(|user| user.slice == slice && user.url == *url).map(|user| user.content.clone())
     }
 
-    /// How many different images a slice has.
-    pub(super) fn count(&self, slice: SliceId) -> usize {
-        let mut contents: Vec<&Content> =
-            self.0.values().filter(|user| user.slice == slice).map(|user| &user.content).collect();
-        contents.sort_unstable();
-        contents.dedup();
-        contents.len()
+    /// The different images of a slice.
+    pub(super) fn contents(&self, slice: SliceId) -> BTreeSet<&Content> {
+        self.0.values().filter(|user| user.slice == slice).map(|user| &user.content).collect()
     }
 }

@@ -183,18 +183,19 @@ impl Task {
         let (told, mut telling) = watch::channel(String::new());
         let mut overtaken = self.wanted.clone();
         let mut get = pin!(images.get(ask, |step| drop(told.send_replace(step))));
-        let mut shown = Instant::now();
+        // What was told last is shown too, however soon after another it came.
+        let (mut shown, mut due) = (Instant::now(), None);
         loop {
             tokio::select! {
                 image = &mut get => return Ok(image?),
                 _ = overtaken.changed() => return Err(Setback::Overtaken),
                 Ok(()) = telling.changed() => {
-                    let first = self.making.is_none();
                     self.making = Some(telling.borrow_and_update().clone());
-                    if first || shown.elapsed() > SHOWN {
-                        self.publish(wanted);
-                        shown = Instant::now();
-                    }
+                    due = due.or(Some(shown + SHOWN));
+                }
+                () = tokio::time::sleep_until(due.unwrap_or(shown)), if due.is_some() => {
+                    self.publish(wanted);
+                    (shown, due) = (Instant::now(), None);
                 }
             }
         }

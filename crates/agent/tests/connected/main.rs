@@ -7,6 +7,8 @@ const CONNECTED: bool = true;
 
 #[path = "../host/crashes.rs"]
 mod crashes;
+#[path = "../host/images.rs"]
+mod images;
 #[path = "../host/life.rs"]
 mod life;
 #[path = "../host/limits.rs"]

@@ -6,6 +6,7 @@
 const CONNECTED: bool = false;
 
 mod crashes;
+mod images;
 mod life;
 mod limits;
 mod links;

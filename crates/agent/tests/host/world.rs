@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use testyard_agent::observed::Phase;
 use testyard_agent::remote::{ConnectionError, Introduction, RemoteFacts, RemoteHost, join, serve};
 use testyard_agent::{
-    Facts, Host, HostConfig, LocalHost, LocalHostConfig, PoolSettings, Standing, desired, observed,
+    Facts, Host, HostConfig, ImageSettings, LocalHost, LocalHostConfig, PoolSettings, Standing, desired,
+    observed,
 };
 use testyard_fabric::fake::FakeFabric;
 use testyard_fabric::{ControlAddress, Forward};
@@ -123,7 +124,12 @@ impl World {
             name_servers: Vec::new(),
             stop_grace: Duration::from_secs(1),
             install_limits: (1 << 20, 1 << 22),
-            images: testyard_agent::ImageSettings::default(),
+            images: ImageSettings {
+                allowed: vec!["127.0.0.1/32".parse().unwrap()],
+                download: 1 << 20,
+                per_slice: 3,
+                ..ImageSettings::default()
+            },
             only_netem: false,
             facts,
             pool,
