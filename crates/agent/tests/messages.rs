@@ -393,7 +393,7 @@ fn messages_are_what_they_were() {
         ("to-agent-call-apply-image-of-url", call(Call::Apply(of_url()))),
     ];
     names.extend(later.iter().map(|(name, message)| check((*name).to_owned(), message)));
-    names.push(check("from-agent-seen-making".to_owned(), &FromAgent::Seen(making())));
+    names.insert(check("from-agent-seen-making".to_owned(), &FromAgent::Seen(making())));
     let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path());
     let files: BTreeSet<String> =
         files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
