@@ -18,7 +18,7 @@ use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
 use testyard_model::id::{HostName, Revision, SliceId, SliverId};
-use testyard_model::image::ImageSource;
+use testyard_model::image::{Content, ImageSource, ImageUrl};
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
 use testyard_model::service::Services;
@@ -117,6 +117,23 @@ pub struct Renew {
     pub as_late_as_possible: bool,
     /// All or nothing?
     pub effort: Effort,
+}
+
+/// An image that was, or is being, made of a URL for a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageView {
+    /// Where.
+    pub host: HostName,
+    /// Of which.
+    pub url: ImageUrl,
+    /// Of what, once there is an image.
+    pub content: Option<Content>,
+    /// `making`, `made` or `failed`.
+    pub state: &'static str,
+    /// What is being done, or why it failed.
+    pub detail: String,
+    /// What making it has printed: the beginning and the end, if it is long.
+    pub log: String,
 }
 
 /// A call to have a slice be what a topology says: made if it is not there, changed where it runs.

@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    Allocate, Caller, Capture, ChangeLink, Effort, HostReport, KeptReport, Offer, Outlook, Perform,
-    Provision, Refusal, Renew, Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
+    Allocate, Caller, Capture, ChangeLink, Effort, HostReport, ImageView, KeptReport, Offer, Outlook,
+    Perform, Provision, Refusal, Renew, Selection, SliceSummary, SliceView, Surroundings, Update, Verify,
 };
 use crate::clock::Clock;
 use crate::core::Core;
@@ -252,6 +252,14 @@ impl Controller {
     /// `Unsupported` (no schedule), `NotFound`, `Expired`, `ShutDown`, `Busy`, `Internal`.
     pub async fn replay(&self, caller: &Caller, slice: &SliceUrn) -> Result<SliceView> {
         self.core.replay(caller, slice).await
+    }
+
+    /// The images that a slice has had made of URLs, with the host of each and what was printed meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal`](api::Refusal) if the caller may not look at the slice, or there is none.
+    pub fn images(&self, caller: &Caller, slice: &SliceUrn) -> Result<Vec<ImageView>> {
+        self.core.images(caller, slice)
     }
 
     /// All living slices, by name: for a front door that shows each caller those that are the caller's.

@@ -88,6 +88,10 @@ impl Core {
             }
             None => state.runs.remove(&key).is_some(),
         };
+        match report.images.is_empty() {
+            true => drop(state.images.remove(&key)),
+            false => drop(state.images.insert(key.clone(), report.images)),
+        }
         let joined = state.links.insert(key, report.links.clone()).as_ref() != Some(&report.links);
         happened.extend(Some(&report.links).filter(|_| joined).and_then(in_links));
         let left = |sliver: &Sliver| match sliver.state {

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) drained: BTreeSet<HostName>,
     /// How the links of a slice stand on a host.
     pub(crate) links: BTreeMap<(SliceId, HostName), LinksSeen>,
+    /// The images that a slice has had made of URLs on a host.
+    pub(crate) images: BTreeMap<(SliceId, HostName), Vec<observed::Made>>,
     /// How far the run of a slice's schedule has come on a host.
     pub(crate) runs: BTreeMap<(SliceId, HostName), ScheduleSeen>,
     /// Leaving slivers that their hosts have reported gone.
@@ -249,6 +251,7 @@ impl State {
             self.asked.retain(|(id, _), _| *id != slice.id);
             self.standings.remove(&slice.id);
             self.links.retain(|(id, _), _| *id != slice.id);
+            self.images.retain(|(id, _), _| *id != slice.id);
             self.runs.retain(|(id, _), _| *id != slice.id);
             return None;
         }

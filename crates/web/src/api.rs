@@ -138,6 +138,25 @@ pub struct Slice {
     pub remarks: Vec<Diagnostic>,
 }
 
+/// An image that was, or is being, made of a URL for a slice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Of which.
+    pub url: String,
+    /// Where.
+    pub host: String,
+    /// `making`, `made` or `failed`.
+    pub state: String,
+    /// What is being done, or why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// The SHA-256 of the file behind the URL, once there is an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What making it has printed: the beginning and the end, if it is long.
+    pub log: String,
+}
+
 /// How far a schedule has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {

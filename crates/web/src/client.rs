@@ -147,6 +147,14 @@ impl Client {
         self.get(&at(name, "/plan")).await
     }
 
+    /// The images that a slice has had made of URLs.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn images(&self, name: &str) -> Result<Vec<api::Image>, ClientError> {
+        self.get(&at(name, "/images")).await
+    }
+
     /// Takes a slice away.
     ///
     /// # Errors

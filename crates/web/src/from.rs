@@ -1,7 +1,8 @@
 //! The controller's answers as what goes over the socket.
 
 use testyard_controller::api::{
-    HostReport, LinkAction, LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView, SliverView,
+    HostReport, ImageView, LinkAction, LinkView, Offer, Outlook, ScheduleView, SliceSummary, SliceView,
+    SliverView,
 };
 use testyard_controller::words::{Moment, ProgramView, ServiceView, in_words};
 use testyard_controller::{Event, Happening};
@@ -73,6 +74,19 @@ pub(crate) fn slice(view: SliceView) -> api::Slice {
         converged: view.converged,
         problem: view.problem,
         remarks: view.diagnostics,
+    }
+}
+
+/// An image that was made of a URL.
+pub(crate) fn image(image: ImageView) -> api::Image {
+    let ImageView { host, url, content, state, detail, log } = image;
+    api::Image {
+        url: url.to_string(),
+        host: host.to_string(),
+        state: state.to_owned(),
+        detail: translated(&detail, "NODE"),
+        sha256: content.map(|content| content.to_string()),
+        log,
     }
 }
 

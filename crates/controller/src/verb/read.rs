@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use testyard_model::id::{SliceId, SliverId};
+use testyard_agent::observed::{Made, MadeState};
+use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 
-use crate::api::{Caller, Effort, Refusal, Selection, SliceSummary, SliceView, Surroundings};
+use crate::api::{Caller, Effort, ImageView, Refusal, Selection, SliceSummary, SliceView, Surroundings};
 use crate::core::Core;
 use crate::select::pick;
 use crate::view::{Told, slice_view};
@@ -35,6 +36,17 @@ impl Core {
         let told = Told { slivers, ..Told::default() };
         let view = slice_view(&state, &settings, &slice.urn, Some(slice), told, now);
         Some(Surroundings { creator: slice.creator.clone(), view })
+    }
+
+    /// The images that a slice has had made of URLs, with the host of each.
+    pub(crate) fn images(&self, caller: &Caller, slice: &SliceUrn) -> Result<Vec<ImageView>, Refusal> {
+        self.admit(caller, slice)?;
+        let state = self.shared.read();
+        let slice = state
+            .slice(slice)
+            .ok_or_else(|| Refusal::NotFound(format!("slice {} is not here", slice.name())))?;
+        let of_slice = state.images.iter().filter(|((id, _), _)| *id == slice.id);
+        Ok(of_slice.flat_map(|((_, host), made)| made.iter().map(|made| image_view(host, made))).collect())
     }
 
     /// Living slices, by name.
@@ -89,4 +101,14 @@ impl Core {
             Told { slivers: picked.ids().into_iter().collect(), missing: picked.missing, ..Told::default() };
         Ok(slice_view(&state, &settings, urn, slice.as_deref(), told, now))
     }
+}
+
+fn image_view(host: &HostName, made: &Made) -> ImageView {
+    let (state, detail) = match &made.state {
+        MadeState::Making(step) => ("making", step.clone()),
+        MadeState::Made => ("made", String::new()),
+        MadeState::Failed(why) => ("failed", why.clone()),
+    };
+    let (url, content, log) = (made.url.clone(), made.content.clone(), made.log.clone());
+    ImageView { host: host.clone(), url, content, state, detail, log }
 }

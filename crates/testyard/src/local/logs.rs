@@ -8,7 +8,7 @@ use serde::Serialize;
 use testyard_web::api::Node;
 
 use super::exec::quoted;
-use super::session::{Connection, Session};
+use super::session::{Connection, Place, Session};
 use crate::exit::{Failure, Outcome};
 use crate::ssh::{self, Login, Ways};
 use crate::{passage, print};
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Only of this command, from 1
     #[arg(long, value_name = "N", conflicts_with = "program")]
     number: Option<u32>,
+    /// What making the node's image has printed, if it is of a URL
+    #[arg(long, conflicts_with_all = ["number", "program", "follow"])]
+    build: bool,
     /// Of this program, which events start and stop
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
@@ -73,6 +76,9 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let session = Session::open(&arguments.connection);
     let place = session.place(&arguments.node, arguments.slice.as_deref()).await?;
     let of = &place.node;
+    if arguments.build {
+        return build(&session, &place, arguments.json).await;
+    }
     let node = place.slice.nodes.iter().find(|node| node.name == *of);
     let logs = node.map(|node| logs(node, arguments)).unwrap_or_default();
     if logs.is_empty() {
@@ -95,6 +101,27 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         }
     };
     collected(&why, &logs, arguments)
+}
+
+/// Prints what making a node's image has printed.
+async fn build(session: &Session, place: &Place, json: bool) -> Outcome {
+    let node = place.slice.nodes.iter().find(|node| node.name == place.node);
+    let images = session.client.images(&place.slice.name).await?;
+    let image = node
+        .and_then(|node| images.into_iter().find(|image| image.url == node.image && image.host == node.host));
+    let Some(image) = image else {
+        let of = &place.node;
+        return Err(Failure::failed(format!(
+            "the image of {of} is of no URL, or nothing was done for it yet"
+        )));
+    };
+    if json {
+        return print::json(&image);
+    }
+    let detail = if image.detail.is_empty() { String::new() } else { format!(": {}", image.detail) };
+    passage::whole(&image.log).iter().for_each(|line| say!("{line}"));
+    remark!("image {} on {}: {}{detail}", image.url, image.host, image.state);
+    Ok(())
 }
 
 /// Prints the files of a node; whether it could be reached.

@@ -25,6 +25,7 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/slices/{slice}", get(slices::show).put(slices::update).delete(slices::delete))
         .route("/v1/slices/{slice}/outlook", post(slices::outlook))
         .route("/v1/slices/{slice}/plan", get(slices::plan))
+        .route("/v1/slices/{slice}/images", get(slices::images))
         .route("/v1/slices/{slice}/removed", get(slices::removed))
         .route("/v1/slices/{slice}/actions", post(slices::act))
         .route("/v1/slices/{slice}/renew", post(slices::renew))

@@ -71,6 +71,14 @@ pub(super) async fn plan(State(server): State<Server>, Touched { person, slice }
     Ok(Json(plan))
 }
 
+pub(super) async fn images(
+    State(server): State<Server>,
+    Touched { person, slice }: Touched,
+) -> Answer<Vec<api::Image>> {
+    let images = server.controller.images(&person.caller(), &slice)?;
+    Ok(Json(images.into_iter().map(from::image).collect()))
+}
+
 pub(super) async fn delete(
     State(server): State<Server>,
     Touched { person, slice }: Touched,
