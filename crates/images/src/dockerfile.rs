@@ -22,19 +22,19 @@ const LONGEST_INSTRUCTION: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DockerfileError {
     /// There is nothing to begin with.
-    #[error(" has no FROM")]
+    #[error("it has no FROM")]
     Empty,
     /// It has too many instructions.
-    #[error(" has more than the {MOST_INSTRUCTIONS} instructions that are built: join some RUNs by &&")]
+    #[error("it has more than the {MOST_INSTRUCTIONS} instructions that are built: join some RUNs by &&")]
     TooMany,
     /// An instruction has no end.
-    #[error(", line {line}: an instruction is longer than {LONGEST_INSTRUCTION} bytes")]
+    #[error("line {line}: an instruction is longer than {LONGEST_INSTRUCTION} bytes")]
     TooLong {
         /// Where it begins, from 1.
         line: usize,
     },
     /// An instruction is refused.
-    #[error(", line {line}: {instruction}: {why}")]
+    #[error("line {line}: {instruction}: {why}")]
     Refused {
         /// Where it begins, from 1.
         line: usize,
@@ -398,7 +398,7 @@ mod tests {
             "<<EOF /x",
         ] {
             let why = refused(&add(bad));
-            assert!(why.starts_with(", line 2: ADD: "), "{bad}: {why}");
+            assert!(why.starts_with("line 2: ADD: "), "{bad}: {why}");
         }
         assert!(refused("FROM a:1\nONBUILD ADD http://e /x").contains("ONBUILD"));
     }

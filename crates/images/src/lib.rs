@@ -72,19 +72,19 @@ pub enum PrepareError {
     )]
     Kind(String),
     /// Its archive is bad, or too much.
-    #[error("its archive cannot be read: {0}")]
+    #[error("its archive is not taken")]
     Archive(#[from] ArchiveError),
     /// There is no Dockerfile in it, or not one alone.
     #[error("{0}")]
     Layout(String),
     /// Its Dockerfile is not for us.
-    #[error("its Dockerfile{0}")]
+    #[error("its Dockerfile is not taken")]
     Dockerfile(#[from] DockerfileError),
     /// Its image is not for us.
-    #[error("the image saved in it {0}")]
+    #[error("the image that is saved in it is not taken")]
     Saved(#[from] SavedError),
     /// There is no room to work.
-    #[error("there is no room on the host: {0}")]
+    #[error("there is no room on the host")]
     Room(#[source] io::Error),
 }
 

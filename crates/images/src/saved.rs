@@ -26,13 +26,13 @@ const DEEPEST: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SavedError {
     /// What should say what it holds does not.
-    #[error("has no sound {0}")]
+    #[error("it has no sound {0}")]
     Damaged(String),
     /// There are several.
-    #[error("is not alone: {0} are saved in one archive; save one")]
+    #[error("it is not alone: {0} are saved in one archive; save one")]
     Several(usize),
     /// It is for other machines.
-    #[error("is not for this host, which is {here}: it is for {there}")]
+    #[error("it is not for this host, which is {here}: it is for {there}")]
     Platform {
         /// This host.
         here: String,
@@ -40,19 +40,19 @@ pub enum SavedError {
         there: String,
     },
     /// A part of it is missing.
-    #[error("lacks {0}")]
+    #[error("it lacks {0}")]
     Missing(String),
     /// A part of it is not what its number says.
-    #[error("is damaged: {0} is not what its digest says")]
+    #[error("it is damaged: {0} is not what its digest says")]
     Digest(String),
     /// A layer is packed in an unknown way.
-    #[error("has a layer that is packed by {0}: save it uncompressed, or packed by gzip")]
+    #[error("it has a layer that is packed by {0}: save it uncompressed, or packed by gzip")]
     Packed(&'static str),
     /// It is too much.
-    #[error("unpacks to more than the allowed {0} bytes")]
+    #[error("it unpacks to more than the allowed {0} bytes")]
     TooLarge(u64),
     /// It has too many layers.
-    #[error("has more than {MOST_LAYERS} layers")]
+    #[error("it has more than {MOST_LAYERS} layers")]
     TooMany,
 }
 

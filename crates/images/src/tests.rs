@@ -56,7 +56,7 @@ fn prepared(bytes: &[u8], unpacked: u64) -> Result<(Recipe, Vec<(String, Vec<u8>
 }
 
 fn refused(bytes: &[u8]) -> String {
-    prepared(bytes, 1 << 20).unwrap_err().to_string()
+    testyard_fetch::text::chain(&prepared(bytes, 1 << 20).unwrap_err())
 }
 
 fn names(entries: &[(String, Vec<u8>)]) -> Vec<&str> {
@@ -111,7 +111,7 @@ fn what_is_something_else() {
     }
     assert!(refused(&gzip(b"FROM a:1\n")).contains("no tar archive"));
     assert!(refused("FROM a:1\n".repeat(40_000).as_bytes()).contains("longer than"));
-    assert!(refused(b"hello").contains("Dockerfile has no FROM"));
+    assert!(refused(b"hello").contains("it has no FROM"));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn archives_that_explode() {
     assert!(refused(&bomb).contains("more than the allowed 1048576 bytes"), "{}", refused(&bomb));
     let rows: Vec<(String, &[u8])> = (0..60_000).map(|number| (format!("f{number}"), &b""[..])).collect();
     let rows: Vec<Row<'_>> = rows.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
-    let error = prepared(&make_tar(&rows), 1 << 30).unwrap_err().to_string();
+    let error = testyard_fetch::text::chain(&prepared(&make_tar(&rows), 1 << 30).unwrap_err());
     assert!(error.contains("more than 50000 entries"), "{error}");
 }
 

@@ -25,3 +25,4 @@ pub mod netns;
 pub mod shared;
 pub mod testbed;
 pub mod topologies;
+pub mod web;

@@ -1,67 +1,14 @@
 //! Images of URLs, from a web server of the test's own.
 
-use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-
 use testyard_agent::observed::{MadeState, Phase};
+use testyard_testkit::web::Web;
 
 use crate::world::World;
 
-/// A web server with some files; counts what is asked of it.
-#[derive(Clone)]
-struct Web {
-    port: u16,
-    files: Arc<Mutex<HashMap<String, Vec<u8>>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Web {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let web = Self {
-            port: listener.local_addr().unwrap().port(),
-            files: Arc::default(),
-            asked: Arc::default(),
-        };
-        files.iter().for_each(|(path, text)| web.put(path, text));
-        let served = web.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut asked = Vec::new();
-                let mut byte = [0];
-                while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
-                    asked.push(byte[0]);
-                }
-                let asked = String::from_utf8(asked).unwrap();
-                let path = asked.split(' ').nth(1).unwrap_or_default().to_owned();
-                served.asked.lock().unwrap().push(path.clone());
-                let answer = match served.files.lock().unwrap().get(&path) {
-                    Some(bytes) => {
-                        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
-                        [head.as_bytes(), bytes].concat()
-                    }
-                    None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
-                };
-                let _ = stream.write_all(&answer);
-            }
-        });
-        web
-    }
-
-    fn put(&self, path: &str, text: &str) {
-        self.files.lock().unwrap().insert(path.to_owned(), text.as_bytes().to_vec());
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
+fn web(files: &[(&str, &str)]) -> Web {
+    let web = Web::new();
+    files.iter().for_each(|(path, text)| web.put(path, *text));
+    web
 }
 
 fn world(nodes: u8, url: &str) -> World {
@@ -74,11 +21,11 @@ fn world(nodes: u8, url: &str) -> World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_of_a_slice_share_one_download_and_one_build() {
-    let web = Web::new(&[("/Dockerfile", "FROM debian:12\nRUN make\n")]);
+    let web = web(&[("/Dockerfile", "FROM debian:12\nRUN make\n")]);
     let mut world = world(5, &web.url("/Dockerfile"));
     let mut running = world.start().await;
     let seen = running.until_phase(Phase::Ready).await;
-    assert_eq!((web.asked(), world.runtime.builds()), (1, 1));
+    assert_eq!((web.asked().len(), world.runtime.builds()), (1, 1));
     assert_eq!(world.runtime.pulls(&"debian:12".parse().unwrap()), 1, "what it begins with is there first");
     assert_eq!(seen.images.len(), 1);
     assert_eq!(seen.images[0].state, MadeState::Made);
@@ -98,7 +45,7 @@ async fn nodes_of_a_slice_share_one_download_and_one_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slice_keeps_what_it_has_when_the_url_changes() {
-    let web = Web::new(&[("/Dockerfile", "FROM debian:12\nRUN one\n")]);
+    let web = web(&[("/Dockerfile", "FROM debian:12\nRUN one\n")]);
     let mut world = world(2, &web.url("/Dockerfile"));
     let second = world.slice.nodes.pop().unwrap();
     let mut running = world.start().await;
@@ -122,7 +69,7 @@ async fn a_slice_keeps_what_it_has_when_the_url_changes() {
         })
         .await;
     assert_eq!(seen.nodes[1].image, first);
-    assert_eq!((web.asked(), world.runtime.builds()), (1, 1));
+    assert_eq!((web.asked().len(), world.runtime.builds()), (1, 1));
     running.shut_down().await;
 }
 
@@ -130,7 +77,7 @@ async fn a_slice_keeps_what_it_has_when_the_url_changes() {
 async fn what_cannot_be_made_is_said_once_for_all() {
     let digest = "0".repeat(64);
     let big = "x".repeat(2 << 20);
-    let web = Web::new(&[
+    let web = web(&[
         ("/fails", "FROM debian:12\nRUN echo so far\nRUN false\n"),
         ("/adds", "FROM debian:12\nADD http://169.254.169.254/x /\n"),
         ("/page", "<html>"),
@@ -141,19 +88,19 @@ async fn what_cannot_be_made_is_said_once_for_all() {
             web.url("/fails"),
             "step 2/2: RUN false: returned a non-zero code: 1; its output ends with:\nRUN echo so far\nRUN false",
         ),
-        (web.url("/adds"), "its Dockerfile, line 2: ADD: URLs are not fetched"),
+        (web.url("/adds"), "its Dockerfile is not taken: line 2: ADD: URLs are not fetched"),
         (web.url("/page"), "it is a web page"),
         (web.url("/big"), "it has more than the 1048576 bytes that may be downloaded"),
         (web.url("/nowhere"), "127.0.0.1 answers with status 404"),
         (format!("{}#sha256={digest}", web.url("/page")), "which is not what the URL asks for"),
         (
-            format!("http://127.0.0.2:{}/page", web.port),
+            format!("http://127.0.0.2:{}/page", web.port()),
             "127.0.0.2 is at 127.0.0.2, which is not a public address",
         ),
     ] {
         let world = world(3, &url);
         let mut running = world.start().await;
-        let before = web.asked();
+        let before = web.asked().len();
         let seen = running.until_phase(Phase::Failed).await;
         for node in &seen.nodes {
             let problem = node.problem.as_deref().unwrap_or_default();
@@ -163,7 +110,7 @@ async fn what_cannot_be_made_is_said_once_for_all() {
             );
             assert!(problem.ends_with("geni_restart tries it again"), "{problem}");
         }
-        assert!(web.asked() - before <= 1, "{url}: {:?}", web.asked.lock().unwrap());
+        assert!(web.asked().len() - before <= 1, "{url}: {:?}", web.asked());
         assert_eq!(world.runtime.made_images(), []);
         assert_eq!(world.fabric.attachments(), [], "{url}");
         running.shut_down().await;
@@ -172,7 +119,7 @@ async fn what_cannot_be_made_is_said_once_for_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_nobody_wants_any_more_ends() {
-    let web = Web::new(&[("/Dockerfile", "FROM debian:12\nRUN wait\n")]);
+    let web = web(&[("/Dockerfile", "FROM debian:12\nRUN wait\n")]);
     let mut world = world(2, &web.url("/Dockerfile"));
     let mut running = world.start().await;
     let builds = |slice: &testyard_agent::observed::Slice| {
@@ -190,7 +137,7 @@ async fn a_build_that_nobody_wants_any_more_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_slice_does_not_end_its_build() {
-    let web = Web::new(&[("/Dockerfile", "FROM debian:12\nRUN wait\n")]);
+    let web = web(&[("/Dockerfile", "FROM debian:12\nRUN wait\n")]);
     let mut world = world(2, &web.url("/Dockerfile"));
     let mut running = world.start().await;
     running
@@ -205,7 +152,7 @@ async fn a_change_of_the_slice_does_not_end_its_build() {
     running.until("told", |slice| slice.revision.0 >= 2).await;
     world.runtime.release_builds();
     running.until_phase(Phase::Ready).await;
-    assert_eq!((web.asked(), world.runtime.builds()), (1, 1));
+    assert_eq!((web.asked().len(), world.runtime.builds()), (1, 1));
     running.shut_down().await;
 }
 
@@ -214,7 +161,7 @@ async fn a_slice_has_so_many_and_no_more() {
     let files: Vec<(String, String)> =
         (0..4).map(|number| (format!("/{number}"), format!("FROM debian:12\nRUN {number}\n"))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    let web = Web::new(&files);
+    let web = web(&files);
     let mut world = World::new(4);
     for (number, node) in world.slice.nodes.iter_mut().enumerate() {
         node.image = web.url(&format!("/{number}")).parse().unwrap();

@@ -28,3 +28,4 @@ mod registry;
 mod services;
 mod support;
 mod talk;
+mod urls;
