@@ -3,7 +3,8 @@
 use bollard::body_try_stream;
 use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, BuilderVersion};
 use futures_util::StreamExt as _;
-use testyard_runtime::{MakeError, MakeLimits, MakeLog, Order};
+use testyard_model::image::ImageName;
+use testyard_runtime::{MakeError, MakeLimits, MakeLog, Order, Recipe};
 use tokio_util::io::ReaderStream;
 
 use super::holder::Holder;
@@ -19,8 +20,13 @@ const PERIOD: i32 = 100_000;
 
 /// Builds it. Gives the number of the image.
 pub(super) async fn run(runtime: &DockerRuntime, order: Order<'_>) -> Result<String, MakeError> {
-    let Order { content, limits, place, name_servers, log, archive, .. } = order;
+    let Order { content, recipe, limits, place, name_servers, log, archive } = order;
     log.step("preparing the build");
+    if let Recipe::Build { bases } = recipe {
+        for base in bases {
+            without_triggers(runtime, base).await?;
+        }
+    }
     let holder = Holder::start(runtime, content, name_servers).await?;
     let result = async {
         place.furnish(&holder.netns).await.map_err(|reason| {
@@ -63,22 +69,21 @@ pub(super) async fn run(runtime: &DockerRuntime, order: Order<'_>) -> Result<Str
     holder.end().await;
     if let Err(error) = &result {
         tracing::info!(%content, %error, "a build failed");
-        settle(runtime, content).await;
+        runtime.traces().settle(content).await;
     }
     result
 }
 
-/// Waits until the engine has ended a build that was broken off, and removes what it has left.
-async fn settle(runtime: &DockerRuntime, content: &testyard_model::image::Content) {
-    const ROUNDS: u32 = 50;
-    for _ in 0..ROUNDS {
-        match runtime.builders(Some(content)).await {
-            Ok(builders) if builders.is_empty() => break,
-            _ => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
-        }
-    }
-    if let Err(error) = runtime.sweep(content).await {
-        tracing::warn!(%content, %error, "cannot remove what a build has left");
+/// Refuses an image that brings instructions of its own into a build: they could have the engine fetch something in the host's
+/// network, which nobody has read.
+async fn without_triggers(runtime: &DockerRuntime, base: &ImageName) -> Result<(), MakeError> {
+    let inspected = runtime.engine.call(async |docker| docker.inspect_image(&base.pinned()).await).await;
+    let triggers = inspected.map_err(failed)?.config.and_then(|config| config.on_build).unwrap_or_default();
+    match triggers.first() {
+        None => Ok(()),
+        Some(_) => Err(MakeError::Failed(format!(
+            "{base} has ONBUILD instructions, which are not followed: begin with an image without any"
+        ))),
     }
 }
 

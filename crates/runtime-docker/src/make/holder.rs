@@ -1,13 +1,14 @@
 //! What holds the network namespace of a build: a container that does nothing.
 
+use std::path::PathBuf;
+
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
-};
+use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions, StartContainerOptions};
 use testyard_guest_protocol::{GUEST_FOLDER, GUEST_PROGRAM};
 use testyard_model::image::{Content, ImageName};
 use testyard_runtime::{MakeError, PowerSeen};
 
+use super::traces::Traces;
 use super::{failed, unfit};
 use crate::body::{read_only, sysctls};
 use crate::image::look;
@@ -20,16 +21,18 @@ const IMAGE: &str = "hold";
 /// An archive of nothing.
 const NOTHING: [u8; 1024] = [0; 1024];
 
-/// A container that holds a namespace.
-pub(super) struct Holder<'r> {
-    runtime: &'r DockerRuntime,
+/// A container that holds a namespace. One that is dropped takes everything of the build with it.
+pub(super) struct Holder {
+    traces: Traces,
+    content: Content,
     pub(super) id: String,
-    pub(super) netns: std::path::PathBuf,
+    pub(super) netns: PathBuf,
+    has_ended: bool,
 }
 
-impl<'r> Holder<'r> {
+impl Holder {
     pub(super) async fn start(
-        runtime: &'r DockerRuntime,
+        runtime: &DockerRuntime,
         content: &Content,
         name_servers: &[std::net::IpAddr],
     ) -> Result<Self, MakeError> {
@@ -39,7 +42,7 @@ impl<'r> Holder<'r> {
             image: Some(image.pinned()),
             entrypoint: Some(vec![GUEST_PROGRAM.to_owned()]),
             cmd: Some(vec!["hold".to_owned()]),
-            labels: Some([(mark::BUILD.to_owned(), runtime.build_mark(content))].into()),
+            labels: Some([(mark::BUILD.to_owned(), runtime.traces().mark(content))].into()),
             host_config: Some(HostConfig {
                 network_mode: Some("none".to_owned()),
                 sysctls: sysctls(runtime.ipv6),
@@ -58,18 +61,19 @@ impl<'r> Holder<'r> {
             .call(async |docker| docker.create_container(None::<CreateContainerOptions>, body).await)
             .await
             .map_err(failed)?;
-        let mut holder = Self { runtime, id: created.id, netns: std::path::PathBuf::new() };
-        match holder.run().await {
-            Ok(()) => Ok(holder),
-            Err(error) => {
-                holder.end().await;
-                Err(error)
-            }
-        }
+        let mut holder = Self {
+            traces: runtime.traces(),
+            content: content.clone(),
+            id: created.id,
+            netns: PathBuf::new(),
+            has_ended: false,
+        };
+        holder.run().await?;
+        Ok(holder)
     }
 
     async fn run(&mut self) -> Result<(), MakeError> {
-        let engine = &self.runtime.engine;
+        let engine = &self.traces.engine;
         engine
             .call(async |docker| docker.start_container(&self.id, None::<StartContainerOptions>).await)
             .await
@@ -87,22 +91,29 @@ impl<'r> Holder<'r> {
         }
     }
 
-    pub(super) async fn end(self) {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let removed = self
-            .runtime
-            .engine
-            .call(async |docker| docker.remove_container(&self.id, Some(options)).await)
-            .await;
-        if let Err(fault) = removed.as_ref()
-            && !fault.is_missing()
-        {
-            tracing::warn!(
-                container = self.id,
-                reason = fault.text(),
-                "what held the network of a build stays"
-            );
+    /// Ends it, after its build has.
+    pub(super) async fn end(mut self) {
+        self.has_ended = true;
+        if let Err(error) = self.traces.remove_container(&self.id).await {
+            tracing::warn!(container = self.id, %error, "what held the network of a build stays");
         }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        // Whoever wanted the build does not wait for its end. Without a runtime everything ends, and the next start tidies up.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (traces, content, id) = (self.traces.clone(), self.content.clone(), std::mem::take(&mut self.id));
+        runtime.spawn(async move {
+            if let Err(error) = traces.remove_container(&id).await {
+                tracing::warn!(container = id, %error, "what held the network of a build stays");
+            }
+            traces.settle(&content).await;
+        });
     }
 }
 
@@ -125,5 +136,5 @@ fn name(runtime: &DockerRuntime) -> ImageName {
 
 /// Removes its image.
 pub(super) async fn forget(runtime: &DockerRuntime) -> Result<(), MakeError> {
-    runtime.remove_image(name(runtime).as_str()).await
+    runtime.traces().remove_image(name(runtime).as_str()).await
 }

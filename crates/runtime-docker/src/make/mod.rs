@@ -14,18 +14,18 @@
 mod build;
 mod holder;
 mod load;
+mod traces;
 mod watchman;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
-};
+use bollard::query_parameters::{ListImagesOptionsBuilder, TagImageOptionsBuilder};
 use testyard_model::image::{BUILT, Content, ImageName};
 use testyard_runtime::{Image, ImageError, MakeError, Maker, Order, Recipe};
 
+use self::traces::Traces;
 use crate::engine::{Fault, NAME};
 use crate::image::{self, host_architectures};
 use crate::mark;
@@ -38,7 +38,7 @@ impl Maker for DockerRuntime {
     }
 
     fn label(&self, content: &Content) -> String {
-        format!("{}={}", mark::BUILD, self.build_mark(content))
+        format!("{}={}", mark::BUILD, self.traces().mark(content))
     }
 
     async fn made(&self, content: &Content) -> Result<Option<Image>, MakeError> {
@@ -56,7 +56,7 @@ impl Maker for DockerRuntime {
         };
         let made = self.name(&content, &id).await;
         // Stages that are in no image, and what is not to be one.
-        if let Err(error) = self.sweep(&content).await {
+        if let Err(error) = self.traces().sweep(&content).await {
             tracing::warn!(%content, %error, "cannot remove what a build has left");
         }
         made
@@ -73,30 +73,14 @@ impl Maker for DockerRuntime {
     }
 
     async fn forget(&self, content: &Content) -> Result<(), MakeError> {
-        self.remove_image(self.name_of(content).as_str()).await?;
-        self.sweep(content).await
+        let traces = self.traces();
+        traces.remove_image(self.name_of(content).as_str()).await?;
+        traces.sweep(content).await
     }
 
     async fn tidy(&self) -> Result<(), MakeError> {
-        for container in self.builders(None).await? {
-            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            let removed = self
-                .engine
-                .call(async |docker| docker.remove_container(&container.id, Some(options)).await)
-                .await;
-            match removed {
-                Err(fault) if !fault.is_missing() => return Err(failed(fault)),
-                _ => {}
-            }
-        }
-        self.remove_dangling(&self.build_prefix()).await
+        self.traces().tidy().await
     }
-}
-
-/// A container of a build.
-struct Builder {
-    id: String,
-    runs: bool,
 }
 
 impl DockerRuntime {
@@ -104,13 +88,8 @@ impl DockerRuntime {
         ImageName::built(&self.config.instance, content.as_str())
     }
 
-    fn build_prefix(&self) -> String {
-        format!("{}:", self.config.instance)
-    }
-
-    /// The value of the label on everything of a build.
-    fn build_mark(&self, content: &Content) -> String {
-        format!("{}{content}", self.build_prefix())
+    fn traces(&self) -> Traces {
+        Traces { engine: Arc::clone(&self.engine), instance: self.config.instance.clone() }
     }
 
     /// Removes all that was made, and whatever of it is left.
@@ -129,7 +108,7 @@ impl DockerRuntime {
         let image = match found.map(image::fit) {
             Some(Ok(image)) => image,
             Some(Err(error)) => {
-                let _ = self.remove_image(id).await;
+                let _ = self.traces().remove_image(id).await;
                 return Err(unfit(error));
             }
             None => return Err(MakeError::Failed("the engine has lost the image that it made".to_owned())),
@@ -138,78 +117,6 @@ impl DockerRuntime {
         let options = TagImageOptionsBuilder::new().repo(&repository).tag(content.as_str()).build();
         self.engine.call(async |docker| docker.tag_image(id, Some(options)).await).await.map_err(failed)?;
         Ok(image)
-    }
-
-    /// Removes an image by name or number, with what only it was made of.
-    async fn remove_image(&self, which: &str) -> Result<(), MakeError> {
-        let options = RemoveImageOptionsBuilder::new().build();
-        let removed =
-            self.engine.call(async |docker| docker.remove_image(which, Some(options), None).await).await;
-        match removed {
-            Err(fault) if !fault.is_missing() => Err(failed(fault)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes what a build has left beside its image.
-    async fn sweep(&self, content: &Content) -> Result<(), MakeError> {
-        self.remove_dangling(&self.build_mark(content)).await
-    }
-
-    /// Removes images without a name whose mark begins like this. One goes only after those that were made of it.
-    async fn remove_dangling(&self, mark: &str) -> Result<(), MakeError> {
-        let filters = HashMap::from([
-            ("dangling".to_owned(), vec!["true".to_owned()]),
-            ("label".to_owned(), vec![mark::BUILD.to_owned()]),
-        ]);
-        let mut before = usize::MAX;
-        loop {
-            let options = ListImagesOptionsBuilder::new().filters(&filters).build();
-            let images = self
-                .engine
-                .call(async |docker| docker.list_images(Some(options)).await)
-                .await
-                .map_err(failed)?;
-            let ours: Vec<String> = images
-                .into_iter()
-                .filter(|image| image.labels.get(mark::BUILD).is_some_and(|value| value.starts_with(mark)))
-                .map(|image| image.id)
-                .collect();
-            if ours.is_empty() || ours.len() >= before {
-                return Ok(());
-            }
-            before = ours.len();
-            for id in ours {
-                if let Err(error) = self.remove_image(&id).await {
-                    tracing::debug!(id, %error, "an image of a build stays");
-                }
-            }
-        }
-    }
-
-    /// The containers of a build, or of all, as far as they are no nodes.
-    async fn builders(&self, content: Option<&Content>) -> Result<Vec<Builder>, MakeError> {
-        let filters = HashMap::from([("label".to_owned(), vec![mark::BUILD.to_owned()])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = self
-            .engine
-            .call(async |docker| docker.list_containers(Some(options)).await)
-            .await
-            .map_err(failed)?;
-        let wanted = content.map_or_else(|| self.build_prefix(), |content| self.build_mark(content));
-        Ok(listed
-            .into_iter()
-            .filter(|container| {
-                let labels = container.labels.clone().unwrap_or_default();
-                // Nodes inherit the labels of their images.
-                let is_node = labels.contains_key(mark::SLICE) || labels.contains_key(mark::SPARE);
-                !is_node && labels.get(mark::BUILD).is_some_and(|mark| mark.starts_with(&wanted))
-            })
-            .filter_map(|container| {
-                use bollard::models::ContainerSummaryStateEnum::RUNNING;
-                Some(Builder { id: container.id?, runs: container.state == Some(RUNNING) })
-            })
-            .collect())
     }
 }
 

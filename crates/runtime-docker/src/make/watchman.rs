@@ -21,12 +21,13 @@ const MOST_FILES: usize = 500_000;
 
 /// Watches the steps of a build, for ever; ends with why it must end.
 pub(super) async fn watch(runtime: &DockerRuntime, content: &Content, limits: MakeLimits) -> MakeError {
+    let traces = runtime.traces();
     let mut steps: HashMap<String, Step> = HashMap::new();
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
-        let Ok(builders) = runtime.builders(Some(content)).await else { continue };
+        let Ok(builders) = traces.builders(Some(content)).await else { continue };
         for builder in builders {
             if !steps.contains_key(&builder.id)
                 && let Some(step) = Step::of(runtime, &builder.id).await
