@@ -96,10 +96,12 @@ fn delay_node(pipes: &str) -> String {
     )
 }
 
+/// geni-lib's namespace for Docker at Emulab.
+const EMULAB: &str = "xmlns:emulab=\"http://www.protogeni.net/resources/rspec/ext/emulab/1\"";
+
 fn table() -> Vec<(&'static str, String, Answer)> {
     use Answer::*;
     const TY: &str = "xmlns:testyard=\"http://testyard.dev/rspec/ext/testyard/1\"";
-    const EMULAB: &str = "xmlns:emulab=\"http://www.protogeni.net/resources/rspec/ext/emulab/1\"";
     let one = bound("a", "");
     let two = format!(
         "{}{}",
@@ -190,9 +192,13 @@ fn table() -> Vec<(&'static str, String, Answer)> {
         // Images.
         ("image by name", image("name=\"debian:12\" os=\"Linux\" version=\"12\""), Taken),
         ("image without name", image("os=\"Linux\""), Warning),
-        ("image by URL", image("url=\"https://example.net/Dockerfile\""), Invalid),
-        ("image URL as name", image("name=\"https://example.net/Dockerfile\""), Invalid),
-        ("image name as url", image("url=\"debian:12\""), Warning),
+        ("image by URL", image("url=\"https://example.net/Dockerfile\""), Taken),
+        ("image URL as name", image("name=\"https://example.net/Dockerfile\""), Taken),
+        ("image URL with a user", image("url=\"https://ann:secret@example.net/Dockerfile\""), Invalid),
+        ("image URL with an odd fragment", image("url=\"https://example.net/Dockerfile#top\""), Invalid),
+        ("image URL of files", image("url=\"file:///etc/passwd\""), Invalid),
+        ("number of an image", image("name=\"sha256:0123456789ab\""), Invalid),
+        ("image name as url", image("url=\"debian:12\""), Taken),
         ("image name and url", image("name=\"debian:12\" url=\"https://example.net/x\""), Warning),
         ("image URN", image("name=\"urn:publicid:IDN+emulab.net+image+emulab-ops:UBUNTU10-STD\""), Invalid),
         ("image in capitals", image("name=\"Debian\""), Invalid),
@@ -519,4 +525,26 @@ fn a_delay_node_is_folded_into_its_link() {
         "left keeps its name"
     );
     assert_eq!(link.client_id.as_str(), "left");
+}
+
+#[test]
+fn geni_libs_docker_attributes_name_the_image() {
+    let asked = |attributes: &str, inside: &str| {
+        node(&format!(
+            "<sliver_type name=\"docker-container\">{inside}<emulab:docker {EMULAB} {attributes}/></sliver_type>"
+        ))
+    };
+    let image = |text: String| {
+        let read = parse_request(&text, &context()).expect("a request");
+        (read.topology.nodes[0].image.as_ref().map(ToString::to_string), read.diagnostics.len())
+    };
+    let dockerfile = "https://example.net/Dockerfile";
+    assert_eq!(
+        image(asked("extimage=\"ubuntu:24.04\" tbaugmentation=\"full\"", "")),
+        (Some("ubuntu:24.04".to_owned()), 0)
+    );
+    assert_eq!(image(asked(&format!("dockerfile=\"{dockerfile}\""), "")), (Some(dockerfile.to_owned()), 0));
+    // Two images: the extension's, with a warning; what has no effect is said.
+    let both = image(asked("extimage=\"ubuntu:24.04\" env=\"A=b\"", "<disk_image name=\"debian:12\"/>"));
+    assert_eq!(both, (Some("ubuntu:24.04".to_owned()), 2));
 }

@@ -1,6 +1,6 @@
 //! Reading the image of a node.
 
-use testyard_model::image::{ImageNameError, ImageSource, ImageSourceError};
+use testyard_model::image::ImageSource;
 use testyard_xml::Node as Xml;
 
 use super::element::{core_children, short, word};
@@ -43,13 +43,10 @@ pub(super) fn source(
             .suggest(NAME_ONE);
         return None;
     }
-    match text.parse() {
+    match text.parse::<ImageSource>() {
         Ok(source) => Some(source),
         Err(error) => {
-            let remark = findings.error(element, format!("{what}: {error}"));
-            if matches!(error, ImageSourceError::Name(ImageNameError::Grammar(_))) && text.contains('/') {
-                remark.suggest("a URL begins with http:// or https://");
-            }
+            findings.error(element, format!("{what}: {error}"));
             None
         }
     }

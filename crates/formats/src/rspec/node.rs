@@ -199,7 +199,7 @@ fn emulab_docker(
                 docker,
                 format!("emulab:docker is kept; of it has no effect here: {}", short(&odd.join(", "))),
             )
-            .suggest("say in the image what it runs, and in what environment");
+            .suggest("limits come with the sliver type, programs and their environment with the image");
     }
     found.or(image)
 }
