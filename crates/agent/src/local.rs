@@ -330,8 +330,8 @@ impl Host for LocalHost {
                 // Not before the nodes that are wanted have been taken up.
                 let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
                 background.push(tokio::spawn(keeper::keep(Arc::clone(&self.context))));
-                for runtime in self.context.runtimes.values().cloned() {
-                    let images = Arc::clone(&self.context.images);
+                for runtime in self.context.runtimes.values() {
+                    let (images, runtime) = (Arc::clone(&self.context.images), Arc::clone(runtime));
                     background.push(tokio::spawn(async move { images.settle(&runtime).await }));
                 }
             }

@@ -37,7 +37,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn prepared(bytes: &[u8], unpacked: u64) -> Result<(Recipe, Vec<(String, Vec<u8>)>), PrepareError> {
+/// What is in an archive for the engine: paths and contents.
+type Entries = Vec<(String, Vec<u8>)>;
+
+fn prepared(bytes: &[u8], unpacked: u64) -> Result<(Recipe, Entries), PrepareError> {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { unpacked, folder: folder.path().to_owned() };
     let mut file = tempfile::tempfile().unwrap();

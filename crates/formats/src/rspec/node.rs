@@ -177,7 +177,7 @@ fn emulab_docker(
             }
             Some(source) if found.is_none() => found = Some(source),
             Some(_) => {
-                drop(findings.warning(docker, "extimage and dockerfile are both given: extimage is taken"))
+                findings.warning(docker, "extimage and dockerfile are both given: extimage is taken");
             }
             None => {}
         }
