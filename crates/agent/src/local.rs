@@ -213,6 +213,7 @@ impl LocalHost {
         let _ = self.context.reports.send(Report::Slice(slice.slice));
         if entry.is_gone() {
             let gone = entry.observed(slice.slice, &self.context.images);
+            self.context.images.forget(slice.slice);
             state.slices.remove(&slice.slice);
             state.leaving.push(gone);
         }

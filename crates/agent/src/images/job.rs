@@ -72,7 +72,7 @@ impl Job {
         match &*self.state.borrow() {
             None => *self.given_up.borrow(),
             Some(Ended { result: Ok(_), .. }) => true,
-            Some(Ended { at, result: Err(_) }) => at.elapsed() >= memory,
+            Some(Ended { at, result: Err(_) }) => *self.given_up.borrow() || at.elapsed() >= memory,
         }
     }
 
@@ -148,11 +148,18 @@ pub(super) struct Work {
 impl Work {
     pub(super) async fn run(self) {
         let job = &self.job;
-        let result = tokio::select! {
+        let gone = || Trouble::Passing("the node that it was being made for is gone".to_owned());
+        let mut result = tokio::select! {
+            biased;
+            () = job.abandoned() => Err(gone()),
             result = self.make() => result,
-            () = job.abandoned() => Err(Trouble::Passing("the node that it was being made for is gone".to_owned())),
             never = self.tell() => match never {},
         };
+        // A node that left just now has not taken its image with it.
+        if result.is_ok() && *job.given_up.borrow() {
+            self.images.leave(job.sliver, &self.runtime);
+            result = Err(gone());
+        }
         let result = result.map_err(|trouble| trouble.about(&job.url));
         if let Err(Trouble::Passing(reason) | Trouble::Final(reason)) = &result {
             tracing::warn!(slice = %job.slice, url = %job.url, reason, "no image");
