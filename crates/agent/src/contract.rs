@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
+use testyard_model::image::ImageName;
 use testyard_model::probe::Probed;
+use testyard_model::sliver_type::RuntimeKind;
 use tokio::sync::{mpsc, watch};
 
 use crate::desired;
@@ -40,6 +42,9 @@ pub trait Host: Send + Sync + 'static {
     /// They are real traffic of the links. Others that are asked for meanwhile wait.
     async fn probe(&self, slice: SliceId, probes: Vec<Probe>) -> Result<Vec<Probed>, HostError>;
 
+    /// These images will be asked for soon: they may be fetched meanwhile. An advice that nobody hears back from.
+    fn ahead(&self, _images: Vec<Ahead>) {}
+
     /// What the host is and has.
     async fn facts(&self) -> Result<HostFacts, HostError>;
 
@@ -51,6 +56,15 @@ pub trait Host: Send + Sync + 'static {
 
     /// Ends the work of the converger and waits for it; nodes run on.
     async fn shut_down(&self);
+}
+
+/// An image that nodes will boot soon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ahead {
+    /// What will run them.
+    pub runtime: RuntimeKind,
+    /// Which.
+    pub image: ImageName,
 }
 
 /// Whether a host can be spoken to.

@@ -33,7 +33,7 @@ pub mod remote;
 mod schedule;
 
 pub use config::{HostConfig, RegistryAccess};
-pub use contract::{Host, HostError, HostFacts, Standing};
+pub use contract::{Ahead, Host, HostError, HostFacts, Standing};
 pub use facts::{Fact, Facts, NoFact};
 pub use images::ImageSettings;
 pub use ledger::{Ledger, LedgerError};

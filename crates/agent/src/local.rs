@@ -22,7 +22,7 @@ use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::RuntimeKind;
-use testyard_runtime::Runtime;
+use testyard_runtime::{Pull, PullProgress, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -30,7 +30,7 @@ use self::background::{gather, watch_fabric, watch_runtimes};
 use self::roster::{NodeEntry, Shared, SliceEntry, State, lock};
 use self::scheduled::{Scheduled, plays_of, start_clock};
 use self::sweep::{list, sweep};
-use crate::contract::{Host, HostError, HostFacts};
+use crate::contract::{Ahead, Host, HostError, HostFacts};
 use crate::facts::{Desk, Facts};
 use crate::images::{ImageSettings, Images, Workshop};
 use crate::ledger::{Ledger, LedgerError};
@@ -91,6 +91,9 @@ pub struct LocalHost {
     probes: AtomicU32,
     only_netem: bool,
 }
+
+/// The most images that are fetched ahead at one advice.
+const MOST_AHEAD: usize = 32;
 
 /// How soon a sweep that failed is tried again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
@@ -384,6 +387,19 @@ impl Host for LocalHost {
         let (request, known) = self.context.places.request(run, &probes);
         let answered = self.context.fabric.probe(slice, &request).await;
         Ok(together(known, answered.map_err(|error| HostError(error.to_string()))?))
+    }
+
+    fn ahead(&self, images: Vec<Ahead>) {
+        for Ahead { runtime, image } in images.into_iter().take(MOST_AHEAD) {
+            let Some(runtime) = self.context.runtimes.get(&runtime).cloned() else { continue };
+            // Nodes that come meanwhile wait for the same pull, and are told what goes wrong.
+            tokio::spawn(async move {
+                let progress = watch::Sender::new(PullProgress::default());
+                if let Err(error) = runtime.image(&image, Pull::Missing, &progress).await {
+                    tracing::debug!(%error, "an image could not be fetched ahead of its nodes");
+                }
+            });
+        }
     }
 
     async fn facts(&self) -> Result<HostFacts, HostError> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use testyard_agent::observed::{LinksSeen, Phase, ScheduleSeen};
 use testyard_agent::probe::{Path, Probe};
-use testyard_agent::remote::message::{Answer, Call, FromAgent, Greeting, Reply, ToAgent, VERSIONS};
+use testyard_agent::remote::message::{Answer, Call, FromAgent, Greeting, Reply, ToAgent, Versions};
 use testyard_agent::{
     Fact, HostConfig, HostError, HostFacts, NoFact, PoolSettings, RegistryAccess, desired, observed,
 };
@@ -212,6 +212,7 @@ fn to_agent(message: &ToAgent) -> String {
         ToAgent::Alive => "alive",
         ToAgent::Part(_) => "part",
         ToAgent::Call { call, .. } => return format!("to-agent-call-{}", of_call(call)),
+        ToAgent::Ahead(_) => "ahead",
         ToAgent::Credit { .. } => "credit",
         ToAgent::End { .. } => "end",
         ToAgent::Told { answer: Ok(_), .. } => "told",
@@ -336,6 +337,10 @@ fn messages_are_what_they_were() {
         call(Call::TryFilter("tcp".into())),
         call(Call::Probe { slice: slice(), probes }),
         call(Call::Facts),
+        ToAgent::Ahead(vec![testyard_agent::Ahead {
+            runtime: RuntimeKind::Docker,
+            image: "debian:12".parse().unwrap(),
+        }]),
         ToAgent::Credit { id: 8, bytes: 65_536 },
         ToAgent::End { id: 8 },
         ToAgent::Told { id: 8, answer: Ok("<rspec/>".into()) },
@@ -364,7 +369,12 @@ fn messages_are_what_they_were() {
         FromAgent::Ended { id: 8, end },
         FromAgent::Ask { id: 8, slice: slice(), sliver: sliver(1), fact: Fact::Manifest },
     ];
-    let greeting = Greeting { versions: VERSIONS, program: "testyard 0.1.0".into(), instance: Uuid::nil() };
+    // What the first version said.
+    let greeting = Greeting {
+        versions: Versions { least: 1, most: 1 },
+        program: "testyard 0.1.0".into(),
+        instance: Uuid::nil(),
+    };
     let welcome = Reply::Welcome { version: 1, program: "testyard 0.1.0".into() };
     let refused = Reply::Refused("upgrade".into());
     let mut names: BTreeSet<String> = [

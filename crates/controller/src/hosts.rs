@@ -37,6 +37,15 @@ pub(crate) struct Driver {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
+impl Driver {
+    /// Tells the host of images that it will need.
+    pub(crate) fn ahead(&self, images: BTreeSet<testyard_agent::Ahead>) {
+        if !images.is_empty() {
+            self.host.ahead(images.into_iter().collect());
+        }
+    }
+}
+
 /// The drivers of all hosts: they come and go while the controller runs.
 #[derive(Default)]
 pub(crate) struct Drivers(RwLock<BTreeMap<HostName, Arc<Driver>>>);

@@ -20,8 +20,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod api;
-pub mod clock;
+mod clock;
 mod commit;
 mod controller;
 mod convergence;

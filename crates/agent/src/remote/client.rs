@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::captures::Readers;
 use super::connection::{self, ConnectionError, Out, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
-use super::message::{Answer, Call, FromAgent, ToAgent};
+use super::message::{Answer, Call, FromAgent, ToAgent, WITH_AHEAD};
 use crate::config::HostConfig;
-use crate::contract::{Host, HostError, HostFacts, Standing};
+use crate::contract::{Ahead, Host, HostError, HostFacts, Standing};
 use crate::facts::{Facts, NoFact};
 use crate::probe::Probe;
 use crate::{desired, observed};
@@ -47,6 +47,7 @@ struct State {
 /// The connection.
 struct Line {
     instance: Uuid,
+    version: u32,
     out: Out,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     readers: Arc<Readers>,
@@ -120,6 +121,7 @@ impl RemoteHost {
                     out.hint(&ToAgent::Config(Box::new(state.config.clone())));
                     let line = Line {
                         instance: greeting.instance,
+                        version,
                         out: out.clone(),
                         waiting: HashMap::new(),
                         readers: Arc::clone(&readers),
@@ -359,6 +361,12 @@ impl Host for RemoteHost {
         match self.call(Call::Probe { slice, probes }).await? {
             Answer::Probed(probed) => probed,
             _ => Err(strange()),
+        }
+    }
+
+    fn ahead(&self, images: Vec<Ahead>) {
+        if let Some(line) = self.lock().line.as_ref().filter(|line| line.version >= WITH_AHEAD) {
+            line.out.hint(&ToAgent::Ahead(images));
         }
     }
 

@@ -10,7 +10,7 @@ use testyard_model::probe::Probed;
 use uuid::Uuid;
 
 use crate::config::HostConfig;
-use crate::contract::{HostError, HostFacts};
+use crate::contract::{Ahead, HostError, HostFacts};
 use crate::facts::{Fact, NoFact};
 use crate::probe::Probe;
 use crate::{desired, observed};
@@ -25,7 +25,10 @@ pub struct Versions {
 }
 
 /// The versions of this program.
-pub const VERSIONS: Versions = Versions { least: 1, most: 1 };
+pub const VERSIONS: Versions = Versions { least: 1, most: 2 };
+
+/// The first with [`ToAgent::Ahead`].
+pub const WITH_AHEAD: u32 = 2;
 
 /// What an agent says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ pub enum ToAgent {
         /// Which.
         id: u64,
     },
+    /// These images will be asked for soon. From version 2 on.
+    Ahead(Vec<Ahead>),
     /// The answer to a question.
     Told {
         /// [`FromAgent::Ask`]'s.

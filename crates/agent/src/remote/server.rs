@@ -176,6 +176,7 @@ impl Doing {
                         return error;
                     }
                 }
+                ToAgent::Ahead(images) => self.host.ahead(images),
                 ToAgent::Credit { id, bytes } => {
                     if let Some((credit, _)) = self.captures.get(&id) {
                         credit.add(bytes);

@@ -1,6 +1,8 @@
 //! Images of URLs, from a web server of the test's own.
 
+use testyard_agent::Ahead;
 use testyard_agent::observed::{MadeState, Phase};
+use testyard_model::sliver_type::RuntimeKind;
 use testyard_testkit::web::Web;
 
 use crate::world::World;
@@ -40,6 +42,24 @@ async fn nodes_of_a_slice_share_one_download_and_one_build() {
     running.until("gone", |slice| slice.nodes.is_empty()).await;
     until(|| world.runtime.made_images().is_empty()).await;
     world.assert_nothing_left();
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_come_ahead_of_their_nodes() {
+    let mut world = World::new(0);
+    let mut running = world.start().await;
+    let image = "debian:12".parse().unwrap();
+    let runtime = RuntimeKind::Fake;
+    running.host.ahead(vec![
+        Ahead { runtime, image: "debian:12".parse().unwrap() },
+        Ahead { runtime: RuntimeKind::Docker, image: "nobody:1".parse().unwrap() },
+    ]);
+    until(|| world.runtime.pulls(&image) == 1).await;
+    world.change(&running, |slice| slice.nodes = World::new(2).slice.nodes).await;
+    running.until_phase(Phase::Ready).await;
+    assert_eq!(world.runtime.pulls(&image), 1);
+    assert_eq!(world.runtime.pulls(&"nobody:1".parse().unwrap()), 0);
     running.shut_down().await;
 }
 

@@ -60,6 +60,7 @@ impl Core {
         request: Allocate,
     ) -> Result<SliceView, Refusal> {
         self.admit(caller, &request.slice)?;
+        self.ahead_of_plan(&request.topology);
         self.try_out(&request).await?;
         let keys = self.host_keys(&request).await?;
         let verb = |context: Context<'_>| propose(context, caller, &request, &keys);
@@ -83,6 +84,7 @@ impl Core {
             }
             outcome => outcome?,
         };
+        self.ahead(&plan.nodes);
         self.try_captures(&plan).await
     }
 

@@ -49,6 +49,7 @@ impl Core {
         request: Update,
     ) -> Result<SliceView, Refusal> {
         self.admit(caller, &request.slice)?;
+        self.ahead_of_plan(&request.topology);
         let (urn, request) = (request.slice.clone(), Arc::new(request));
         // Refuses what cannot be had before keys are made for it.
         let sketch = match self.sketch(&request).await {
@@ -59,6 +60,7 @@ impl Core {
             }
             outcome => outcome?,
         };
+        self.ahead(&sketch.plan.nodes);
         let keys = self.keys_for(sketch.coming.clone()).await?;
         let turn = self.turns.take(&urn).await;
         // It may have been shut down, or made by somebody else, while this call waited.
