@@ -104,6 +104,19 @@ async fn several_allocates_and_their_documents() {
 }
 
 #[tokio::test]
+async fn hosts_hear_of_images_before_anything_is_to_run() {
+    // Where there is no choice, even of what is refused then.
+    let yard = Yard::new(&[("local", 1)]).await;
+    assert!(yard.allocate("s", &["a", "b"]).await.is_err());
+    assert_eq!(yard.host().told_ahead(), ["debian:12"], "once for both");
+    // Where there is one, the host that was chosen, from Allocate on.
+    let yard = Yard::new(&[("east", 1), ("west", 5)]).await;
+    yard.allocate("s", &["a", "b"]).await.unwrap();
+    let told: Vec<_> = yard.hosts.iter().map(|(_, host)| host.told_ahead().len()).collect();
+    assert_eq!(told.iter().sum::<usize>(), 1, "{told:?}");
+}
+
+#[tokio::test]
 async fn full_hosts_say_what_was_asked_and_what_is_free() {
     let yard = Yard::new(&[("east", 2), ("west", 1)]).await;
     let error = yard.allocate("s", &["a", "b", "c", "d"]).await.unwrap_err();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use testyard_agent::Ahead;
 use testyard_agent::desired::{self, Power};
 use testyard_agent::observed::{self, ImageSeen, LinksSeen, Phase, ProgramReport, ScheduleSeen};
 use testyard_agent::probe::Probe;
@@ -35,6 +36,7 @@ struct Inner {
     /// What it answers who has links measured.
     measure: Option<Measure>,
     asked: Vec<Probe>,
+    ahead: Vec<Ahead>,
 }
 
 type Measure = std::sync::Arc<dyn Fn(&Probe) -> Probed + Send + Sync>;
@@ -43,6 +45,11 @@ impl ScriptedHost {
     /// It answers so who has links measured.
     pub fn measure_by(&self, measure: impl Fn(&Probe) -> Probed + Send + Sync + 'static) {
         self.0.lock().unwrap().measure = Some(std::sync::Arc::new(measure));
+    }
+
+    /// The images that it was told of ahead of their nodes.
+    pub fn told_ahead(&self) -> Vec<String> {
+        self.0.lock().unwrap().ahead.iter().map(|ahead| ahead.image.to_string()).collect()
     }
 
     /// What was to be measured.
@@ -318,6 +325,10 @@ fn advance(desired: &desired::Node, seen: &mut observed::Node, fails: Option<&st
 
 #[async_trait]
 impl Host for ScriptedHost {
+    fn ahead(&self, images: Vec<Ahead>) {
+        self.0.lock().unwrap().ahead.extend(images);
+    }
+
     async fn sync(&self, slices: Vec<desired::Slice>) -> Result<(), HostError> {
         let mut inner = self.0.lock().unwrap();
         if inner.down {
