@@ -57,7 +57,8 @@ fn wish(number: usize) -> impl Strategy<Value = Wish> {
         number: number.try_into().unwrap(),
     });
     let kind = proptest::option::of("[a-zA-Z0-9][a-zA-Z0-9_-]{0,10}");
-    let image = proptest::option::of("[a-z]{1,8}(:[0-9]{1,3})?");
+    // `urn:4` would be an image of another kind of testbed, which is refused.
+    let image = proptest::option::of("[a-tv-z][a-z]{0,7}(:[0-9]{1,3})?");
     let services = (vec(install, 0..3), vec(execute, 0..4));
     (hostile(), any::<bool>(), kind, image, services, vec(port, 0..3), vec(hostile(), 0..3), hostile())
         .prop_map(move |(name, ours, kind, image, (installs, executes), mut ports, interfaces, note)| {

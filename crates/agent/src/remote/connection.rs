@@ -72,7 +72,7 @@ where
     let greeting = Greeting { versions: VERSIONS, program: own.program.clone(), instance: own.instance };
     say(stream, &greeting).await?;
     match hear(stream).await? {
-        Reply::Welcome { version, program } if VERSIONS.least <= version && version <= VERSIONS.most => {
+        Reply::Welcome { version, program } if (VERSIONS.least..=VERSIONS.most).contains(&version) => {
             Ok(program)
         }
         Reply::Welcome { .. } => Err(ConnectionError::Protocol("it chose a version that was not offered")),
