@@ -202,9 +202,10 @@ impl LocalHost {
                     });
                 }
                 None => {
+                    let mut found = found.remove(&sliver).unwrap_or_default();
+                    wanted.follow_found(&found);
                     wanted.play(&node, plays);
                     let wanted = Some(wanted);
-                    let mut found = found.remove(&sliver).unwrap_or_default();
                     found.known |= listed;
                     let entry_node = self.spawn(slice.slice, sliver, wanted, entry.links.clone(), found);
                     entry.nodes.push((sliver, entry_node));

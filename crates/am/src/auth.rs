@@ -81,7 +81,7 @@ pub(crate) async fn may_list(door: &Door<'_>, arguments: &Arguments) -> Outcome<
         ));
     }
     let grant = offload(question.bytes(), move || question.ask(None)).await?;
-    caller(grant)
+    caller(door, grant)
 }
 
 /// May the caller do this with the target?
@@ -90,17 +90,22 @@ pub(crate) async fn may(door: &Door<'_>, arguments: &Arguments, target: Target) 
     match target {
         Target::Slice(slice) => {
             let (grant, slice) = offload(question.bytes(), move || (question.ask(Some(&slice)), slice)).await;
-            Ok(Allowed { caller: caller(grant?)?, selection: Selection::Slice(slice) })
+            // Only what the caller may touch: anybody can write names into a log otherwise.
+            let caller = caller(door, grant?)?;
+            tracing::Span::current().record("slice", slice.to_string());
+            Ok(Allowed { caller, selection: Selection::Slice(slice) })
         }
         Target::Slivers(slivers) => {
             let granted = offload(question.bytes(), move || slices_granted(&question)).await?;
             let mut choices = granted.into_iter().map(|(slice, grant)| {
                 let selection = Selection::Slivers { slice, slivers: slivers.clone() };
-                caller(grant).map(|caller| Allowed { caller, selection })
+                caller(door, grant).map(|caller| Allowed { caller, selection })
             });
             let first = choices.next().expect("without a grant there is a failure instead")?;
             let others = choices.collect::<Outcome<Vec<_>>>()?;
-            owner_of_slivers(door, first, others).await
+            let allowed = owner_of_slivers(door, first, others).await?;
+            tracing::Span::current().record("slice", allowed.slice().to_string());
+            Ok(allowed)
         }
     }
 }
@@ -161,11 +166,12 @@ fn claimed_slice(credential: &[u8]) -> Option<SliceUrn> {
     text_of(target).trim().parse().ok()
 }
 
-fn caller(grant: Grant) -> Outcome<Caller> {
+fn caller(door: &Door<'_>, grant: Grant) -> Outcome<Caller> {
     let user = UserUrn::try_from(grant.owner).map_err(|error| {
         Failure::forbidden(format!(
             "only users can call this, with a certificate and credentials of their own: {error}"
         ))
     })?;
-    Ok(Caller { user, tool: grant.tool, until: grant.expires, only_own: false })
+    let request = Some(door.request);
+    Ok(Caller { user, tool: grant.tool, until: grant.expires, only_own: false, operator: false, request })
 }

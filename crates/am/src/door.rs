@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use testyard_model::id::RequestId;
 use testyard_trust::{CallerChain, Operation, Verifier};
 
 use crate::answer::{Failure, Outcome};
@@ -17,6 +18,8 @@ pub(crate) struct Door<'a> {
     pub(crate) settings: Arc<AmSettings>,
     pub(crate) peer: &'a Peer,
     pub(crate) operation: Operation,
+    /// The call's number.
+    pub(crate) request: RequestId,
     pub(crate) now: Timestamp,
 }
 

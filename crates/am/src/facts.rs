@@ -24,7 +24,14 @@ pub fn get_version(settings: &AmSettings) -> String {
 
 /// The manifest of the node's slice.
 pub async fn manifest(around: Surroundings, settings: &Arc<AmSettings>, now: Timestamp) -> String {
-    let creator = Caller { user: around.creator, tool: None, until: now, only_own: false };
+    let creator = Caller {
+        user: around.creator,
+        tool: None,
+        until: now,
+        only_own: false,
+        operator: false,
+        request: None,
+    };
     let manifest = render::manifest(around.view, &creator, settings, now).await;
     without_user_information(manifest.trim_end_matches('\n'))
 }

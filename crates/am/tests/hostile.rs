@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use support::federation::{User, passed, slice_urn};
 use support::{Door, assert_envelope, request};
 use testyard_am::xmlrpc::{Call, Value, parse_reply, write_reply};
+use testyard_model::id::RequestId;
 
 const METHODS: [&str; 10] = [
     "GetVersion",
@@ -59,7 +60,7 @@ fn stage() -> &'static Stage {
 impl Stage {
     fn check(&self, method: &str, arguments: Vec<Value>) -> Result<Value, TestCaseError> {
         let call = Call { method: method.to_owned(), arguments };
-        let reply = self.runtime.block_on(self.door.service.call(&self.ann.peer(), call));
+        let reply = self.runtime.block_on(self.door.service.call(&self.ann.peer(), RequestId::new(1), call));
         let reply = reply.map_err(|fault| TestCaseError::fail(format!("a fault: {fault}")))?;
         assert_envelope(&reply);
         let text = write_reply(&Ok(reply));

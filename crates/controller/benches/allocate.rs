@@ -119,7 +119,7 @@ async fn open(path: &Path) -> Arc<Controller> {
 
 fn caller() -> Caller {
     let user = "urn:publicid:IDN+a+user+ann".parse().expect("a URN");
-    Caller { user, tool: None, until: Timestamp::MAX, only_own: false }
+    Caller { user, tool: None, until: Timestamp::MAX, only_own: false, operator: false, request: None }
 }
 
 fn request(slice: &str, first: u32, count: u32) -> Allocate {

@@ -17,7 +17,7 @@ use testyard_fabric::Forward;
 use testyard_model::account::{Account, User};
 use testyard_model::diagnostic::Diagnostic;
 use testyard_model::host::HostLimits;
-use testyard_model::id::{HostName, Revision, SliceId, SliverId};
+use testyard_model::id::{HostName, RequestId, Revision, SliceId, SliverId};
 use testyard_model::image::{Content, ImageSource, ImageUrl};
 use testyard_model::mac::Mac;
 use testyard_model::name::{ClientId, Hostname, SliverTypeName};
@@ -42,6 +42,10 @@ pub struct Caller {
     /// The caller has no credential for a slice, and may touch only what the user has made: then the controller is the one to
     /// look, since a slice may be made or end between a front door's look and the call.
     pub only_own: bool,
+    /// The caller looks after the testbed: a slice that was shut down can be looked at and deleted all the same.
+    pub operator: bool,
+    /// The call, as the log knows it.
+    pub request: Option<RequestId>,
 }
 
 /// Which slivers a call is about: exactly one slice, or some slivers of one slice.

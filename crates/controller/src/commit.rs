@@ -12,7 +12,7 @@ use testyard_model::id::{HostName, SliverId};
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_store::{
-    AuditRow, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, Versioned, WriteError,
+    AuditObject, Change, ChangeError, DocumentRow, LoginRow, ShutdownRow, SliverState, Versioned, WriteError,
 };
 
 use crate::api::{Caller, Document, Refusal};
@@ -168,14 +168,8 @@ impl Core {
     ) -> Result<Option<Arc<Slice>>, Option<Refusal>> {
         let now = self.clock.now();
         let Step { old, new, operation, detail, shutdown, news } = step;
-        let audit = caller.map(|caller| AuditRow {
-            at: now,
-            user: caller.user.clone(),
-            tool: caller.tool.clone(),
-            slice: new.urn.clone(),
-            operation: operation.to_owned(),
-            detail,
-        });
+        let audit =
+            caller.map(|caller| caller.did(now, AuditObject::Slice(new.urn.clone()), operation, detail));
         let limits = Limits::of(&self.settings.load(), old.as_deref(), &new);
         let (core, shut) = (Arc::clone(self), shutdown.as_ref().map(|row| row.slice.clone()));
         let (urn, before, after) = (new.urn.clone(), old.clone(), new.clone());

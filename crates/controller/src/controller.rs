@@ -8,7 +8,7 @@ use testyard_fabric::capture::CaptureStream;
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_model::urn::{SliceUrn, UserUrn};
 use testyard_plan::Plan;
-use testyard_store::{AuditRow, ReadError, Store};
+use testyard_store::{AuditObject, AuditQuery, AuditRow, ReadError, Store, Writes};
 use testyard_verify::Report;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -339,8 +339,8 @@ impl Controller {
     ///
     /// # Errors
     /// `Internal`.
-    pub async fn lift_shutdown(&self, slice: SliceUrn) -> Result<bool> {
-        self.core.lift_shutdown(slice).await
+    pub async fn lift_shutdown(&self, caller: &Caller, slice: SliceUrn) -> Result<bool> {
+        self.core.lift_shutdown(caller, slice).await
     }
 
     /// Changes of slivers from now on. A listener that is too slow misses some and is told so: then look at the whole
@@ -382,16 +382,32 @@ impl Controller {
         self.core.counts()
     }
 
-    /// Who did what, newest first: to one slice, or to all.
+    /// What the store's writer has done since the controller was opened.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.core.store.writes()
+    }
+
+    /// Who did what, newest first.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn audit(
+    pub async fn audit(&self, query: AuditQuery) -> std::result::Result<Vec<AuditRow>, ReadError> {
+        self.core.store.audit(query).await
+    }
+
+    /// Notes in the audit trail what a front door does for a caller by itself.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn note(
         &self,
-        slice: Option<&SliceUrn>,
-        most: u32,
-    ) -> std::result::Result<Vec<AuditRow>, ReadError> {
-        self.core.store.audit(slice, most).await
+        caller: &Caller,
+        object: AuditObject,
+        operation: &'static str,
+        detail: String,
+    ) -> Result<()> {
+        self.core.audit(caller, object, operation, detail).await
     }
 }
 

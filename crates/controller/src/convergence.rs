@@ -57,7 +57,7 @@ impl Standing {
 
 /// Whether a sliver is all that is asked of it.
 pub(crate) fn has_converged(state: &State, slice: &Slice, sliver: &Sliver) -> bool {
-    let observed = || state.seen.get(&sliver.id)?.observed.as_deref();
+    let observed = || state.observed(sliver.id);
     // The rest is what was asked for without a node whose failure is not to matter.
     let is_let_go =
         || !sliver.body.on_failure.is_fatal() && state.operational(sliver).0 == Operational::Failed;

@@ -91,9 +91,14 @@ impl Core {
         Ok(())
     }
 
+    /// The same for what changes nothing, and for deleting: operators may do that to what they have shut down.
+    pub(crate) fn admit_to_any(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
+        if caller.operator { self.admit_shut_down(caller) } else { self.admit(caller, slice) }
+    }
+
     /// The same for what is left of slices of that name that have ended.
     pub(crate) fn admit_to_ended(&self, caller: &Caller, slice: &SliceUrn) -> Result<(), Refusal> {
-        self.admit(caller, slice)?;
+        self.admit_to_any(caller, slice)?;
         let state = self.shared.read();
         own(caller, slice, state.slices().filter(|life| life.urn == *slice))
     }

@@ -22,6 +22,7 @@
 
 pub mod ahead;
 pub mod api;
+mod audit;
 mod clock;
 mod commit;
 mod controller;
@@ -42,6 +43,7 @@ mod observe;
 mod open;
 mod places;
 mod reservation;
+mod restored;
 mod run;
 mod select;
 pub mod settings;
@@ -58,6 +60,7 @@ pub use counts::{Counts, HostCounts};
 pub use entropy::{OsRandomness, Randomness, SeededRandomness};
 pub use event::{Event, Happening};
 pub use open::{OpenError, ReconfigureError};
+pub use restored::{RestoreError, make_ready};
 pub use settings::{HostSettings, Quotas, Settings, SettingsError};
 pub use testyard_plan::{Host as HostResources, HostError as HostResourcesError, LinkPolicy, PortRange};
-pub use testyard_store::{AuditRow, OpenError as StoreOpenError, Store};
+pub use testyard_store::{AuditObject, AuditQuery, AuditRow, OpenError as StoreOpenError, Store, Writes};

@@ -24,6 +24,8 @@ const EVENTS: usize = 4096;
 const AUTHORITY: &str = "authority";
 /// Hosts that are drained, a JSON list.
 pub(crate) const DRAINED: &str = "drained";
+/// The number after which those of slices go on.
+pub(crate) const LAST_TAG: &str = "last_tag";
 /// The last number that was given to a link between hosts.
 pub(crate) const LAST_VNI: &str = "last_vni";
 
@@ -140,6 +142,10 @@ fn load(state: &mut State, contents: &Contents) -> Result<(), String> {
     }
     if let Some(last) = contents.meta.get(LAST_VNI) {
         state.last_vni = Some(serde_json::from_str(last).map_err(|error| format!("last VNI: {error}"))?);
+    }
+    if let Some(last) = contents.meta.get(LAST_TAG) {
+        let last: u32 = last.parse().map_err(|error| format!("last tag: {error}"))?;
+        state.go_on_after(last);
     }
     state.shutdowns.extend(contents.shutdowns.iter().map(|row| row.slice.clone()));
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use testyard_agent::desired;
+use testyard_agent::{desired, observed};
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::name::{ClientId, Login, SliverTypeName};
 use testyard_model::state::Allocation;
@@ -69,6 +69,16 @@ pub(crate) struct Body {
     pub(crate) node: desired::Node,
     /// What callers did to it.
     pub(crate) events: Vec<SliverEvent>,
+}
+
+impl Body {
+    /// Counts on from what its host has seen: that may have come further than this, where the store is one that was restored.
+    pub(crate) fn catch_up(&mut self, seen: Option<&observed::Node>) {
+        if let Some(seen) = seen {
+            self.node.boot = self.node.boot.max(seen.boot);
+            self.node.disk = self.node.disk.max(seen.disk);
+        }
+    }
 }
 
 // === impl Slice ===

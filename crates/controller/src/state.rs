@@ -207,6 +207,11 @@ impl State {
         SliceTag(free)
     }
 
+    /// Numbers of slices go on after this one.
+    pub(crate) fn go_on_after(&mut self, tag: u32) {
+        self.last_tag = self.last_tag.max(tag.min(MAX_TAG));
+    }
+
     pub(crate) fn release_tag(&mut self, tag: SliceTag) {
         self.tags.remove(&tag.0);
     }
@@ -307,9 +312,14 @@ impl State {
         }
     }
 
+    /// What its host last saw of a sliver.
+    pub(crate) fn observed(&self, sliver: SliverId) -> Option<&observed::Node> {
+        self.seen.get(&sliver)?.observed.as_deref()
+    }
+
     /// What a sliver is doing, and what is wrong with it.
     pub(crate) fn operational(&self, sliver: &Sliver) -> (Operational, String) {
-        let observed = self.seen.get(&sliver.id).and_then(|seen| seen.observed.as_deref());
+        let observed = self.observed(sliver.id);
         let (operational, error) = operational(sliver.allocation(), &sliver.body.node, observed);
         let host = self.hosts.get(&sliver.host).filter(|_| sliver.state == SliverState::Provisioned);
         match host.and_then(|host| host.away.as_ref()) {
@@ -349,4 +359,4 @@ impl State {
 }
 
 /// Numbers stay short: they are in names of interfaces.
-const MAX_TAG: u32 = 999_999;
+pub(crate) const MAX_TAG: u32 = 999_999;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::*;
 use testyard_controller::api::{Effort, Refusal};
-use testyard_controller::{Controller, Happening, LinkPolicy, OpenError};
+use testyard_controller::{AuditObject, AuditQuery, Controller, Happening, LinkPolicy, OpenError};
 use testyard_model::state::{Action, Allocation, Operational as O};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -188,7 +188,7 @@ async fn a_slice_that_is_shut_down_stays_so() {
     yard.settle().await;
     yard.controller.wait_until_gone(&slice_urn("s")).await;
     assert!(matches!(yard.status("s").await, Err(Refusal::ShutDown(_))), "remembered when nothing is left");
-    assert!(yard.controller.lift_shutdown(slice_urn("s")).await.unwrap());
+    assert!(yard.controller.lift_shutdown(&ann(), slice_urn("s")).await.unwrap());
     assert!(yard.allocate("s", &["z"]).await.is_ok());
 }
 
@@ -239,17 +239,21 @@ async fn the_store_of_another_testbed_is_refused() {
     assert!(matches!(opened, Err(OpenError::Authority { .. })));
 }
 
+fn about(slice: &str) -> AuditQuery {
+    AuditQuery { object: Some(AuditObject::Slice(slice_urn(slice))), most: 10, ..AuditQuery::default() }
+}
+
 #[tokio::test]
 async fn who_did_what_is_on_record() {
     let yard = Yard::new(&[("local", 5)]).await;
     yard.ready("s", &["a"]).await;
     yard.perform("s", Action::Restart).await.unwrap();
     yard.delete("s").await.unwrap();
-    let trail = yard.controller.audit(Some(&slice_urn("s")), 10).await.unwrap();
+    let trail = yard.controller.audit(about("s")).await.unwrap();
     let operations: Vec<_> = trail.iter().map(|row| row.operation.as_str()).collect();
     assert_eq!(operations, ["delete", "perform", "provision", "allocate"]);
     assert_eq!((trail[1].detail.as_str(), &trail[1].user), ("geni_restart: a", &user_urn("ann")));
-    assert!(yard.controller.audit(Some(&slice_urn("t")), 10).await.unwrap().is_empty());
+    assert!(yard.controller.audit(about("t")).await.unwrap().is_empty());
     assert!(
         !format!("{trail:?}").contains("PRIVATE")
             && !format!("{:?}", yard.status("s").await).contains("PRIVATE")

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use support::topology::{chain, up, update};
 use support::{ScriptedHost, Yard, ann, settings, slice_urn, whole};
+use testyard_controller::AuditQuery;
 use testyard_controller::api::{Effort, Refusal, SliceView};
 use testyard_model::state::Operational as O;
 
@@ -107,7 +108,7 @@ async fn what_was_on_a_host_that_is_given_up_is_forgotten_and_the_rest_stays() {
     let counts = yard.controller.counts();
     assert_eq!((counts.leaving, counts.provisioned), (0, 1));
     assert_eq!(places(&status(&yard, "s").await.unwrap())[0].1, "one");
-    let trail = yard.controller.audit(None, 1).await.unwrap();
+    let trail = yard.controller.audit(AuditQuery { most: 1, ..AuditQuery::default() }).await.unwrap();
     assert_eq!((trail[0].operation.as_str(), trail[0].detail.as_str()), ("give up host", "two"));
 }
 

@@ -84,6 +84,39 @@ impl fmt::Display for SliceTag {
     }
 }
 
+/// A call to the testbed: it is in every line that the log has of the call, in the audit trail, and in the answer's header
+/// `x-request-id`. Random, so that those of two runs of the server are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+/// A text that is no [`RequestId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no number of a request: sixteen hexadecimal digits")]
+pub struct BadRequestId;
+
+impl RequestId {
+    /// The one of this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = BadRequestId;
+
+    fn from_str(text: &str) -> Result<Self, BadRequestId> {
+        let is_one = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        is_one.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(BadRequestId)
+    }
+}
+
 macro_rules! short_name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal) => {
         $(#[$doc])*

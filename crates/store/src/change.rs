@@ -9,6 +9,11 @@ use testyard_model::urn::{SliceUrn, UserUrn};
 
 use crate::rows::{AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow, SliverState};
 
+/// Lines of the audit trail that are kept: a few hundred megabytes.
+pub const MOST_AUDITED: i64 = 1_000_000;
+/// After so many more, older ones are removed.
+const AUDIT_STEP: i64 = 1_000;
+
 /// A change being made.
 pub struct Change<'a> {
     connection: &'a Connection,
@@ -266,22 +271,38 @@ impl<'a> Change<'a> {
         Ok(self.run("DELETE FROM members WHERE name = ?1", [name.as_str()])? > 0)
     }
 
-    /// A line of the audit trail.
+    /// Has all slices, and the numbers that go with them, be at a revision that no host has seen: for a store that takes the
+    /// place of one that may have come further.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub fn leap(&self, to: Revision) -> Result<()> {
+        let to = i64::try_from(to.0).unwrap_or(i64::MAX);
+        self.run("UPDATE slices SET revision = max(revision + 1, ?1)", [to]).map(drop)
+    }
+
+    /// A line of the audit trail, which keeps the newest [`MOST_AUDITED`].
     ///
     /// # Errors
     /// [`ChangeError`]
     pub fn audit(&self, row: &AuditRow) -> Result<()> {
-        let sql =
-            "INSERT INTO audit (at, user, tool, slice, operation, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO audit (at, user, tool, request, object, operation, detail) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let params = params![
             row.at.to_string(),
             row.user.to_string(),
             row.tool.as_ref().map(ToString::to_string),
-            row.slice.to_string(),
+            row.request.map(|request| request.to_string()),
+            row.object.to_string(),
             row.operation,
             row.detail,
         ];
-        self.run(sql, params).map(drop)
+        self.run(sql, params)?;
+        let last = self.connection.last_insert_rowid();
+        if last > MOST_AUDITED && last % AUDIT_STEP == 0 {
+            self.run("DELETE FROM audit WHERE id <= ?1", [last - MOST_AUDITED])?;
+        }
+        Ok(())
     }
 
     /// A fact about the testbed.

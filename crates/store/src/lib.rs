@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod copy;
 mod error;
 mod load;
 mod lock;
@@ -24,10 +25,13 @@ mod open;
 mod rows;
 mod writer;
 
-pub use change::{Change, ChangeError};
+pub use change::{Change, ChangeError, MOST_AUDITED};
+pub use copy::{CopyError, Summary, copy, inspect};
 pub use error::{OpenError, ReadError, WriteError};
 pub use load::{Contents, LoadedSlice};
 pub use open::{SCHEMA_VERSION, Store};
 pub use rows::{
-    AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow, SliverState, Versioned,
+    AuditObject, AuditQuery, AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow,
+    SliverState, Versioned,
 };
+pub use writer::Writes;

@@ -7,11 +7,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
-use testyard_model::urn::SliceUrn;
 
 use crate::error::ReadError;
 use crate::open::Store;
-use crate::rows::{AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow, SliverState};
+use crate::rows::{
+    AuditQuery, AuditRow, DocumentRow, LoginRow, SeenRow, ShutdownRow, SliceRow, SliverRow, SliverState,
+};
 
 /// Everything that is in the store, but the audit trail.
 #[derive(Debug, Default)]
@@ -52,29 +53,32 @@ impl Store {
         .await
     }
 
-    /// The newest lines of the audit trail, newest first: of one slice, or of all.
+    /// Lines of the audit trail, newest first.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn audit(&self, slice: Option<&SliceUrn>, most: u32) -> Result<Vec<AuditRow>, ReadError> {
-        let slice = slice.map(ToString::to_string);
-        let sql = "SELECT at, user, tool, slice, operation, detail, id FROM audit \
-                   WHERE ?1 IS NULL OR slice = ?1 ORDER BY id DESC LIMIT ?2";
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, ReadError> {
+        // Times of one form, with whole seconds or with a fraction, are not in the order of their texts: so they are read.
+        let sql = "SELECT at, user, tool, object, operation, detail, request, id FROM audit \
+                   WHERE (?1 IS NULL OR object = ?1) AND (?2 IS NULL OR user = ?2) AND (?3 IS NULL OR request = ?3) \
+                   ORDER BY id DESC";
         self.read(move |connection| {
+            let AuditQuery { object, user, request, since, most } = query;
+            let text = |of: Option<&dyn ToString>| of.map(|of| of.to_string());
+            let params = rusqlite::params![
+                text(object.as_ref().map(|object| object as _)),
+                text(user.as_ref().map(|user| user as _)),
+                text(request.as_ref().map(|request| request as _)),
+            ];
             let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(rusqlite::params![slice, most])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let at = At { table: "audit", key: row.get::<_, i64>(6)?.to_string(), row };
-                let tool: Option<String> = row.get(2)?;
-                found.push(AuditRow {
-                    at: at.parse(0)?,
-                    user: at.parse(1)?,
-                    tool: tool.map(|text| text.parse().map_err(|error| at.bad(error))).transpose()?,
-                    slice: at.parse(3)?,
-                    operation: row.get(4)?,
-                    detail: row.get(5)?,
-                });
+            let (mut rows, mut found) = (statement.query(params)?, Vec::new());
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            while let Some(row) = rows.next()?.filter(|_| found.len() < most) {
+                let audited = audit_row(row)?;
+                if since.is_some_and(|since| audited.at < since) {
+                    break;
+                }
+                found.push(audited);
             }
             Ok(found)
         })
@@ -117,6 +121,21 @@ impl Store {
         })
         .await
     }
+}
+
+fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
+    let at = At { table: "audit", key: row.get::<_, i64>(7)?.to_string(), row };
+    let tool: Option<String> = row.get(2)?;
+    let request: Option<String> = row.get(6)?;
+    Ok(AuditRow {
+        at: at.parse(0)?,
+        user: at.parse(1)?,
+        tool: tool.map(|text| text.parse().map_err(|error| at.bad(error))).transpose()?,
+        request: request.map(|text| text.parse().map_err(|error| at.bad(error))).transpose()?,
+        object: at.parse(3)?,
+        operation: row.get(4)?,
+        detail: row.get(5)?,
+    })
 }
 
 /// A row being read: knows how to name itself in an error.

@@ -12,10 +12,10 @@ use crate::change::Change;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::lock::Lock;
 use crate::migrations::migrations;
-use crate::writer::Writer;
+use crate::writer::{Writer, Writes};
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
 /// In the header of every store: "TYRD". Another program's database is not touched.
 const APPLICATION_ID: i32 = 0x5459_5244;
@@ -118,6 +118,12 @@ impl Store {
         self.inner.writer.fail_commits(count);
     }
 
+    /// What the writer has done since the store was opened.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.inner.writer.writes()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -141,7 +147,7 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether the file is ours, whole, and not from the future; an empty one is fine.
-fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let sql = |source| classify(path, source);
     let damaged = |detail: String| OpenError::Damaged { path: path.to_owned(), detail };
     let health: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
@@ -175,7 +181,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     migrations::runner().run(connection).map(drop).map_err(|error| failed(error.to_string()))
 }
 
-fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
+pub(crate) fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Damaged { path: path.to_owned(), detail: source.to_string() }

@@ -1,11 +1,14 @@
 //! Rows as types.
 
+use std::fmt;
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use testyard_model::id::{HostName, Revision, SliceId, SliceTag, SliverId};
+use testyard_model::id::{BadName, HostName, RequestId, Revision, SliceId, SliceTag, SliverId};
 use testyard_model::name::{ClientId, Login};
-use testyard_model::urn::{SliceUrn, Urn, UserUrn};
+use testyard_model::urn::{SliceUrn, Urn, UrnError, UserUrn};
 
 /// A slice's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,12 +110,65 @@ pub struct AuditRow {
     pub user: UserUrn,
     /// The tool that spoke for the user.
     pub tool: Option<Urn>,
-    /// To which slice.
-    pub slice: SliceUrn,
+    /// In which call, if it was one.
+    pub request: Option<RequestId>,
+    /// To what.
+    pub object: AuditObject,
     /// What: `allocate`, `provision`, …
     pub operation: String,
     /// Which slivers, which end, … in one line for people.
     pub detail: String,
+}
+
+/// What a line of the audit trail is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditObject {
+    /// A slice.
+    Slice(SliceUrn),
+    /// A host.
+    Host(HostName),
+    /// The testbed itself.
+    Testbed,
+}
+
+const HOST: &str = "host ";
+const TESTBED: &str = "testbed";
+
+impl fmt::Display for AuditObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slice(urn) => urn.fmt(f),
+            Self::Host(name) => write!(f, "{HOST}{name}"),
+            Self::Testbed => f.write_str(TESTBED),
+        }
+    }
+}
+
+impl FromStr for AuditObject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(HOST) {
+            Some(name) => name.parse().map(Self::Host).map_err(|error: BadName| error.to_string()),
+            None if text == TESTBED => Ok(Self::Testbed),
+            None => text.parse().map(Self::Slice).map_err(|error: UrnError| error.to_string()),
+        }
+    }
+}
+
+/// Which lines of the audit trail are asked for: those that are all of what is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// About this.
+    pub object: Option<AuditObject>,
+    /// On behalf of this user.
+    pub user: Option<UserUrn>,
+    /// In this call.
+    pub request: Option<RequestId>,
+    /// Not before this.
+    pub since: Option<Timestamp>,
+    /// At most so many, the newest.
+    pub most: u32,
 }
 
 /// A JSON column: the value and the version of its form, so that a later program can tell what it reads.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,6 +24,39 @@ pub(crate) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Waiting>>>,
     thread: Option<JoinHandle<()>>,
     faults: Arc<AtomicU32>,
+    tally: Arc<Tally>,
+}
+
+/// What the writer has done since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Changes that were made durable, or refused by themselves.
+    pub changes: u64,
+    /// Transactions that were made durable.
+    pub commits: u64,
+    /// Transactions that could not be made durable.
+    pub failures: u64,
+    /// The time that all of them took, disk and all.
+    pub busy: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    changes: AtomicU64,
+    commits: AtomicU64,
+    failures: AtomicU64,
+    busy_micros: AtomicU64,
+}
+
+impl Tally {
+    fn note(&self, changes: usize, durable: bool, took: Duration) {
+        let add = |of: &AtomicU64, more: u64| of.fetch_add(more, Ordering::Relaxed);
+        if durable {
+            add(&self.changes, u64::try_from(changes).unwrap_or(u64::MAX));
+        }
+        add(if durable { &self.commits } else { &self.failures }, 1);
+        add(&self.busy_micros, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
 }
 
 /// A change that waits for its turn, and then for its acknowledgement.
@@ -54,9 +87,11 @@ impl Writer {
         // Where a test asks for it, the commit is refused by SQLite itself, so that what follows is what follows then.
         let fault = move || injected.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok();
         connection.commit_hook(Some(fault)).map_err(std::io::Error::other)?;
-        let work = move || work(&connection, &waiting);
+        let tally = Arc::new(Tally::default());
+        let kept = Arc::clone(&tally);
+        let work = move || work(&connection, &waiting, &tally);
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), faults })
+        Ok(Self { queue: Some(queue), thread: Some(thread), faults, tally: kept })
     }
 
     /// The receiver resolves when the change is durable or refused; it fails if the thread has ended.
@@ -76,6 +111,13 @@ impl Writer {
             drop(queue.send(Box::new(pending)));
         }
         receiver
+    }
+
+    pub(crate) fn writes(&self) -> Writes {
+        let of = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let Tally { changes, commits, failures, busy_micros } = &*self.tally;
+        let busy = Duration::from_micros(of(busy_micros));
+        Writes { changes: of(changes), commits: of(commits), failures: of(failures), busy }
     }
 
     pub(crate) fn fail_commits(&self, count: u32) {
@@ -149,10 +191,12 @@ where
 
 // === the thread ===
 
-fn work(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Waiting>>) {
+fn work(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Waiting>>, tally: &Tally) {
     while let Ok(first) = waiting.recv() {
-        let mut batch = vec![];
-        match transaction(connection, first, waiting, &mut batch) {
+        let (mut batch, begun) = (vec![], Instant::now());
+        let done = transaction(connection, first, waiting, &mut batch);
+        tally.note(batch.len(), done.is_ok(), begun.elapsed());
+        match done {
             Ok(()) => batch.into_iter().for_each(Waiting::acknowledge),
             Err(error) => {
                 let reason = error.to_string();

@@ -22,12 +22,16 @@
 //! | `POST` | `/v1/hosts/NAME/invitation` | | [`Invitation`] |
 //! | `POST`, `DELETE` | `/v1/hosts/NAME/drain` | | whether that is new |
 //! | `DELETE` | `/v1/hosts/NAME` | `?lost=true` | [`Removed`] |
+//! | `GET` | `/v1/audit` | `?slice=…&host=…&user=…&request=…&since=…&most=…` | `[`[`Audited`]`]` |
+//! | `GET` | `/metrics` | | metrics in `OpenMetrics` form |
+//! | `POST` | `/v1/reopen` | | `true`; the testbed begins anew with a restored store |
 //! | `GET` | `/v1/events`, `/v1/slices/NAME/events` | | a line of JSON each: [`Event`] |
 //!
 //! A refusal is a [`Problem`] with an HTTP status that fits. Times are RFC 3339. A slice is named by its name at the
 //! testbed's authority, or by its URN.
 
 mod hosts;
+mod operating;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +48,7 @@ use testyard_model::topology::OnFailure;
 use testyard_plan::Changes;
 
 pub use hosts::{HostReport, Invitation, Removed};
+pub use operating::{AuditQuery, Audited};
 
 /// The testbed, and who the caller is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,9 @@ pub struct Testbed {
     pub you: String,
     /// Whether the caller may touch every slice.
     pub operator: bool,
+    /// When it began to serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Kinds of nodes; the first is what a node gets that names none.
     pub sliver_types: Vec<SliverType>,
     /// Hosts.

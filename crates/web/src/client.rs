@@ -107,6 +107,28 @@ impl Client {
         self.send(Method::DELETE, &of_host(host, &format!("?lost={lost}")), &()).await
     }
 
+    /// Who did what, newest first, for operators.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn audit(&self, query: &api::AuditQuery) -> Result<Vec<api::Audited>, ClientError> {
+        let pairs = serde_json::to_value(query).map_err(|error| ClientError::Broken(error.to_string()))?;
+        let mut text = String::from("/v1/audit");
+        for (number, (name, value)) in pairs.as_object().into_iter().flatten().enumerate() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text += &format!("{}{name}={}", if number == 0 { '?' } else { '&' }, encoded(&value));
+        }
+        self.get(&text).await
+    }
+
+    /// The testbed begins anew, with a store that was restored.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn reopen(&self) -> Result<bool, ClientError> {
+        self.send(Method::POST, "/v1/reopen", &()).await
+    }
+
     /// The caller's slices.
     ///
     /// # Errors

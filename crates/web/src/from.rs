@@ -5,7 +5,7 @@ use testyard_controller::api::{
     SliverView,
 };
 use testyard_controller::words::{Moment, ProgramView, ServiceView, in_words};
-use testyard_controller::{Event, Happening};
+use testyard_controller::{AuditRow, Event, Happening};
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::SliceUrn;
 
@@ -300,4 +300,17 @@ pub(crate) fn event(event: Event) -> api::Event {
 /// What a listener is told that was too slow.
 pub(crate) fn missed(at: jiff::Timestamp, slice: Option<&SliceUrn>) -> api::Event {
     api::Event::missed(at, slice.map(|slice| slice.name().to_owned()).unwrap_or_default())
+}
+
+/// A line of the audit trail.
+pub(crate) fn audited(row: AuditRow) -> api::Audited {
+    api::Audited {
+        at: row.at,
+        user: row.user.to_string(),
+        tool: row.tool.map(|tool| tool.to_string()),
+        object: row.object.to_string(),
+        operation: row.operation,
+        detail: row.detail,
+        request: row.request.map(|request| request.to_string()),
+    }
 }

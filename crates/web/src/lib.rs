@@ -13,6 +13,8 @@
 //! | `from`, `words` | the controller's answers as these types, and their texts in the words of this door |
 //! | [`peer`], `connections` | who calls, and how often at a time |
 //! | `bodies` | how long bodies may be, and may take |
+//! | `requests` | a number, a line in the log and a count for each call |
+//! | [`metrics`] | what is told to those who gather metrics |
 //! | [`Invite`] | who lets agents of hosts in |
 //! | [`server`] | the socket, and the way to the routes |
 //! | `routes` | a noun a file |
@@ -26,8 +28,10 @@ pub mod client;
 mod connections;
 mod from;
 mod invite;
+pub mod metrics;
 pub mod peer;
 mod problem;
+mod requests;
 mod routes;
 pub mod server;
 mod words;

@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{Uid, User};
 use testyard_controller::api::Caller;
+use testyard_model::id::RequestId;
 use testyard_model::urn::{Urn, UserUrn};
 use tokio::net::UnixStream;
 
@@ -31,6 +32,8 @@ pub struct Peer {
 pub(crate) struct Person {
     pub(crate) urn: UserUrn,
     pub(crate) operator: bool,
+    /// The call.
+    pub(crate) request: Option<RequestId>,
 }
 
 impl Peer {
@@ -43,6 +46,11 @@ impl Peer {
     #[must_use]
     pub const fn of_uid(uid: u32) -> Self {
         Self { uid: Some(uid) }
+    }
+
+    /// The user id; none if the kernel does not say.
+    pub(crate) const fn uid(self) -> Option<u32> {
+        self.uid
     }
 
     /// Who that is at the authority; `act_as` is whom the caller wants to act for.
@@ -59,7 +67,7 @@ impl Peer {
         };
         let urn = Urn::new(authority, "user", &name).ok().and_then(|urn| UserUrn::try_from(urn).ok());
         let urn = urn.ok_or_else(|| Refused::bad_request(format!("{name:?} is no name of a user")))?;
-        Ok(Person { urn, operator })
+        Ok(Person { urn, operator, request: None })
     }
 }
 
@@ -76,7 +84,14 @@ impl Person {
     pub(crate) fn caller(&self) -> Caller {
         let now = Timestamp::now();
         let until = now.checked_add(UNTIL).unwrap_or(Timestamp::MAX);
-        Caller { user: self.urn.clone(), tool: None, until, only_own: !self.operator }
+        Caller {
+            user: self.urn.clone(),
+            tool: None,
+            until,
+            only_own: !self.operator,
+            operator: self.operator,
+            request: self.request,
+        }
     }
 
     /// Whether the person may touch a slice that this user made.

@@ -35,6 +35,10 @@ impl Refused {
         Self::new(StatusCode::CONFLICT, "conflict", error)
     }
 
+    pub(crate) fn internal(error: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_owned())
+    }
+
     pub(crate) fn too_large(most: usize) -> Self {
         let error = format!("the request's body is longer than {} MiB, or broken off", most >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_request", error)

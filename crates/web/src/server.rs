@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use nix::unistd::{Group, chown};
 use testyard_controller::Controller;
 use testyard_model::image::ImageName;
 use testyard_model::urn::Urn;
+use testyard_telemetry::Calls;
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::invite::Invite;
+use crate::metrics::{NoMetrics, Scrape};
 use crate::peer::Authority;
 use crate::{SOCKET, bodies, connections, routes};
 
@@ -45,6 +49,11 @@ pub struct Server {
     pub(crate) hosts: Arc<dyn Invite>,
     /// Ends streams that would go on for ever.
     pub(crate) shutdown: CancellationToken,
+    pub(crate) calls: Calls,
+    pub(crate) metrics: Arc<dyn Scrape>,
+    /// Told when the testbed is to begin anew.
+    pub(crate) reopen: Arc<Notify>,
+    pub(crate) since: Timestamp,
 }
 
 impl Server {
@@ -58,7 +67,36 @@ impl Server {
         hosts: Arc<dyn Invite>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { controller, authority, urn, images, hosts, shutdown }
+        Self {
+            controller,
+            authority,
+            urn,
+            images,
+            hosts,
+            shutdown,
+            calls: Calls::default(),
+            metrics: Arc::new(NoMetrics),
+            reopen: Arc::default(),
+            since: Timestamp::now(),
+        }
+    }
+
+    /// The same, which tells these metrics.
+    #[must_use]
+    pub fn telling(self, metrics: Arc<dyn Scrape>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// The same, which says there when an operator has asked that the testbed begins anew.
+    #[must_use]
+    pub fn reopening(self, reopen: Arc<Notify>) -> Self {
+        Self { reopen, ..self }
+    }
+
+    /// The same, whose calls are counted there.
+    #[must_use]
+    pub fn counted_by(self, calls: Calls) -> Self {
+        Self { calls, ..self }
     }
 
     /// Answers until the token is cancelled; calls that run then are finished.

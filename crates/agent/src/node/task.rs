@@ -103,6 +103,15 @@ impl Wanted {
         }
     }
 
+    /// Counts on from what is there: it may have come further than a controller knows that was given an older store.
+    pub(crate) fn follow_found(&mut self, found: &Found) {
+        let record = found.record.as_ref();
+        let boot = record.and_then(|record| record.boot).map(|boot| boot.counter);
+        let disk = record.map(|record| record.disk).max(found.disks.keys().next_back().copied());
+        self.node.boot = self.node.boot.max(boot.unwrap_or_default());
+        self.node.disk = self.node.disk.max(disk.unwrap_or_default());
+    }
+
     /// Adds what the schedule adds to what is asked for of the node; whether that is news. A counter never falls: a run
     /// that is over may have done more than whoever began the next one knew of.
     pub(crate) fn play(&mut self, asked: &desired::Node, plays: Plays) -> bool {

@@ -2,15 +2,15 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, SERVER};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::body::{BodyError, receive};
 use super::clients::Clients;
@@ -23,12 +23,14 @@ use crate::xmlrpc::{Fault, ReadError, Value, parse_call, write_reply};
 
 type Answer = Response<Full<Bytes>>;
 
+/// Tells the caller the number by which the log knows the call.
+const REQUEST: HeaderName = HeaderName::from_static("x-request-id");
+
 /// What every connection shares.
 pub(super) struct Shared {
     pub(super) service: AmService,
     pub(super) clients: Clients,
     pub(super) calls: TaskTracker,
-    pub(super) requests: AtomicU64,
 }
 
 pub(super) async fn answer(
@@ -76,15 +78,15 @@ async fn post(shared: &Arc<Shared>, peer: Arc<Peer>, request: Request<Incoming>)
         tracing::info!(address = %peer.address, "a client calls too often");
         return xml(Ok(answer::failed(Failure::busy(), Value::empty())));
     };
-    let number = shared.requests.fetch_add(1, Ordering::Relaxed);
-    let span = tracing::info_span!("call", request = number, address = %peer.address);
+    let number = testyard_telemetry::request();
+    let span = tracing::info_span!("call", request = %number, address = %peer.address, slice = Empty);
     let service = shared.service.clone();
     // A task of its own: it goes on if the client goes away, and its panic is not the connection's.
     let call = shared.calls.spawn(
         async move {
             let bytes = received.bytes.clone();
             let reply = match offload(bytes.len(), move || parse_call(&bytes)).await {
-                Ok(call) => service.call(&peer, call).await,
+                Ok(call) => service.call(&peer, number, call).await,
                 Err(error) => Err(unreadable(&error)),
             };
             drop((received, turn));
@@ -92,11 +94,14 @@ async fn post(shared: &Arc<Shared>, peer: Arc<Peer>, request: Request<Incoming>)
         }
         .instrument(span),
     );
-    xml(call.await.unwrap_or_else(|_| {
-        tracing::error!(request = number, "a call ended in a panic");
+    let mut answer = xml(call.await.unwrap_or_else(|_| {
+        tracing::error!(request = %number, "a call ended in a panic");
         let text = format!("internal error; the testbed's log has the details under request {number}");
         Err(Fault::new(Fault::INTERNAL, text))
-    }))
+    }));
+    let value = HeaderValue::from_str(&number.to_string()).expect("hexadecimal digits");
+    answer.headers_mut().insert(REQUEST, value);
+    answer
 }
 
 fn unreadable(error: &ReadError) -> Fault {

@@ -1,7 +1,6 @@
 //! The accept loop.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -36,12 +35,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let grace = limits.grace;
-    let shared = Arc::new(Shared {
-        service,
-        clients: Clients::new(limits),
-        calls: TaskTracker::new(),
-        requests: AtomicU64::new(1),
-    });
+    let shared = Arc::new(Shared { service, clients: Clients::new(limits), calls: TaskTracker::new() });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

@@ -20,6 +20,7 @@ use testbed::FakeTestbed;
 use testyard_am::client::{AmClient, ClientSettings, ServerTrust};
 use testyard_am::xmlrpc::{Call, Value};
 use testyard_am::{AmService, AmSettings, Peer, ServerLimits, TlsFiles, serve};
+use testyard_model::id::RequestId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +54,7 @@ impl Door {
 
     pub async fn call_as(&self, peer: &Peer, method: &str, arguments: Vec<Value>) -> Value {
         let call = Call { method: method.to_owned(), arguments };
-        let reply = self.service.call(peer, call).await.unwrap();
+        let reply = self.service.call(peer, RequestId::new(1), call).await.unwrap();
         assert_envelope(&reply);
         reply
     }

@@ -7,6 +7,7 @@ use testyard_fabric::FabricError;
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream, CapturedLinks};
 use testyard_model::id::{HostName, SliceId, SliverId};
 use testyard_plan::{Plan, PlannedNode};
+use testyard_store::AuditObject;
 
 use crate::api::{Caller, Capture, Refusal};
 use crate::core::Core;
@@ -30,6 +31,10 @@ impl Core {
             }
         };
         let mut captures = try_join_all(hosts.into_iter().map(begin)).await?;
+        // Packets are what their users say to each other: who looks at them is on record.
+        let detail =
+            request.link.as_ref().map_or_else(|| "all links".to_owned(), |link| format!("link {link}"));
+        self.audit(caller, AuditObject::Slice(request.slice.clone()), "capture", detail).await?;
         match captures.len() {
             0 => Err(nothing(&request.slice)),
             1 => Ok(captures.remove(0).1),

@@ -20,9 +20,12 @@ impl Core {
         effort: Effort,
     ) -> Result<SliceView, Refusal> {
         let urn = selection.slice();
-        self.admit(caller, urn)?;
+        self.admit_to_any(caller, urn)?;
         let verb = |context: Context<'_>| propose(context, &selection, effort);
-        let (_, view) = self.change(urn, caller, verb).await?;
+        let turn = self.turns.take(urn).await;
+        // It may have been shut down while this call waited.
+        self.admit_to_any(caller, urn)?;
+        let (_, view) = self.change_in_turn(urn, caller, turn, verb).await?;
         Ok(view)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use testyard_model::id::{HostName, SliverId};
 use testyard_model::urn::SliceUrn;
 use testyard_plan::Usage;
-use testyard_store::{Change, ChangeError, WriteError};
+use testyard_store::{AuditObject, Change, ChangeError, WriteError};
 
 use crate::api::{Caller, HostOffer, HostReport, Refusal};
 use crate::commit::Step;
@@ -38,7 +38,12 @@ impl Core {
         let is_new = if drained { all.insert(host.clone()) } else { all.remove(host) };
         let text = serde_json::to_string(&all).map_err(|error| self.internal("drain", &error))?;
         let core = Arc::clone(self);
-        let write = move |change: &Change<'_>| change.put_meta(DRAINED, &text);
+        let operation = if drained { "drain" } else { "undo drain" };
+        let row = caller.did(self.clock.now(), AuditObject::Host(host.clone()), operation, String::new());
+        let write = move |change: &Change<'_>| {
+            change.put_meta(DRAINED, &text)?;
+            if is_new { change.audit(&row) } else { Ok(()) }
+        };
         let committed = move |&(): &()| core.shared.write().drained = all;
         let written: Result<(), WriteError<ChangeError>> = self.store.write(write, committed).await;
         written.map_err(|error| self.internal("drain", &error))?;

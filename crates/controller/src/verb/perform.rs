@@ -84,11 +84,13 @@ fn propose(context: Context<'_>, request: &Perform) -> Result<Proposal<Told>, Re
     for sliver in old.slivers.iter().filter(|sliver| able.contains(&sliver.id)) {
         let failed = state.operational(sliver).0 == Operational::Failed;
         let mut after = sliver.as_ref().clone();
+        after.body.catch_up(state.observed(sliver.id));
+        let before = after.clone();
         act(&mut after, request.action, failed, &accounts);
         if after.body.node.accounts.len() > settings.quotas.users_per_node as usize {
             return Err(too_many_users(settings));
         }
-        if after != **sliver {
+        if after != before {
             after.note(event_word(request.action), now);
             changed.push(after);
         }

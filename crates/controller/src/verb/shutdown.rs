@@ -6,12 +6,14 @@ use std::sync::Arc;
 use testyard_agent::desired::Power;
 use testyard_model::state::{Allocation, Operational};
 use testyard_model::urn::SliceUrn;
-use testyard_store::{Change, ChangeError, ShutdownRow, SliverState, WriteError};
+use testyard_store::{AuditObject, Change, ChangeError, ShutdownRow, SliverState, WriteError};
 
 use crate::api::{Caller, Refusal};
 use crate::commit::{Context, Proposal, Step};
 use crate::core::Core;
 use crate::state::State;
+
+const SHUTDOWN: &str = "shutdown";
 
 impl Core {
     /// Whether nothing of it runs any more when this returns.
@@ -25,29 +27,43 @@ impl Core {
         let turn = self.turns.take(&urn).await;
         self.change_in_turn(&urn, caller, turn, |context| Ok(propose(context, &row))).await?;
         if !self.shared.read().shutdowns.contains(&urn) {
-            self.remember(row).await?;
+            self.remember(caller, row).await?;
         }
         let stopped = self.wait_for(|state| !runs(state, &urn));
         Ok(tokio::time::timeout(self.settings.load().shutdown_wait, stopped).await.is_ok())
     }
 
     /// A slice that has nothing here is shut down all the same.
-    async fn remember(self: &Arc<Self>, row: ShutdownRow) -> Result<(), Refusal> {
+    async fn remember(self: &Arc<Self>, caller: &Caller, row: ShutdownRow) -> Result<(), Refusal> {
         let (core, urn) = (Arc::clone(self), row.slice.clone());
-        let write = move |change: &Change<'_>| change.put_shutdown(&row);
+        let line = caller.did(row.at, AuditObject::Slice(urn.clone()), SHUTDOWN, String::new());
+        let write = move |change: &Change<'_>| {
+            change.put_shutdown(&row)?;
+            change.audit(&line)
+        };
         let committed = move |&(): &()| {
             core.shared.write().shutdowns.insert(urn);
             core.changed();
         };
-        self.store.write(write, committed).await.map_err(|error| self.internal("shutdown", &error))
+        let written: Result<(), WriteError<ChangeError>> = self.store.write(write, committed).await;
+        written.map_err(|error| self.internal(SHUTDOWN, &error))
     }
 
     /// Lets users of a slice use it again. Its nodes stay stopped until they start them.
-    pub(crate) async fn lift_shutdown(self: &Arc<Self>, urn: SliceUrn) -> Result<bool, Refusal> {
+    pub(crate) async fn lift_shutdown(
+        self: &Arc<Self>,
+        caller: &Caller,
+        urn: SliceUrn,
+    ) -> Result<bool, Refusal> {
         let turn = self.turns.take(&urn).await;
         let was = self.shared.read().shutdowns.contains(&urn);
         let (core, slice) = (Arc::clone(self), urn.clone());
-        let write = move |change: &Change<'_>| change.delete_shutdown(&slice);
+        let row =
+            caller.did(self.clock.now(), AuditObject::Slice(urn.clone()), "lift shutdown", String::new());
+        let write = move |change: &Change<'_>| {
+            change.delete_shutdown(&slice)?;
+            if was { change.audit(&row) } else { Ok(()) }
+        };
         let committed = move |&(): &()| {
             core.shared.write().shutdowns.remove(&urn);
             core.changed();
@@ -69,7 +85,7 @@ fn propose(context: Context<'_>, row: &ShutdownRow) -> Proposal<()> {
         sliver.body.node.power = Power::Off;
         sliver.note("shut down by the testbed's operators", now);
     });
-    let mut step = Step::new(&old, new, "shutdown", String::new());
+    let mut step = Step::new(&old, new, SHUTDOWN, String::new());
     step.shutdown = Some(row.clone());
     Proposal { step: Some(step), told: () }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use testyard_agent::desired::{HostKey, Power};
+use testyard_agent::observed;
 use testyard_model::account::{Account, User};
 use testyard_model::id::{SliceId, SliverId};
 use testyard_model::name::{ClientId, Hostname};
@@ -205,7 +206,8 @@ fn propose(
             let failed = state.operational(sliver).0 == Operational::Failed;
             // What nobody has asked for stays stopped.
             let starts = request.only.as_ref().is_none_or(|only| only.contains(&sliver.client_id));
-            let after = changed(sliver, node, &people, ends, starts.then_some(failed), now);
+            let seen = state.observed(sliver.id);
+            let after = changed((sliver, seen), node, &people, ends, starts.then_some(failed), now);
             shown.push(sliver.id);
             if after != **sliver
                 && let Some(place) = new.slivers.iter_mut().find(|place| place.id == after.id)
@@ -318,9 +320,9 @@ impl Ends {
     }
 }
 
-/// A node that runs, as it is to be.
+/// A node that runs, as it is to be; with what its host saw of it.
 fn changed(
-    sliver: &Sliver,
+    (sliver, seen): (&Sliver, Option<&observed::Node>),
     node: PlannedNode,
     people: &People,
     ends: Ends,
@@ -352,13 +354,16 @@ fn changed(
         != (&was.image, was.runtime, was.limits, &was.privileges);
     if sliver.state == SliverState::Provisioned {
         let restarts = replaced || is.services != was.services || starts == Some(true);
-        is.disk += u32::from(replaced);
-        is.boot += u32::from(restarts);
+        if restarts {
+            after.body.catch_up(seen);
+        }
+        after.body.node.disk += u32::from(replaced);
+        after.body.node.boot += u32::from(restarts);
     }
     if starts.is_some() {
-        is.power = Power::On;
+        after.body.node.power = Power::On;
     }
-    people.join(is, kind.sudo);
+    people.join(&mut after.body.node, kind.sudo);
     if after != *sliver {
         after.note("update asked for", now);
     }

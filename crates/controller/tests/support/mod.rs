@@ -228,7 +228,8 @@ pub fn user(name: &str) -> User {
 }
 
 pub fn caller(name: &str) -> Caller {
-    Caller { user: user_urn(name), tool: None, until: now() + minutes(365 * 24 * 60), only_own: false }
+    let until = now() + minutes(365 * 24 * 60);
+    Caller { user: user_urn(name), tool: None, until, only_own: false, operator: false, request: None }
 }
 
 pub fn ann() -> Caller {

@@ -16,7 +16,7 @@ use testyard_trust::CryptoPolicy;
 use super::hosts::{agents, check_networks, hosts, tunnels};
 use super::reader::Section;
 use super::settings::{
-    DEFAULT_IMAGE, Leases, Limits, Location, Network, Paths, Pool, Settings, Testbed, Tls,
+    DEFAULT_IMAGE, Leases, Limits, Location, Metrics, Network, Paths, Pool, Settings, Testbed, Tls,
 };
 use super::sliver_types::sliver_types;
 use super::value::{Cores, Size, Span};
@@ -36,6 +36,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
     let tunnels = tunnels(&root.section("tunnels"), testbed.as_ref());
     let hosts = hosts(root, testbed.as_ref(), &network, tunnels, &sliver_types);
     let agents = agents(&root.section("agents"), testbed.as_ref());
+    let metrics = metrics(&root.section("metrics"));
     let smallest = hosts.iter().map(|host| host.capacity).min().unwrap_or(u32::MAX);
     let pool = pool(&root.section("pool"), &sliver_types, smallest);
     root.finish();
@@ -50,6 +51,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<Settings> {
         tunnels,
         hosts,
         agents: agents?,
+        metrics,
         image_names,
         images,
         registries,
@@ -89,6 +91,12 @@ fn testbed(section: &Section<'_>) -> Option<Testbed> {
         location,
         about,
     })
+}
+
+fn metrics(section: &Section<'_>) -> Metrics {
+    let bind = section.list("bind").unwrap_or_default();
+    section.finish();
+    Metrics { bind }
 }
 
 pub(super) fn location(section: &Section<'_>) -> Option<Location> {

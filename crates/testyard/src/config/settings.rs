@@ -43,6 +43,8 @@ pub struct Settings {
     pub hosts: Vec<Host>,
     /// `[agents]`
     pub agents: Agents,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[images.names]`: names of other systems' images, and what stands for each
     pub image_names: BTreeMap<String, ImageName>,
     /// `[images.urls]`
@@ -189,6 +191,13 @@ pub struct Agents {
     pub address: String,
 }
 
+/// Who may gather metrics, beside operators over the local socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where anybody who can connect gets them; nowhere if it is empty.
+    pub bind: Vec<SocketAddr>,
+}
+
 /// A host of nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Host {
@@ -265,6 +274,7 @@ impl Settings {
             ("host", self.inside().map(Host::of_agent) != other.inside().map(Host::of_agent)),
             ("tunnels.port", self.tunnels.port != other.tunnels.port),
             ("agents", self.has_agents_elsewhere() && self.agents != other.agents),
+            ("metrics", self.metrics != other.metrics),
             ("images.urls", self.inside().is_some() && self.images != other.images),
             ("registry", self.registries != other.registries),
         ];

@@ -33,7 +33,7 @@ use crate::machine::{self, Folders};
 /// The local socket that root's agent connects to, in the run folder.
 pub(crate) const SOCKET: &str = "agent.sock";
 /// The authority over hosts, in the state folder.
-const AUTHORITY: &str = "hosts.pem";
+pub(crate) const AUTHORITY: &str = "hosts.pem";
 /// How long a token is good.
 const TOKEN: SignedDuration = SignedDuration::from_hours(1);
 /// The pause after a connection that was not accepted.

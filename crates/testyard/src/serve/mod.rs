@@ -12,9 +12,12 @@
 
 mod facts;
 pub(crate) mod hosts;
+mod metrics;
+pub(crate) mod restored;
 pub(crate) mod translate;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +29,15 @@ use testyard_am::{AmService, AmSettings, Testbed, TlsFiles};
 use testyard_controller::{Controller, Store, SystemClock};
 use testyard_model::image::ImageName;
 use testyard_model::urn::Urn;
+use testyard_telemetry::{Calls, Process};
 use testyard_trust::Trust;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::hosts::Hosts;
+use self::metrics::Metrics;
 use crate::cli::ConfigArgument;
 use crate::config::{self, Settings};
 use crate::daemon::{Signals, Told, lock, log, mounts, notify};
@@ -52,6 +58,8 @@ pub struct Arguments {
     log_format: log::Format,
 }
 
+/// The store, in the state folder.
+pub(crate) const DATABASE: &str = "testyard.sqlite";
 /// How often files of certificates and roots are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// What calls over the local socket get to end by themselves.
@@ -70,13 +78,20 @@ pub fn run(arguments: &Arguments) -> Outcome {
     mounts::look();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
-    runtime.block_on(serve(path, settings)).map_err(Failure::from)
+    let (process, mut next) = (Process::begun(), Some(settings));
+    while let Some(settings) = next {
+        restored::take_up(&settings.paths.state).map_err(Failure::failed)?;
+        next = runtime.block_on(serve(path.clone(), settings, process))?;
+    }
+    Ok(())
 }
 
-async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
+/// Serves. Returns the settings to serve with again, if somebody has asked for that.
+async fn serve(path: PathBuf, settings: Settings, process: Process) -> anyhow::Result<Option<Settings>> {
     // Signals that come while the rooms are being opened wait.
     let mut signals = Signals::new()?;
-    let listeners = listen(&settings).await?;
+    let listeners = listen(&settings.testbed.bind, "the AM API").await?;
+    let scraped = listen(&settings.metrics.bind, "metrics").await?;
     let tls = TlsFiles::load(&settings.tls.certificate, &settings.tls.key)?;
     let trust = Trust::open(&settings.paths.trusted, settings.trust.clone()).context("trusted roots")?;
     let trust = Arc::new(trust);
@@ -85,7 +100,7 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let facts = facts::NodeFacts::new(Arc::clone(&am_settings));
     std::fs::create_dir_all(&settings.paths.state)
         .with_context(|| settings.paths.state.display().to_string())?;
-    let database = settings.paths.state.join("testyard.sqlite");
+    let database = settings.paths.state.join(DATABASE);
     let store = Store::open(&database).with_context(|| database.display().to_string())?;
     let shutdown = CancellationToken::new();
     let hosts = Hosts::open(&settings, &store, Arc::clone(&facts) as _, shutdown.clone()).await?;
@@ -95,7 +110,10 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     hosts.listen(&settings).await?;
 
     let testbed: Arc<dyn Testbed> = Arc::clone(&controller) as _;
+    let calls = Calls::default();
+    let metrics = Metrics::new(&calls, process, Arc::clone(&controller), tls.clone(), database);
     let service = AmService::new(testbed, Arc::clone(&trust), Arc::clone(&am_settings));
+    let service = service.counted_by(calls.clone());
     let mut servers = JoinSet::new();
     for listener in listeners {
         let limits = translate::server_limits(&settings);
@@ -112,8 +130,18 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         Arc::clone(&hosts) as _,
         shutdown.clone(),
     );
+    let reopen = Arc::new(Notify::new());
+    let web = web.counted_by(calls).telling(Arc::clone(&metrics) as _).reopening(Arc::clone(&reopen));
     let local = tokio::spawn(web.serve(local));
-    let watchers = [tokio::spawn(tls.clone().watch(LOOK)), tokio::spawn(watch_roots(Arc::clone(&trust)))];
+    for listener in scraped {
+        let metrics = Arc::clone(&metrics) as _;
+        servers.spawn(testyard_web::metrics::serve(listener, metrics, shutdown.clone()));
+    }
+    let watchers = [
+        tokio::spawn(tls.clone().watch(LOOK)),
+        tokio::spawn(watch_roots(Arc::clone(&trust))),
+        tokio::spawn(metrics.listen()),
+    ];
     tracing::info!(testbed = %settings.testbed.name, url = %settings.testbed.public_url, "serving");
     notify::ready();
 
@@ -127,11 +155,23 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         trust: &trust,
         tls: &tls,
     };
-    while signals.next().await == Told::Reload {
-        reload.run().await;
+    let again = loop {
+        let told = tokio::select! {
+            told = signals.next() => told,
+            () = reopen.notified() => break true,
+        };
+        match told {
+            Told::Reload => reload.run().await,
+            Told::End => break false,
+        }
+    };
+    let settings = reload.settings;
+    tracing::info!(again, "ending; nodes run on");
+    if again {
+        notify::reloading();
+    } else {
+        notify::stopping();
     }
-    tracing::info!("ending; nodes run on");
-    notify::stopping();
     shutdown.cancel();
     while servers.join_next().await.is_some() {}
     hosts.closed().await;
@@ -144,16 +184,16 @@ async fn serve(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         watcher.abort();
     }
     controller.shut_down().await;
-    Ok(())
+    Ok(again.then_some(settings))
 }
 
-async fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
+async fn listen(bind: &[SocketAddr], what: &str) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
-    for at in &settings.testbed.bind {
+    for at in bind {
         let listener = TcpListener::bind(at).await;
-        listeners
-            .push(listener.with_context(|| format!("cannot listen on {at}; `testyard doctor` says more"))?);
-        tracing::info!(address = %at, "listening");
+        let why = || format!("cannot listen for {what} on {at}; `testyard doctor` says more");
+        listeners.push(listener.with_context(why)?);
+        tracing::info!(address = %at, "listening for {what}");
     }
     Ok(listeners)
 }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use testyard_controller::AuditObject;
 use testyard_model::id::HostName;
 
 use super::Operator;
@@ -23,7 +24,8 @@ pub(super) async fn invite(
 ) -> Answer<Invitation> {
     let host = name(&host)?;
     let invitation = server.hosts.invite(&host).await.map_err(Refused::bad_request)?;
-    tracing::info!(%host, user = %person.urn, "a token was made for a host");
+    let object = AuditObject::Host(host);
+    server.controller.note(&person.caller(), object, "host add", "a token was made".to_owned()).await?;
     Ok(Json(invitation))
 }
 
@@ -73,7 +75,8 @@ pub(super) async fn remove(
     // Nobody is let in any more before what was on it is forgotten: it must not be told that it runs what nobody knows of.
     let revoked = server.hosts.revoke(&host).await.map_err(Refused::bad_request)?;
     let forgotten = if lost { server.controller.give_up_host(&caller, &host).await? } else { 0 };
-    tracing::info!(%host, forgotten, user = %person.urn, "a host was removed");
+    let detail = if lost { format!("given up with {forgotten} slivers") } else { String::new() };
+    server.controller.note(&caller, AuditObject::Host(host), "host rm", detail).await?;
     Ok(Json(Removed { revoked, forgotten }))
 }
 

@@ -3,6 +3,7 @@
 mod events;
 mod hosts;
 mod links;
+mod operating;
 mod slices;
 mod testbed;
 mod verify;
@@ -10,11 +11,13 @@ mod verify;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use testyard_model::urn::{SliceUrn, Urn};
 
 use crate::peer::{ACT_AS, Peer, Person};
 use crate::problem::Refused;
+use crate::requests::{Number, noted};
 use crate::server::Server;
 
 /// All routes.
@@ -40,8 +43,12 @@ pub(crate) fn all(server: Server) -> Router {
         .route("/v1/hosts/{host}", delete(hosts::remove))
         .route("/v1/hosts/{host}/invitation", post(hosts::invite))
         .route("/v1/hosts/{host}/drain", post(hosts::drain).delete(hosts::take_back))
+        .route("/v1/audit", get(operating::audit))
+        .route("/v1/reopen", post(operating::reopen))
+        .route("/metrics", get(operating::metrics))
         .route("/v1/events", get(events::all))
         .fallback(nothing)
+        .layer(from_fn_with_state(server.calls.clone(), noted))
         .with_state(server)
 }
 
@@ -80,7 +87,8 @@ impl FromRequestParts<Server> for Person {
             .get(ACT_AS)
             .map(|value| value.to_str().map_err(Refused::bad_request))
             .transpose()?;
-        peer.person(&server.authority, act_as)
+        let request = parts.extensions.get::<Number>().map(|number| number.0);
+        Ok(Person { request, ..peer.person(&server.authority, act_as)? })
     }
 }
 
@@ -106,6 +114,7 @@ impl FromRequestParts<Server> for Touched {
         if !person.operator && slice.authority() != &server.authority {
             return Err(Refused::forbidden(format!("slices of {} are not yours", slice.authority())));
         }
+        tracing::Span::current().record("slice", slice.to_string());
         Ok(Self { person, slice })
     }
 }
@@ -126,8 +135,11 @@ mod tests {
 
     #[test]
     fn what_only_operators_may_do() {
-        let person =
-            |operator| Person { urn: "urn:publicid:IDN+lab.example.net+user+ann".parse().unwrap(), operator };
+        let person = |operator| Person {
+            urn: "urn:publicid:IDN+lab.example.net+user+ann".parse().unwrap(),
+            operator,
+            request: None,
+        };
         assert!(operators_only(&person(true)).is_ok());
         let told = operators_only(&person(false)).unwrap_err().problem();
         assert_eq!(told.kind, "forbidden");

@@ -166,7 +166,7 @@ pub(super) async fn lift_shutdown(
     Touched { person, slice }: Touched,
 ) -> Answer<bool> {
     operators_only(&person)?;
-    Ok(Json(server.controller.lift_shutdown(slice).await?))
+    Ok(Json(server.controller.lift_shutdown(&person.caller(), slice).await?))
 }
 
 /// What is asked for, checked as everything that comes from outside: the topology is read like any file.

@@ -16,6 +16,7 @@ pub(super) async fn show(State(server): State<Server>, person: Person) -> Json<T
         version: env!("CARGO_PKG_VERSION").to_owned(),
         you: person.urn.to_string(),
         operator: person.operator,
+        since: Some(server.since),
         sliver_types,
         hosts,
         images: server.images.load().iter().map(|(name, image)| (name.clone(), image.to_string())).collect(),

@@ -13,7 +13,7 @@ use testyard_model::quantity::Span;
 use testyard_model::state::Operational;
 use testyard_model::urn::SliceUrn;
 use testyard_plan::NetworkPlan;
-use testyard_store::{Change, ChangeError, WriteError};
+use testyard_store::{AuditObject, Change, ChangeError, WriteError};
 use testyard_verify::report::Reference;
 use testyard_verify::{Options, Outcome, Report, Schedule, report, schedule};
 
@@ -76,6 +76,7 @@ impl Core {
         let _only_one = self.verifying.begin(task.slice).ok_or_else(|| {
             Refusal::Busy(format!("the links of slice {} are being measured already", request.slice))
         })?;
+        self.audit(caller, AuditObject::Slice(request.slice.clone()), "verify", String::new()).await?;
         let all = task.parts.iter().map(|part| part.schedule.steps.len()).sum();
         let (mut done, mut reports) = (0, Vec::with_capacity(task.parts.len()));
         for part in &task.parts {
