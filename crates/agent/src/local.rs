@@ -25,6 +25,7 @@ use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{Pull, PullProgress, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use self::background::{gather, watch_fabric, watch_runtimes};
 use self::roster::{NodeEntry, Shared, SliceEntry, State, lock};
@@ -256,11 +257,14 @@ impl LocalHost {
         links: SliceLinksHandle,
         found: Found,
     ) -> NodeEntry {
+        // So that whatever is said of the node says of which slice it is.
+        let name = wanted.as_ref().map(|wanted| wanted.slice_name.clone());
+        let span = tracing::info_span!("node", slice = name, life = %slice, node = %sliver);
         let (wanted, receiver) = watch::channel(wanted);
         let wake = Arc::new(Wake::default());
         let context = Arc::clone(&self.context);
         let task = Task::new(context, slice, sliver, receiver, Arc::clone(&wake), links, found);
-        NodeEntry { wanted, wake, seen: None, task: tokio::spawn(task.run()) }
+        NodeEntry { wanted, wake, seen: None, task: tokio::spawn(task.run().instrument(span)) }
     }
 }
 

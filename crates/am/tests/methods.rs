@@ -8,6 +8,7 @@ use support::{Door, am_code_of, code_of, options, output_of, request, value_of};
 use testyard_am::Peer;
 use testyard_am::xmlrpc::{Call, Value, write_reply};
 use testyard_controller::api::Refusal;
+use testyard_model::id::RequestId;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
@@ -70,7 +71,10 @@ async fn get_version_to_the_byte() {
     let door = Door::new();
     let peer = Peer::anonymous([127, 0, 0, 1].into());
     for arguments in [vec![], vec![none()], vec![Value::Nil]] {
-        let reply = door.service.call(&peer, Call { method: "GetVersion".to_owned(), arguments }).await;
+        let reply = door
+            .service
+            .call(&peer, RequestId::new(1), Call { method: "GetVersion".to_owned(), arguments })
+            .await;
         assert_eq!(write_reply(&reply), include_str!("data/get-version.xml"));
     }
     for bad in [vec![Value::from(1)], vec![none(), none()]] {
@@ -86,7 +90,7 @@ async fn no_such_method() {
         [("CreateSliver", "version 2"), ("x\u{7}", "version 3"), ("getversion", "version 3")]
     {
         let call = Call { method: method.to_owned(), arguments: vec![] };
-        let fault = door.service.call(&peer, call).await.unwrap_err();
+        let fault = door.service.call(&peer, RequestId::new(2), call).await.unwrap_err();
         assert_eq!(fault.code, -32601);
         assert!(fault.text.contains(hint), "{fault}");
     }

@@ -63,4 +63,7 @@ pub use open::{OpenError, ReconfigureError};
 pub use restored::{RestoreError, make_ready};
 pub use settings::{HostSettings, Quotas, Settings, SettingsError};
 pub use testyard_plan::{Host as HostResources, HostError as HostResourcesError, LinkPolicy, PortRange};
-pub use testyard_store::{AuditObject, AuditQuery, AuditRow, OpenError as StoreOpenError, Store, Writes};
+pub use testyard_store::{
+    AuditObject, AuditQuery, AuditRow, OpenError as StoreOpenError, Store, Summary as StoreSummary, Writes,
+    copy as copy_store, inspect as inspect_store,
+};

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use testyard_model::id::Revision;
 use testyard_model::tunnel::Vni;
 use testyard_model::urn::UserUrn;
-use testyard_store::{AuditObject, AuditRow, Change, ChangeError, OpenError, Store, WriteError};
+use testyard_store::{
+    AuditObject, AuditRow, Change, ChangeError, OpenError, Store, WriteError, audited_since,
+};
 
 use crate::entropy::{OsRandomness, Randomness as _};
 use crate::open::{LAST_TAG, LAST_VNI};
@@ -27,17 +29,21 @@ pub enum RestoreError {
     Write(String),
 }
 
-/// Makes a copy of a store ready to take the store's place, and notes who did that. The schema is brought up to date.
+/// Makes a copy of a store ready to take the store's place, and notes who did that. The schema is brought up to date. What was
+/// done since the copy was made, as far as `replaced` can be read, stays in the audit trail.
 ///
 /// # Errors
 /// [`RestoreError`]; the copy is as good for another try.
 pub async fn make_ready(
     copy: &Path,
+    replaced: &Path,
     by: &UserUrn,
     now: Timestamp,
     detail: String,
 ) -> Result<(), RestoreError> {
     let store = Store::open(copy)?;
+    // Where there is none, or it is what is wrong, there is nothing to keep.
+    let since = audited_since(replaced, copy).unwrap_or_default();
     // Seconds since 1970: revisions count changes of a slice, of which there is never one a second for years.
     let revision = Revision(u64::try_from(now.as_second()).unwrap_or_default());
     let (tag, vni) = (number() % MAX_TAG + 1, Vni::try_from(number() % Vni::LAST + 1).unwrap_or(Vni::FIRST));
@@ -54,7 +60,7 @@ pub async fn make_ready(
         change.leap(revision)?;
         change.put_meta(LAST_TAG, &tag.to_string())?;
         change.put_meta(LAST_VNI, &vni.to_string())?;
-        change.audit(&row)
+        since.iter().chain([&row]).try_for_each(|row| change.audit(row))
     };
     let written: Result<(), WriteError<ChangeError>> = store.write(write, |&()| ()).await;
     written.map_err(|error| RestoreError::Write(error.to_string()))

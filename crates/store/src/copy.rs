@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
+use crate::load::{AUDIT_COLUMNS, audit_row};
 use crate::open::{SCHEMA_VERSION, check, classify};
+use crate::rows::AuditRow;
 
 /// A store could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,33 @@ pub fn inspect(store: &Path) -> Result<Summary, OpenError> {
         meta: meta.into_iter().collect(),
         slices: slices.into_iter().map(|(urn, count)| (urn, count.parse().unwrap_or_default())).collect(),
     })
+}
+
+/// Lines of a store's audit trail that another one, which was copied of it, does not have: those after its newest.
+///
+/// # Errors
+/// [`OpenError`]; also if the store is of an older schema.
+pub fn audited_since(store: &Path, copy: &Path) -> Result<Vec<AuditRow>, OpenError> {
+    let newest: i64 = {
+        let sql = |source| classify(copy, source);
+        let last = "SELECT coalesce(max(id), 0) FROM audit";
+        look(copy)?.query_row(last, [], |row| row.get(0)).map_err(sql)?
+    };
+    let damaged = |detail: &dyn std::fmt::Display| OpenError::Damaged {
+        path: store.to_owned(),
+        detail: detail.to_string(),
+    };
+    let connection = look(store)?;
+    let read = || -> Result<Vec<AuditRow>, ReadError> {
+        let sql = format!("SELECT {AUDIT_COLUMNS} FROM audit WHERE id > ?1 ORDER BY id");
+        let mut statement = connection.prepare(&sql)?;
+        let (mut rows, mut found) = (statement.query([newest])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            found.push(audit_row(row)?);
+        }
+        Ok(found)
+    };
+    read().map_err(|error| damaged(&error))
 }
 
 fn look(store: &Path) -> Result<Connection, OpenError> {

@@ -26,7 +26,7 @@ mod rows;
 mod writer;
 
 pub use change::{Change, ChangeError, MOST_AUDITED};
-pub use copy::{CopyError, Summary, copy, inspect};
+pub use copy::{CopyError, Summary, audited_since, copy, inspect};
 pub use error::{OpenError, ReadError, WriteError};
 pub use load::{Contents, LoadedSlice};
 pub use open::{SCHEMA_VERSION, Store};

@@ -59,9 +59,11 @@ impl Store {
     /// [`ReadError`]
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, ReadError> {
         // Times of one form, with whole seconds or with a fraction, are not in the order of their texts: so they are read.
-        let sql = "SELECT at, user, tool, object, operation, detail, request, id FROM audit \
-                   WHERE (?1 IS NULL OR object = ?1) AND (?2 IS NULL OR user = ?2) AND (?3 IS NULL OR request = ?3) \
-                   ORDER BY id DESC";
+        let sql = format!(
+            "SELECT {AUDIT_COLUMNS} FROM audit \
+             WHERE (?1 IS NULL OR object = ?1) AND (?2 IS NULL OR user = ?2) AND (?3 IS NULL OR request = ?3) \
+             ORDER BY id DESC"
+        );
         self.read(move |connection| {
             let AuditQuery { object, user, request, since, most } = query;
             let text = |of: Option<&dyn ToString>| of.map(|of| of.to_string());
@@ -70,7 +72,7 @@ impl Store {
                 text(user.as_ref().map(|user| user as _)),
                 text(request.as_ref().map(|request| request as _)),
             ];
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(&sql)?;
             let (mut rows, mut found) = (statement.query(params)?, Vec::new());
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             while let Some(row) = rows.next()?.filter(|_| found.len() < most) {
@@ -123,7 +125,10 @@ impl Store {
     }
 }
 
-fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
+/// What [`audit_row`] reads, in its order.
+pub(crate) const AUDIT_COLUMNS: &str = "at, user, tool, object, operation, detail, request, id";
+
+pub(crate) fn audit_row(row: &Row<'_>) -> Result<AuditRow, ReadError> {
     let at = At { table: "audit", key: row.get::<_, i64>(7)?.to_string(), row };
     let tool: Option<String> = row.get(2)?;
     let request: Option<String> = row.get(6)?;

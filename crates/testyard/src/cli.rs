@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::exit::Outcome;
 use crate::folder::{self, Folder};
-use crate::{agent, am, credential, doctor, image, init, local, print, reset, serve, topology, wire};
+use crate::{agent, am, backup, credential, doctor, image, init, local, print, reset, serve, topology, wire};
 
 /// A federated network testbed: from a topology to SSH.
 #[derive(Debug, Parser)]
@@ -58,6 +58,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Put what a testbed cannot be made again without into one file, while it runs
+    Backup(backup::Arguments),
+    /// Have a testbed be what it was when a backup was made
+    Restore(backup::Restore),
     /// Remove everything that Testyard made on this host
     Reset(reset::Arguments),
     /// Print a completion script for a shell
@@ -147,6 +151,8 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Graph(arguments) => topology::graph(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments.config.path(), arguments.json),
         Command::Wire { arguments } => wire::run(arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

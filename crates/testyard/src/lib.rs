@@ -9,6 +9,7 @@ mod print;
 
 pub mod agent;
 pub mod am;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod credential;

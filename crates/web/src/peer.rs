@@ -32,6 +32,8 @@ pub struct Peer {
 pub(crate) struct Person {
     pub(crate) urn: UserUrn,
     pub(crate) operator: bool,
+    /// The operator who acts for this user, if one does.
+    pub(crate) by: Option<Urn>,
     /// The call.
     pub(crate) request: Option<RequestId>,
 }
@@ -67,7 +69,9 @@ impl Peer {
         };
         let urn = Urn::new(authority, "user", &name).ok().and_then(|urn| UserUrn::try_from(urn).ok());
         let urn = urn.ok_or_else(|| Refused::bad_request(format!("{name:?} is no name of a user")))?;
-        Ok(Person { urn, operator, request: None })
+        let own = act_as.map(|_| name_of(uid)).filter(|own| *own != name);
+        let by = own.and_then(|own| Urn::new(authority, "user", &own).ok());
+        Ok(Person { urn, operator, by, request: None })
     }
 }
 
@@ -86,7 +90,7 @@ impl Person {
         let until = now.checked_add(UNTIL).unwrap_or(Timestamp::MAX);
         Caller {
             user: self.urn.clone(),
-            tool: None,
+            tool: self.by.clone(),
             until,
             only_own: !self.operator,
             operator: self.operator,
@@ -114,6 +118,8 @@ mod tests {
             (ann.urn.to_string().as_str(), ann.operator),
             ("urn:publicid:IDN+lab.example.net+user+ann", true)
         );
+        assert_eq!(ann.caller().tool, Some("urn:publicid:IDN+lab.example.net+user+root".parse().unwrap()));
+        assert_eq!(Peer::of_uid(0).person(&authority, Some("root")).unwrap().by, None);
         assert!(Peer::of_uid(0).person(&authority, Some("a b\n")).is_err());
         let stranger = Peer::of_uid(4_000_000).person(&authority, None).unwrap();
         assert_eq!((stranger.urn.name(), stranger.operator), ("uid-4000000", false));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use testyard_model::id::RequestId;
@@ -30,14 +30,22 @@ pub(crate) async fn noted(State(calls): State<Calls>, mut call: Request, next: N
     let path = call.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     // Only paths that there are: callers would make up names for ever.
     let name = path.map_or_else(|| NOTHING.to_owned(), |path| format!("{} {path}", call.method()));
+    let is_look = *call.method() == Method::GET;
     let uid = call.extensions().get::<ConnectInfo<Peer>>().and_then(|info| info.0.uid());
     let span = tracing::info_span!("call", request = %number, uid, slice = Empty);
     async {
         let mut answer = next.run(call).await;
         let (status, took) = (answer.status(), begun.elapsed());
-        calls.note(Door::Local, name.as_str(), outcome(status), took);
+        let outcome = outcome(status);
+        calls.note(Door::Local, &name, outcome, took);
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(call = name, status = status.as_u16(), ms, "answered");
+        let status = status.as_u16();
+        // Who watches asks all the time: only what changes something, or went wrong, is worth a line.
+        if is_look && outcome == Outcome::Done {
+            tracing::debug!(call = name, status, ms, "answered");
+        } else {
+            tracing::info!(call = name, status, ms, "answered");
+        }
         let number = HeaderValue::from_str(&number.to_string()).expect("hexadecimal digits");
         answer.headers_mut().insert(REQUEST, number);
         answer

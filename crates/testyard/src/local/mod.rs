@@ -8,6 +8,7 @@
 //! ```
 
 mod act;
+mod audit;
 mod capture;
 mod copy;
 mod down;
@@ -87,9 +88,11 @@ pub enum Command {
     /// The machines that nodes run on, for operators
     #[command(subcommand)]
     Host(host::Command),
-    /// What only operators may do with a slice
+    /// Any slice of the testbed, for operators
     #[command(subcommand)]
     Slice(slice::Command),
+    /// Who did what, for operators
+    Audit(audit::Arguments),
 }
 
 /// Runs the command.
@@ -124,6 +127,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Inventory(arguments) => inventory::run(arguments).await,
             Command::Host(command) => host::run(command).await,
             Command::Slice(command) => slice::run(command).await,
+            Command::Audit(arguments) => audit::run(arguments).await,
         }
     })
 }

@@ -138,6 +138,7 @@ mod tests {
         let person = |operator| Person {
             urn: "urn:publicid:IDN+lab.example.net+user+ann".parse().unwrap(),
             operator,
+            by: None,
             request: None,
         };
         assert!(operators_only(&person(true)).is_ok());
