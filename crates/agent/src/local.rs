@@ -259,7 +259,7 @@ impl LocalHost {
     ) -> NodeEntry {
         // So that whatever is said of the node says of which slice it is.
         let name = wanted.as_ref().map(|wanted| wanted.slice_name.clone());
-        let span = tracing::info_span!("node", slice = name, life = %slice, node = %sliver);
+        let span = tracing::info_span!("node", slice = name);
         let (wanted, receiver) = watch::channel(wanted);
         let wake = Arc::new(Wake::default());
         let context = Arc::clone(&self.context);

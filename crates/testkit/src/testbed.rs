@@ -125,6 +125,11 @@ impl Testbed {
         out.into_owned()
     }
 
+    /// From now on it is this program.
+    pub fn upgrade(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// Starts the server and waits until it listens.
     ///
     /// # Panics

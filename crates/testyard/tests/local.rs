@@ -10,6 +10,7 @@ mod local {
     mod hosts;
     mod links;
     mod nodes;
+    mod operating;
     mod slices;
     mod stand_in;
     mod topologies;

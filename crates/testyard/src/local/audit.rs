@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn times_before_now() {
         let hour = jiff::Timestamp::now().duration_since(since("-1h").unwrap());
-        assert!((3_600..3_700).contains(&hour.as_secs()), "{hour:?}");
+        assert!((3_590..3_700).contains(&hour.as_secs()), "{hour:?}");
         assert!(since("2026-01-02T03:04:05Z").is_ok());
         for bad in ["-", "-x", "yesterday", "+1h"] {
             assert!(since(bad).is_err(), "{bad}");

@@ -19,6 +19,7 @@ mod links;
 mod local;
 mod measured;
 mod network;
+mod operating;
 mod outage;
 mod policy;
 mod pool;
