@@ -105,3 +105,43 @@ fn e2e_the_agent_beside_its_testbed() {
     bed.ok("down lab");
     agent.remove(&mut bed);
 }
+
+/// A user who may do nothing on this machine.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn e2e_a_server_that_is_nobody_with_an_agent_that_is_root() {
+    let mut bed = Bed::with(|config| {
+        config.replace("\n[host]\n", "\n[[host]]\nname = \"local\"\nagent = \"socket\"\n")
+    });
+    bed.testbed().stop();
+    let folder = bed.testbed().folder().to_owned();
+    let owned = std::process::Command::new("chown").args(["-R", &NOBODY.to_string()]).arg(&folder).status();
+    assert!(owned.unwrap().success());
+    let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+    bed.testbed().serve_by(&[
+        "setpriv",
+        &user,
+        &group,
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+    ]);
+    let agent = Agent::start(&mut bed);
+    bed.ok(&format!("up {} --slice lab", example("four-nodes.ns").display()));
+    bed.ok("exec alice -- ping -q -c 3 -i 0.2 -W 3 bob");
+
+    // Root backs it up, and restores it: what it needs is its own again.
+    let backup = folder.join("backup.tar").display().to_string();
+    bed.ok(&format!("backup {backup}"));
+    bed.ok("link set lab office delay=30ms");
+    let before = identity(&mut bed, "alice");
+    bed.ok(&format!("restore {backup} --yes"));
+    until(&mut bed, "ready");
+    bed.ok("wait lab");
+    assert!(bed.ok("status lab").contains("delay=1ms"));
+    assert_eq!(identity(&mut bed, "alice"), before);
+    bed.ok("link set lab office delay=2ms");
+    bed.ok("down lab");
+    agent.remove(&mut bed);
+}
