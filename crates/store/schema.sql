@@ -18,10 +18,10 @@ CREATE TABLE audit (
     at        TEXT NOT NULL,
     user      TEXT NOT NULL,
     tool      TEXT,
-    slice     TEXT NOT NULL,
+    object     TEXT NOT NULL,
     operation TEXT NOT NULL,
     detail    TEXT NOT NULL
-) STRICT;
+, request TEXT) STRICT;
 
 CREATE TABLE documents (
     slice  TEXT NOT NULL REFERENCES slices (id) ON DELETE CASCADE,
@@ -103,7 +103,7 @@ CREATE TABLE slivers (
 
 CREATE INDEX addresses_sliver ON addresses (sliver);
 
-CREATE INDEX audit_slice ON audit (slice, id);
+CREATE INDEX audit_object ON audit (object, id);
 
 CREATE INDEX ports_sliver ON ports (sliver);
 

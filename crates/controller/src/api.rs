@@ -451,6 +451,8 @@ pub struct HostReport {
     pub tunnel: Option<IpAddr>,
     /// Whether its operators want no more nodes on it.
     pub drained: bool,
+    /// Whether the configuration has it: what lives on one that it has not any more is looked after all the same.
+    pub listed: bool,
     /// What it says of its engines, or why nothing.
     pub engines: Vec<String>,
     /// Why it cannot be spoken to, if so: what runs on it runs on.

@@ -1,6 +1,7 @@
 //! The controller's end: who comes in, as whom.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +31,11 @@ pub const CERTIFICATE_DAYS: u32 = 30;
 
 /// Who connects has said what he wants by then.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Connections that have not said yet what they want.
+/// Connections that have not said yet what they want: of all, and of one address.
 const STRANGERS: usize = 64;
+const STRANGERS_OF_ONE: usize = 16;
+/// How often a door looks whether who is in may still be.
+pub const LOOK: Duration = Duration::from_secs(20);
 /// The controller's own certificate is made anew so long after it was made.
 const OWN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The pause after an accept that failed.
@@ -52,6 +56,47 @@ pub struct Door {
     now: fn() -> Timestamp,
     acceptor: Mutex<(tokio::time::Instant, SslAcceptor)>,
     strangers: Arc<Semaphore>,
+    crowds: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    look: Duration,
+}
+
+/// Somebody who has not said yet what he wants, among those of one address.
+struct Stranger {
+    crowds: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Stranger {
+    /// One more of an address; none if there are enough.
+    fn of(crowds: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr) -> Option<Self> {
+        let mut counted = crowds.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counted.entry(address).or_default();
+        if *count >= STRANGERS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Self { crowds: Arc::clone(crowds), address })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut counted = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counted.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counted.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A host that is let in.
+struct Admitted {
+    name: HostName,
+    host: Arc<RemoteHost>,
+    stream: SslStream<TcpStream>,
+    certificate: Certificate,
 }
 
 /// The door cannot be opened.
@@ -75,7 +120,7 @@ impl From<RosterError> for Refused {
 }
 
 impl Door {
-    /// A door.
+    /// A door, which looks so often whether who is in may still be: [`LOOK`], but in tests.
     ///
     /// # Errors
     /// [`DoorError`] if OpenSSL fails.
@@ -85,11 +130,13 @@ impl Door {
         hosts: Arc<dyn Hosts>,
         program: String,
         now: fn() -> Timestamp,
+        look: Duration,
     ) -> Result<Arc<Self>, DoorError> {
         let acceptor = tls::acceptor(&authority.controller(now())?)?;
         let acceptor = Mutex::new((tokio::time::Instant::now(), acceptor));
         let strangers = Arc::new(Semaphore::new(STRANGERS));
-        Ok(Arc::new(Self { authority, roster, hosts, program, now, acceptor, strangers }))
+        let crowds = Arc::default();
+        Ok(Arc::new(Self { authority, roster, hosts, program, now, acceptor, strangers, crowds, look }))
     }
 
     /// Lets hosts in until it is told to end; then all connections end.
@@ -113,17 +160,35 @@ impl Door {
                     }
                 },
             };
+            let Some(stranger) = Stranger::of(&self.crowds, from.ip()) else {
+                tracing::debug!(%from, "too many of one address at the door of hosts");
+                continue;
+            };
             let (door, ended) = (Arc::clone(&self), shutdown.clone());
             connections.spawn(async move {
                 let admitted = tokio::select! {
                     () = ended.cancelled() => return,
                     admitted = timeout(PATIENCE, door.admit(stream, from)) => admitted,
                 };
-                drop(turn);
-                let Ok(Some((host, stream))) = admitted else { return };
-                tokio::select! {
-                    () = ended.cancelled() => {}
-                    end = host.attend(stream, &door.program) => tracing::debug!(%from, %end, "a host's connection ended"),
+                drop((turn, stranger));
+                let Ok(Some(Admitted { name, host, stream, certificate })) = admitted else { return };
+                let mut attended = std::pin::pin!(host.attend(stream, &door.program));
+                loop {
+                    tokio::select! {
+                        () = ended.cancelled() => return,
+                        end = &mut attended => {
+                            tracing::debug!(%from, %end, "a host's connection ended");
+                            return;
+                        }
+                        why = door.until_not_good(&name, &certificate) => {
+                            tracing::warn!(%from, host = %name, why, "a host is sent away");
+                            host.disconnect(&why);
+                            // It may just be coming in, and not be there to be sent away yet.
+                            if timeout(door.look, &mut attended).await.is_ok() {
+                                return;
+                            }
+                        }
+                    }
                 }
             });
         }
@@ -132,11 +197,7 @@ impl Door {
     }
 
     /// Hears what somebody wants. A host that wants to be served comes back.
-    async fn admit(
-        &self,
-        stream: TcpStream,
-        from: SocketAddr,
-    ) -> Option<(Arc<RemoteHost>, SslStream<TcpStream>)> {
+    async fn admit(&self, stream: TcpStream, from: SocketAddr) -> Option<Admitted> {
         let _ = stream.set_nodelay(true);
         let mut stream = match self.secure(stream).await {
             Ok(stream) => stream,
@@ -171,11 +232,11 @@ impl Door {
                 Ok(host) => self.renew(&host, &shown, &request).await.map(|given| (host, given)),
                 Err(refused) => Err(refused),
             },
-            (Opening::Serve, Ok(Some(shown))) => match self.serving(&shown).await {
+            (Opening::Serve, Ok(Some(certificate))) => match self.serving(&certificate).await {
                 Ok((name, host)) => {
                     say(&mut stream, &Answered::Go).await.ok()?;
                     tracing::info!(%from, host = %name, "a host comes in");
-                    return Some((host, stream));
+                    return Some(Admitted { name, host, stream, certificate });
                 }
                 Err(refused) => Err(refused),
             },
@@ -193,6 +254,22 @@ impl Door {
         // It may have gone.
         let _ = say(&mut stream, &answer).await;
         None
+    }
+
+    /// Waits until the certificate that a host came in with is good no more: it has ended, or was revoked, also while the host
+    /// was just coming in. Why.
+    async fn until_not_good(&self, name: &HostName, certificate: &Certificate) -> String {
+        loop {
+            if (self.now)() >= certificate.not_after() {
+                return "its certificate has ended".to_owned();
+            }
+            match self.roster.knows(name, certificate.fingerprint()).await {
+                // Records that cannot be read now are no reason to lose a host.
+                Ok(()) | Err(RosterError::Store) => {}
+                Err(error) => return error.to_string(),
+            }
+            tokio::time::sleep(self.look).await;
+        }
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<SslStream<TcpStream>, String> {
@@ -237,7 +314,7 @@ impl Door {
     }
 
     fn issue(&self, host: &HostName, request: &HostRequest) -> Result<Certificate, Refused> {
-        let validity = Validity::days((self.now)(), CERTIFICATE_DAYS);
+        let validity = Validity::days((self.now)(), CERTIFICATE_DAYS).from_yesterday();
         self.authority.issue(host, request, validity).map_err(|error| {
             tracing::error!(%host, %error, "a host's certificate cannot be made");
             Refused("the certificate cannot be made; the controller's log says why".to_owned())

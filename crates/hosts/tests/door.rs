@@ -22,7 +22,7 @@ use testyard_store::Store;
 use testyard_trust::issuer::{HostAuthority, HostRequest, Validity};
 use testyard_trust::{Fingerprint, NewKey, PrivateKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -63,8 +63,8 @@ impl Yard {
             (Arc::new(MemoryRoster::default()), RemoteHost::new(name(), HostConfig::pretending()));
         let hosts = Arc::new(One(Arc::clone(&host)));
         let program = "testyard 1".to_owned();
-        let door =
-            Door::new(authority.clone(), Arc::clone(&roster) as _, hosts, program, Timestamp::now).unwrap();
+        let (own, look) = (authority.clone(), Duration::from_millis(50));
+        let door = Door::new(own, Arc::clone(&roster) as _, hosts, program, Timestamp::now, look).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -275,13 +275,17 @@ async fn who_only_takes_room_is_sent_away() {
     let yard = Yard::new().await;
     let membership = yard.enrol().await;
     let mut idlers = Vec::new();
-    for number in 0..40 {
-        let mut idler = TcpStream::connect(yard.at).await.unwrap();
+    // More than there is room for, all of one address.
+    for number in 0..80 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut idler = socket.connect(yard.at).await.unwrap();
         match number % 4 {
             0 => {}
-            1 => idler.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap(),
-            2 => idler.write_all(&[0x16, 3, 1, 0xff, 0xff]).await.unwrap(),
-            _ => idler.write_all(&[0; 4096]).await.unwrap(),
+            // Those beyond the crowd are sent away at once.
+            1 => drop(idler.write_all(b"GET / HTTP/1.1\r\n\r\n").await),
+            2 => drop(idler.write_all(&[0x16, 3, 1, 0xff, 0xff]).await),
+            _ => drop(idler.write_all(&[0; 4096]).await),
         }
         idlers.push(idler);
     }
@@ -294,4 +298,34 @@ async fn who_only_takes_room_is_sent_away() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), gone).await.expect("idlers are sent away");
+}
+
+/// Whoever is in with a certificate that is good no more is sent away, also if that came about while he was coming in.
+#[tokio::test]
+async fn who_is_in_is_in_only_as_long_as_the_certificate_is_good() {
+    let yard = Yard::new().await;
+    let _in = agent(&yard.enrol().await).await.unwrap();
+    yard.until_here().await;
+    // Revoked, and nobody has told the connection.
+    yard.roster.remove(&name());
+    yard.until_away().await;
+
+    // One that ends while it is in.
+    let good = yard.enrol().await;
+    let key = key();
+    let request = HostRequest::read(&HostRequest::make(&key).unwrap()).unwrap();
+    let now = Timestamp::now();
+    let soon = Validity {
+        from: now - jiff::SignedDuration::from_hours(1),
+        until: now + jiff::SignedDuration::from_secs(3),
+    };
+    let certificate = yard.authority.issue(&name(), &request, soon).unwrap();
+    let first = testyard_trust::Certificate::from_pem(good.certificate.as_bytes()).unwrap().remove(0);
+    yard.roster.renew(&name(), first.fingerprint(), certificate.fingerprint()).await.unwrap();
+    let key = String::from_utf8(key.to_pem().unwrap()).unwrap();
+    let ending = Membership { certificate: certificate.to_pem(), key, ..good };
+    let _in = agent(&ending).await.unwrap();
+    yard.until_here().await;
+    yard.until_away().await;
+    assert!(Timestamp::now() >= now + jiff::SignedDuration::from_secs(2), "not before it ended");
 }

@@ -217,9 +217,10 @@ pub(crate) fn offer(offer: &Offer) -> (Vec<api::SliverType>, Vec<api::Host>) {
 
 /// A host, as its operators see it.
 pub(crate) fn host_report(report: HostReport) -> api::HostReport {
-    let HostReport { offer, public_name, tunnel, drained, engines, away, limits, nodes } = report;
+    let HostReport { offer, public_name, tunnel, drained, listed, engines, away, limits, nodes } = report;
     let (state, why) = match (away, drained, offer.healthy) {
         (Some(why), ..) => ("away", Some(why)),
+        (None, ..) if !listed => ("unlisted", Some("it is not in the configuration any more".to_owned())),
         (None, true, _) => ("drained", None),
         (None, false, true) => ("ready", None),
         (None, false, false) => ("ill", Some(engines.join(", "))),

@@ -19,7 +19,13 @@ use crate::state::State;
 impl Core {
     pub(crate) fn host_reports(&self) -> Vec<HostReport> {
         let (settings, state) = (self.settings.load(), self.shared.read());
-        settings.hosts().iter().map(|host| report(&state, host)).collect()
+        let mut reports: Vec<HostReport> = settings.hosts().iter().map(|host| report(&state, host)).collect();
+        // Something may live on hosts that were taken out of the configuration.
+        let used: BTreeSet<&HostName> =
+            state.slices().flat_map(|slice| slice.slivers.iter().map(|sliver| &sliver.host)).collect();
+        let unlisted = used.into_iter().filter(|name| settings.host(name).is_none());
+        reports.extend(unlisted.map(|name| unlisted_report(&state, name)));
+        reports
     }
 
     pub(crate) async fn drain_host(
@@ -107,10 +113,8 @@ impl Core {
     }
 }
 
-fn report(state: &State, host: &HostSettings) -> HostReport {
-    let (resources, name) = (&host.resources, host.resources.name());
-    let unused = Usage::default();
-    let health = state.hosts.get(name).cloned().unwrap_or_default();
+/// How many nodes of which slice are on a host.
+fn nodes_on(state: &State, name: &HostName) -> BTreeMap<SliceUrn, u32> {
     let mut nodes: BTreeMap<SliceUrn, u32> = BTreeMap::new();
     for slice in state.slices() {
         let here = slice.slivers.iter().filter(|sliver| sliver.host == *name).count();
@@ -118,6 +122,31 @@ fn report(state: &State, host: &HostSettings) -> HostReport {
             *nodes.entry(slice.urn.clone()).or_default() += u32::try_from(here).unwrap_or(u32::MAX);
         }
     }
+    nodes
+}
+
+/// Of a host that the configuration does not have any more.
+fn unlisted_report(state: &State, name: &HostName) -> HostReport {
+    let health = state.hosts.get(name).cloned().unwrap_or_default();
+    let offer =
+        HostOffer { name: name.clone(), capacity: 0, free: 0, healthy: health.healthy, location: None };
+    HostReport {
+        offer,
+        public_name: String::new(),
+        tunnel: None,
+        drained: true,
+        listed: false,
+        engines: health.engines,
+        away: health.away,
+        limits: health.limits,
+        nodes: nodes_on(state, name),
+    }
+}
+
+fn report(state: &State, host: &HostSettings) -> HostReport {
+    let (resources, name) = (&host.resources, host.resources.name());
+    let unused = Usage::default();
+    let health = state.hosts.get(name).cloned().unwrap_or_default();
     HostReport {
         offer: HostOffer {
             name: name.clone(),
@@ -129,9 +158,10 @@ fn report(state: &State, host: &HostSettings) -> HostReport {
         public_name: host.public_name.clone(),
         tunnel: host.tunnel,
         drained: state.drained.contains(name),
+        listed: true,
         engines: health.engines,
         away: health.away,
         limits: health.limits,
-        nodes,
+        nodes: nodes_on(state, name),
     }
 }

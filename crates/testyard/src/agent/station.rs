@@ -6,6 +6,7 @@ use testyard_agent::remote::RemoteFacts;
 use testyard_agent::{Host as _, HostConfig, LocalHost};
 use uuid::Uuid;
 
+use crate::daemon::claim::{self, Claim};
 use crate::machine::{self, Folders};
 
 /// This machine.
@@ -13,11 +14,12 @@ pub(super) struct Station {
     folders: Folders,
     facts: Arc<RemoteFacts>,
     host: Option<(HostConfig, Arc<LocalHost>)>,
+    claim: Option<Claim>,
 }
 
 impl Station {
     pub(super) fn new(folders: Folders, facts: Arc<RemoteFacts>) -> Self {
-        Self { folders, facts, host: None }
+        Self { folders, facts, host: None, claim: None }
     }
 
     pub(super) fn facts(&self) -> &RemoteFacts {
@@ -36,6 +38,10 @@ impl Station {
             host.shut_down().await;
             self.host = None;
         }
+        self.claim = None;
+        if !config.pretends {
+            self.claim = Some(claim::claim(&config.instance)?);
+        }
         // Before anything is made by it.
         machine::remember(config, &self.folders)?;
         let logins = machine::keep_logins(&config.registries, &self.folders.run)?;
@@ -50,6 +56,7 @@ impl Station {
         if let Some((_, host)) = self.host.take() {
             host.shut_down().await;
         }
+        self.claim = None;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the programs that run on and on have in common: `serve` and `agent`.
 
+pub(crate) mod claim;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod mounts;

@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use testyard_agent::remote::RemoteHost;
 use testyard_agent::{Facts, Host, LocalHost};
 use testyard_controller::Store;
+use testyard_hosts::door::LOOK;
 use testyard_hosts::{Door, StoreRoster, Token};
 use testyard_model::id::HostName;
 use testyard_trust::issuer::HostAuthority;
@@ -156,7 +157,8 @@ impl Hosts {
             return Ok(());
         }
         let (hosts, roster) = (Arc::clone(self), Arc::new(self.roster.clone()));
-        let door = Door::new(self.authority.clone(), roster, hosts, PROGRAM.to_owned(), Timestamp::now)?;
+        let door =
+            Door::new(self.authority.clone(), roster, hosts, PROGRAM.to_owned(), Timestamp::now, LOOK)?;
         let mut listeners = Vec::new();
         for at in &settings.agents.bind {
             let listener = TcpListener::bind(at).await;

@@ -40,7 +40,7 @@ use self::hosts::Hosts;
 use self::metrics::Metrics;
 use crate::cli::ConfigArgument;
 use crate::config::{self, Settings};
-use crate::daemon::{Signals, Told, lock, log, mounts, notify};
+use crate::daemon::{Signals, Told, claim, lock, log, mounts, notify};
 use crate::exit::{Failure, Outcome};
 
 pub(crate) use crate::daemon::lock::is_running;
@@ -75,6 +75,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     log::start(arguments.log_format);
     // Held to the end: what the kernel gives back when the process ends, however it ends.
     let _lock = lock::take(&settings.paths.run).map_err(Failure::failed)?;
+    let _claim = match settings.inside().map(|host| translate::host_config(&settings, host)) {
+        Some(config) if !config.pretends => Some(claim::claim(&config.instance).map_err(Failure::failed)?),
+        _ => None,
+    };
     mounts::look();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;

@@ -78,7 +78,7 @@ impl HostAuthority {
     /// # Errors
     /// [`IssueError`] if OpenSSL fails.
     pub fn make(authority: &Authority, now: Timestamp) -> Result<Self, IssueError> {
-        let validity = Validity::days(now, ROOT_DAYS);
+        let validity = Validity::days(now, ROOT_DAYS).from_yesterday();
         Ok(Self(Identity::root_named(authority, "hosts", NewKey::P256, validity)?))
     }
 
@@ -117,8 +117,8 @@ impl HostAuthority {
     /// [`IssueError`] if OpenSSL fails.
     pub fn controller(&self, now: Timestamp) -> Result<Identity, IssueError> {
         let names = [ServerName::Dns(CONTROLLER.to_owned())];
-        let own =
-            server_certificate(&names, NewKey::P256, Validity::days(now, CONTROLLER_DAYS), Some(&self.0))?;
+        let validity = Validity::days(now, CONTROLLER_DAYS).from_yesterday();
+        let own = server_certificate(&names, NewKey::P256, validity, Some(&self.0))?;
         let chain = own.chain().iter().chain(self.0.chain()).cloned().collect();
         Identity::new(own.key().clone(), chain)
     }

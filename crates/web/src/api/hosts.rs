@@ -12,7 +12,8 @@ use testyard_model::host::HostLimits;
 pub struct HostReport {
     /// Its name.
     pub name: String,
-    /// `ready`, `drained`, `ill` (it cannot start nodes now), or `away` (its agent is out of reach: what runs there runs on).
+    /// `ready`, `drained`, `ill` (it cannot start nodes now), `away` (its agent is out of reach: what runs there runs on), or
+    /// `unlisted` (it was taken out of the configuration, and something is on it still).
     pub state: String,
     /// Why, where that needs to be said.
     #[serde(default)]

@@ -72,6 +72,14 @@ pub(super) async fn remove(
             names.join(", ")
         )));
     }
+    let is_here =
+        |report: &testyard_controller::api::HostReport| report.offer.name == host && report.away.is_none();
+    if lost && !slices.is_empty() && server.controller.hosts().iter().any(is_here) {
+        return Err(Refused::conflict(format!(
+            "host {host} can be reached, and what is on it would stay there for ever: --lost is for a machine that will not \
+             come back; end its agent first, if that is so"
+        )));
+    }
     // Nobody is let in any more before what was on it is forgotten: it must not be told that it runs what nobody knows of.
     let revoked = server.hosts.revoke(&host).await.map_err(Refused::bad_request)?;
     let forgotten = if lost { server.controller.give_up_host(&caller, &host).await? } else { 0 };
