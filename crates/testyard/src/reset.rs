@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -56,6 +57,8 @@ struct Target {
     state: bool,
 }
 
+/// What a server that was killed had begun has ended by then.
+const LATE: Duration = Duration::from_millis(200);
 const RUN: &str = "/run/testyard";
 const STATE: &str = "/var/lib/testyard";
 const DOCKER: &str = "/var/run/docker.sock";
@@ -164,7 +167,14 @@ async fn remove(target: &Target, failures: &mut Vec<String>) {
     }
     let mut fabric = fabric_config(config, folders);
     fabric.captures = fabric.captures.filter(|_| target.state);
-    match LinuxFabric::new(fabric).reset().await {
+    let fabric = LinuxFabric::new(fabric);
+    let mut done = fabric.reset().await;
+    if done.is_ok() {
+        // A program that changes rules for a server outlives one that is killed, for a moment that nobody tells.
+        tokio::time::sleep(LATE).await;
+        done = fabric.reset().await;
+    }
+    match done {
         Ok(()) => say!("interfaces and rules removed"),
         Err(error) => failures.push(format!("interfaces or rules are left: {error}")),
     }
