@@ -69,12 +69,18 @@ async fn says_who_and_what_and_keeps_secrets() {
         "method=\"Provision\"",
         "+user+ann",
         "+user+mallory",
-        "request=3",
+        "slice=\"urn:publicid:IDN+fed.example.net+slice+demo\"",
         "BADARGS (1)",
         "forbidden",
     ] {
         assert!(text.contains(told), "{told} is not in: {text}");
     }
+    // Each call has a number of its own, and a slice stands only where the caller may touch it.
+    let numbers: std::collections::BTreeSet<&str> =
+        text.split("request=").skip(1).filter_map(|rest| rest.split([' ', '}']).next()).collect();
+    assert!(numbers.len() >= 6 && numbers.iter().all(|number| number.len() == 16), "{numbers:?}");
+    let stolen = text.lines().find(|line| line.contains("forbidden")).expect("mallory's call");
+    assert!(!stolen.contains("slice="), "{stolen}");
     let signature = credential.split("<SignatureValue>").nth(1).map_or("", |rest| rest.trim()).get(..40);
     for secret in [
         KEY,

@@ -445,7 +445,7 @@ fn a_slice_of_pretended_nodes() {
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone.stderr).contains("SEARCHFAILED (12)"), "{}", text(&gone.stderr));
     let second = run(&["serve", "--config", &config.to_string_lossy()], None);
-    assert!(text(&second.stderr).contains("another testyard serve runs"), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("another testyard runs with"), "{}", text(&second.stderr));
     drop(server);
     let out_of_reach = run(&["am", "get-version"], Some(&etc));
     assert_eq!(out_of_reach.status.code(), Some(3));

@@ -82,18 +82,26 @@ pub fn run(arguments: &Arguments) -> Outcome {
     mounts::look();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no event loop")?;
-    let (process, mut next) = (Process::begun(), Some(settings));
-    while let Some(settings) = next {
-        restored::take_up(&settings.paths.state).map_err(Failure::failed)?;
-        next = runtime.block_on(serve(path.clone(), settings, process))?;
-    }
-    Ok(())
+    let process = Process::begun();
+    let served: anyhow::Result<()> = runtime.block_on(async {
+        // Signals that come while the rooms are being opened, or opened anew, wait.
+        let (mut signals, mut next) = (Signals::new()?, Some(settings));
+        while let Some(settings) = next {
+            restored::take_up(&settings.paths.state)?;
+            next = serve(path.clone(), settings, process, &mut signals).await?;
+        }
+        Ok(())
+    });
+    served.map_err(Failure::from)
 }
 
 /// Serves. Returns the settings to serve with again, if somebody has asked for that.
-async fn serve(path: PathBuf, settings: Settings, process: Process) -> anyhow::Result<Option<Settings>> {
-    // Signals that come while the rooms are being opened wait.
-    let mut signals = Signals::new()?;
+async fn serve(
+    path: PathBuf,
+    settings: Settings,
+    process: Process,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Settings>> {
     let listeners = listen(&settings.testbed.bind, "the AM API").await?;
     let scraped = listen(&settings.metrics.bind, "metrics").await?;
     let tls = TlsFiles::load(&settings.tls.certificate, &settings.tls.key)?;
@@ -247,11 +255,13 @@ impl Reload<'_> {
         if !later.is_empty() {
             tracing::warn!(keys = later.join(", "), "these take effect only when testyard is started again");
         }
-        let am = translate::am(&settings)?;
-        let controller = translate::controller(&settings)?;
-        self.hosts.listen(&settings).await?;
-        // What needs a restart is compared with what runs, not with what was last read.
-        self.settings.take_from(settings);
+        // What needs a restart is planned with, and compared with, what runs: not with what was last read.
+        let mut next = self.settings.clone();
+        next.take_from(settings);
+        let am = translate::am(&next)?;
+        let controller = translate::controller(&next)?;
+        self.hosts.listen(&next).await?;
+        self.settings = next;
         self.controller.reconfigure(controller, self.hosts.take(&self.settings)).await?;
         self.am.store(Arc::new(am));
         self.images.store(Arc::new(self.settings.image_names.clone()));
