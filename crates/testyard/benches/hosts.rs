@@ -70,9 +70,17 @@ fn measure(hosts: usize, slices: usize, nodes: usize) {
         briefs.iter().all(|brief| brief.nodes.get("ready") == Some(&nodes))
     };
     runtime.block_on(until(all_there));
-    println!("  {} nodes asked for in {} ms, all ready after {} ms", slices * nodes, asked.as_millis(), begun.elapsed().as_millis());
+    println!(
+        "  {} nodes asked for in {} ms, all ready after {} ms",
+        slices * nodes,
+        asked.as_millis(),
+        begun.elapsed().as_millis()
+    );
     let largest = agents.0.iter().map(|agent| resident(agent.id().cast_signed())).max().unwrap_or_default();
-    println!("  memory: controller {} MiB ({alone} before), largest agent {largest} MiB", resident(testbed.pid()));
+    println!(
+        "  memory: controller {} MiB ({alone} before), largest agent {largest} MiB",
+        resident(testbed.pid())
+    );
 
     let pids: Vec<i32> =
         std::iter::once(testbed.pid()).chain(agents.0.iter().map(|agent| agent.id().cast_signed())).collect();
@@ -177,7 +185,8 @@ async fn until(mut so: impl AsyncFnMut() -> bool) {
 }
 
 fn configured(config: String, hosts: usize, room: usize, door: &str) -> String {
-    let mut text = config.replace("\n[host]\n", "\n").replace("#nodes_per_slice = 1000", "nodes_per_slice = 10000");
+    let mut text =
+        config.replace("\n[host]\n", "\n").replace("#nodes_per_slice = 1000", "nodes_per_slice = 10000");
     let _ = write!(text, "\n[agents]\nbind = \"{door}\"\naddress = \"{door}\"\n");
     let _ = write!(text, "\n[[sliver_type]]\nname = \"docker-container\"\nruntime = \"fake\"\n");
     for number in 0..hosts {

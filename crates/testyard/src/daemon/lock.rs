@@ -22,7 +22,9 @@ pub(crate) fn take(run: &Path) -> Result<Flock<File>, String> {
         .open(run.join(NAME))
         .map_err(shown)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => format!("another testyard runs with {}: each has a run folder of its own", run.display()),
+        Errno::EWOULDBLOCK => {
+            format!("another testyard runs with {}: each has a run folder of its own", run.display())
+        }
         errno => shown(errno.into()),
     })
 }

@@ -136,7 +136,7 @@ fn a_host_is_taken_out_of_the_configuration_and_put_back() {
     let three = bed.file("three.yaml", THREE);
     bed.ok(&format!("up {three}"));
     bed.rewrite(|text| text.replace(&host("h1"), ""));
-    bed.until("it is not offered", |bed| state(bed, "h1").is_empty());
+    until(&bed, "h1", "unlisted");
     assert!(bed.fails("host add h1", 1).contains("there is no host h1"));
     // Its agent comes back all the same: what lives on it is looked after.
     drop(agent);
@@ -187,15 +187,21 @@ fn a_host_is_drained_and_removed() {
     until(&bed, "h1", "away");
     let held = bed.fails("host rm h2", 1);
     assert!(held.contains("nodes of three are on host h2") && held.contains("--lost"), "{held}");
+    // What can be spoken to is not lost: its nodes would run there for ever.
+    assert!(bed.fails("host rm h2 --lost", 1).contains("host h2 can be reached"));
+    let [first, second] = agents;
+    drop(second);
+    until(&bed, "h2", "away");
     assert!(bed.ok("host rm h2 --lost").contains("2 slivers"));
     assert_eq!(on(&bed, "three", "h2").0, 0);
     // Both are sent away for good, until they show a new token.
+    let second = Agent::start(&bed, "h2", "");
     bed.until("the agent hears why", |bed| {
         fs::read_to_string(bed.path("h2.log"))
             .unwrap()
             .contains("there is no host h2: `testyard host add h2` makes one")
     });
-    drop(agents);
+    drop((first, second));
     bed.ok("host drain h1 --undo");
     let _agent = Agent::enrol(&bed, "h1");
     until(&bed, "h1", "ready");
