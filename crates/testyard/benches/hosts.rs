@@ -85,10 +85,12 @@ fn measure(hosts: usize, slices: usize, nodes: usize) {
     let pids: Vec<i32> =
         std::iter::once(testbed.pid()).chain(agents.0.iter().map(|agent| agent.id().cast_signed())).collect();
     let before: Vec<u64> = pids.iter().map(|pid| ticks(*pid)).collect();
-    std::thread::sleep(IDLE);
+    let idle = Instant::now();
+    std::thread::park_timeout(IDLE);
+    let idle = idle.elapsed();
     let spent: Vec<u64> = pids.iter().zip(before).map(|(pid, before)| ticks(*pid) - before).collect();
     #[expect(clippy::cast_precision_loss, reason = "there are few")]
-    let share = |ticks: u64| ticks as f64 / IDLE.as_secs_f64();
+    let share = |ticks: u64| ticks as f64 / idle.as_secs_f64();
     // A hundred ticks a second are one core: so each is a hundredth of it.
     println!(
         "  idle: controller {:.2} % of a core, the busiest agent {:.2} %",
