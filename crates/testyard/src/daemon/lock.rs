@@ -46,7 +46,7 @@ mod tests {
         assert!(!is_running(run.path()));
         let lock = take(run.path()).unwrap();
         assert!(is_running(run.path()));
-        assert!(take(run.path()).unwrap_err().contains("another testyard serve"));
+        assert!(take(run.path()).unwrap_err().contains("another testyard runs with"));
         drop(lock);
         assert!(!is_running(run.path()));
     }
