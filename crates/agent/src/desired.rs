@@ -7,6 +7,7 @@ use testyard_fabric::links::{HostLink, NodePort, NodeRoute};
 use testyard_fabric::{ControlAddress, Forward};
 use testyard_guest_protocol::Secret;
 use testyard_model::account::Account;
+use testyard_model::host_table::HostTable;
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::image::ImageSource;
 use testyard_model::name::{ClientId, Hostname};
@@ -14,6 +15,8 @@ use testyard_model::service::{Program, Services};
 use testyard_model::sliver_type::{Limits, Privileges, RuntimeKind};
 use testyard_model::topology::{Storage, Variable};
 use testyard_model::urn::{Authority, SliceUrn, UserUrn};
+
+pub use testyard_model::host_table::HostsLine;
 
 pub use run::{HostAction, HostEvent, LinkChange, NodeChange, ProgramChange, Run};
 
@@ -32,6 +35,9 @@ pub struct Slice {
     pub revision: Revision,
     /// Its nodes on this host; none means: remove everything of this slice.
     pub nodes: Vec<Node>,
+    /// Names of interfaces, of those on other hosts too, for what [`Named`] says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_tables: Vec<HostTable>,
     /// Its links that have an end on this host.
     #[serde(default)]
     pub links: Vec<HostLink>,
@@ -110,17 +116,21 @@ pub struct NodeNetwork {
     pub routes: Vec<NodeRoute>,
     /// Whether it passes on packets of others.
     pub forwarding: bool,
-    /// Names of the interfaces of its slice, for its `/etc/hosts`, in order.
+    /// Names of the interfaces of its slice, for its `/etc/hosts`, in order, if [`Self::named`] does not say them. So it was in
+    /// versions 1 and 2: of n nodes each had the names of n.
     pub names: Vec<HostsLine>,
+    /// Where its `/etc/hosts` comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<Named>,
 }
 
-/// A line of `/etc/hosts`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostsLine {
-    /// The address.
-    pub address: std::net::IpAddr,
-    /// Its names; the first is the canonical one.
-    pub names: Vec<String>,
+/// A node's place among names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Which of [`Slice::host_tables`], from 0.
+    pub table: u32,
+    /// Its number in that.
+    pub node: u32,
 }
 
 /// Whether a node should run.
@@ -142,4 +152,21 @@ pub struct HostKey {
     pub private: Secret,
     /// In the one-line format of `.pub` files.
     pub public: String,
+}
+
+impl Slice {
+    /// The same for an agent that knows no [`HostTable`].
+    #[must_use]
+    pub fn spelled_out(mut self) -> Self {
+        for node in &mut self.nodes {
+            let network = &mut node.network;
+            if let Some(named) = network.named.take()
+                && let Some(table) = self.host_tables.get(named.table as usize)
+            {
+                network.names = table.lines_for(named.node);
+            }
+        }
+        self.host_tables.clear();
+        self
+    }
 }

@@ -5,11 +5,13 @@
 //! only make the liar's own node look wrong. The newest connection wins: a guest that comes back after its stream broke
 //! must not wait for a time-out of the old one.
 
+mod inside;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use testyard_guest_protocol::{
-    Desired, FrameError, FromGuest, PROTOCOL, Report, ToGuest, decode, read_body_async, write_async,
+    FrameError, FromGuest, PROTOCOL, Report, ToGuest, decode, read_body_async, write_async,
 };
 use testyard_runtime::{GuestListener, GuestStream};
 use tokio::io::AsyncRead;
@@ -19,6 +21,8 @@ use tokio::time::Instant;
 
 use crate::facts::Asker;
 use crate::ration::Ration;
+
+pub(crate) use inside::{Inside, Names};
 
 /// The longest message of a guest in bytes: a report of 200 services with much to say about each has a tenth of it.
 const LONGEST: usize = 1 << 20;
@@ -36,7 +40,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Listens to the guest of one boot until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    desired: watch::Sender<Option<Desired>>,
+    inside: watch::Sender<Option<Inside>>,
     heard: watch::Receiver<Heard>,
     task: JoinHandle<()>,
 }
@@ -54,15 +58,15 @@ pub(crate) struct Heard {
 
 impl Conversation {
     pub(crate) fn start(listener: Box<dyn GuestListener>, asker: Asker) -> Self {
-        let (desired, to_send) = watch::channel(None);
+        let (inside, to_send) = watch::channel(None);
         let (hear, heard) = watch::channel(Heard::default());
         let task = tokio::spawn(accept(listener, to_send, hear, asker));
-        Self { desired, heard, task }
+        Self { inside, heard, task }
     }
 
     /// Tells the guest; again after each new connection.
-    pub(crate) fn tell(&self, desired: Desired) {
-        self.desired.send_replace(Some(desired));
+    pub(crate) fn tell(&self, inside: Inside) {
+        self.inside.send_replace(Some(inside));
     }
 
     pub(crate) fn heard(&self) -> Heard {
@@ -85,7 +89,7 @@ impl Drop for Conversation {
 
 async fn accept(
     mut listener: Box<dyn GuestListener>,
-    to_send: watch::Receiver<Option<Desired>>,
+    to_send: watch::Receiver<Option<Inside>>,
     hear: watch::Sender<Heard>,
     asker: Asker,
 ) {
@@ -158,7 +162,7 @@ impl Hearing {
 
 async fn converse(
     stream: Box<dyn GuestStream>,
-    mut to_send: watch::Receiver<Option<Desired>>,
+    mut to_send: watch::Receiver<Option<Inside>>,
     hearing: Hearing,
     asker: Asker,
 ) {
@@ -184,7 +188,7 @@ async fn converse(
         while let Ok(message) = hearing.next(&mut reader).await {
             match message {
                 FromGuest::Report(report) => {
-                    let asked = |asked: &Desired| {
+                    let asked = |Inside { desired: asked, .. }: &Inside| {
                         (asked.installs.len() + asked.executes.len(), asked.scheduled.len())
                     };
                     let asked = asked_for.borrow().as_ref().map_or((usize::MAX, usize::MAX), asked);
@@ -198,8 +202,8 @@ async fn converse(
     };
     let speak = async {
         loop {
-            let desired = to_send.borrow_and_update().clone();
-            if let Some(desired) = desired
+            let whole = to_send.borrow_and_update().as_ref().map(Inside::whole);
+            if let Some(desired) = whole
                 && write_async(&mut writer, &ToGuest::Desired(Box::new(desired))).await.is_err()
             {
                 return;

@@ -180,6 +180,7 @@ impl LocalHost {
         let about = Arc::new(slice.about);
         let environment: Arc<[String]> =
             slice.environment.iter().map(|of| format!("{}={}", of.name, of.value)).collect();
+        entry.share(slice.host_tables);
         for node in slice.nodes {
             let sliver = node.sliver;
             let plays = plays_of(entry.scheduled.as_ref(), &node);
@@ -188,6 +189,7 @@ impl LocalHost {
                 slice_name: slice.name.clone(),
                 about: Arc::clone(&about),
                 environment: Arc::clone(&environment),
+                host_table: entry.host_table(&node),
                 node: node.clone(),
                 plays: Plays::default(),
                 issue: 0,

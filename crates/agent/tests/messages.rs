@@ -21,6 +21,7 @@ use testyard_fabric::capture::{CaptureEnd, CaptureError, CaptureRequest, Capture
 use testyard_fabric::links::{Beyond, FarEnd, HostLink, LinkEnd, PortId};
 use testyard_fabric::{ControlAddress, Emulator, FabricError, Forward};
 use testyard_model::host::HostLimits;
+use testyard_model::host_table::{HostTable, NamedNode, NamedPlace};
 use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
@@ -121,6 +122,7 @@ fn desired() -> Box<desired::Slice> {
         },
         revision: Revision(4),
         nodes: vec![node],
+        host_tables: Vec::new(),
         links: vec![link],
         environment: Vec::new(),
         schedule: Some(desired::Run {
@@ -174,6 +176,17 @@ fn making() -> Box<observed::Slice> {
 fn of_url() -> Box<desired::Slice> {
     let mut slice = desired();
     slice.nodes[0].image = "https://files.example.net/lab/Dockerfile".parse().expect("a URL");
+    slice
+}
+
+/// The desired state of a node whose names are in a table. From version 3 on.
+fn named() -> Box<desired::Slice> {
+    let mut slice = desired();
+    let place =
+        NamedPlace { link: 2, addresses: vec![[10, 1, 1, 2].into()], names: "alice-l0 alice-0".into() };
+    let alice = NamedNode { hostname: "alice".parse().unwrap(), places: vec![place] };
+    slice.host_tables = vec![HostTable::new(vec![alice])];
+    slice.nodes[0].network.named = Some(desired::Named { table: 0, node: 0 });
     slice
 }
 
@@ -400,6 +413,7 @@ fn messages_are_what_they_were() {
         ),
         ("to-agent-call-apply-across", call(Call::Apply(across()))),
         ("to-agent-call-probe-across", call(Call::Probe { slice: slice(), probes: halves })),
+        ("to-agent-call-apply-named", call(Call::Apply(named()))),
         ("to-agent-call-apply-image-of-url", call(Call::Apply(of_url()))),
     ];
     names.extend(later.iter().map(|(name, message)| check((*name).to_owned(), message)));

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use testyard_agent::desired::{HostsLine, NodeNetwork, Run};
+use testyard_agent::desired::{Named, NodeNetwork, Run};
 use testyard_fabric::links::{HostLink, KeptCapture, NodePort, NodeRoute};
+use testyard_model::host_table::HostTable;
 use testyard_model::id::SliverId;
 use testyard_model::name::ClientId;
 use testyard_model::quantity::Span;
@@ -380,8 +381,13 @@ impl Network {
         links.map(link).filter(|link| !link.ends.is_empty()).collect()
     }
 
-    /// A node's place on its links.
-    pub(crate) fn node(&self, node: &ClientId) -> NodeNetwork {
+    /// Names of its interfaces; no change of a link while it runs changes them.
+    pub(crate) fn host_table(&self) -> HostTable {
+        if self.plan.links().is_empty() { HostTable::default() } else { self.plan.host_table().clone() }
+    }
+
+    /// A node's place on its links. `table`: where [`Self::host_table`] is among those of the slice.
+    pub(crate) fn node(&self, node: &ClientId, table: u32) -> NodeNetwork {
         let ports = self.now().interfaces_of(node).map(|(link, member)| NodePort {
             device: member.device.to_string(),
             mac: member.mac,
@@ -393,12 +399,13 @@ impl Network {
             via: route.via,
             device: route.device.to_string(),
         });
-        let names = self.now().hosts_lines(node).into_iter();
+        let number = self.plan.number(node).filter(|_| !self.plan.links().is_empty());
         NodeNetwork {
             ports: ports.collect(),
             routes: routes.collect(),
             forwarding: self.now().node(node).is_some_and(|node| node.forwarding),
-            names: names.map(|line| HostsLine { address: line.address, names: line.names }).collect(),
+            names: Vec::new(),
+            named: number.map(|node| Named { table, node }),
         }
     }
 

@@ -185,9 +185,11 @@ impl Slice {
         let given = || self.slivers.iter().filter(|sliver| sliver.state == SliverState::Provisioned);
         let here = || given().filter(|sliver| sliver.host == *host);
         let node = |sliver: &Arc<Sliver>| {
-            let Some(network) = self.networks.get(&sliver.document) else { return sliver.body.node.clone() };
+            let of_document = self.networks.iter().zip(0..).find(|((id, _), _)| **id == sliver.document);
+            let Some(((_, network), table)) = of_document else { return sliver.body.node.clone() };
             let programs = network.programs(&sliver.client_id);
-            desired::Node { network: network.node(&sliver.client_id), programs, ..sliver.body.node.clone() }
+            let network = network.node(&sliver.client_id, table);
+            desired::Node { network, programs, ..sliver.body.node.clone() }
         };
         let tunnel_of = |host: &HostName| settings.host(host).and_then(|host| host.tunnel);
         let nodes_of = |document: i64| -> HashMap<&ClientId, SliverId> {
@@ -209,6 +211,7 @@ impl Slice {
         // A host keeps one clock for a slice: of several requests with schedules the first one's runs.
         let scheduled = self.networks.iter().find(|(_, network)| !network.run().0.is_empty());
         let environment = self.networks.values().flat_map(|network| network.environment());
+        let tables = self.networks.values().map(|network| network.host_table());
         desired::Slice {
             slice: self.id,
             tag: self.tag,
@@ -220,6 +223,7 @@ impl Slice {
             },
             revision: self.revision,
             nodes: here().map(node).collect(),
+            host_tables: if here().next().is_some() { tables.collect() } else { Vec::new() },
             links: links.collect(),
             environment: environment.cloned().collect(),
             schedule: scheduled.and_then(|(document, network)| network.run_of(&nodes_of(*document))),

@@ -17,6 +17,7 @@
 //! | [`setting`] | changes of impairments as people write them |
 //! | [`quantity`] | rates, spans of time, probabilities and sizes as people write them |
 //! | [`mac`] | Ethernet addresses |
+//! | [`host_table`] | names of interfaces, and each node's `/etc/hosts` |
 //! | [`probe`] | frames that are sent over a link to see what it does to them |
 //! | [`tunnel`] | what carries links from host to host |
 //! | [`route`] | who reaches whom over links |
@@ -38,6 +39,7 @@ pub mod checksum;
 pub mod diagnostic;
 pub mod fuzzing;
 pub mod host;
+pub mod host_table;
 pub mod id;
 pub mod image;
 pub mod impairment;

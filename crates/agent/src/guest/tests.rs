@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use testyard_guest_protocol::{
-    Hello, ProgramState, ServiceId, ServiceReport, ServiceState, Stage, encode, read_async,
+    Desired, Hello, ProgramState, ServiceId, ServiceReport, ServiceState, Stage, encode, read_async,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -160,7 +160,7 @@ async fn who_never_reads_gets_no_more_than_one_state_and_the_next_gets_the_newes
     let _deaf = node.hello().await;
     for revision in 0..50 {
         let hostname = "x".repeat(2 << 20);
-        node.conversation.tell(Desired { revision, hostname, ..Desired::default() });
+        node.conversation.tell(Desired { revision, hostname, ..Desired::default() }.into());
         tokio::task::yield_now().await;
     }
     let mut stream = node.hello().await;
@@ -173,7 +173,8 @@ async fn who_never_reads_gets_no_more_than_one_state_and_the_next_gets_the_newes
 #[tokio::test]
 async fn what_was_not_asked_for_is_not_kept() {
     let mut node = Node::new();
-    node.conversation.tell(Desired { installs: Vec::new(), executes: Vec::new(), ..Desired::default() });
+    node.conversation
+        .tell(Desired { installs: Vec::new(), executes: Vec::new(), ..Desired::default() }.into());
     let mut stream = node.hello().await;
     stream.write_all(&report(u64::MAX, chatty(900))).await.unwrap();
     assert_eq!(node.hears(u64::MAX).await.services, Vec::new());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testyard_fabric::links::SliceLinks;
+use testyard_model::host_table::HostTable;
 use testyard_model::id::{Revision, SliceId, SliverId};
 use testyard_runtime::NodeKey;
 use tokio::sync::{mpsc, watch};
@@ -14,7 +15,7 @@ use crate::images::Images;
 use crate::links::SliceLinksHandle;
 use crate::node::task::{Context, Wanted};
 use crate::node::wake::Wake;
-use crate::observed;
+use crate::{desired, observed};
 
 pub(super) type Shared = Arc<Mutex<State>>;
 
@@ -32,6 +33,8 @@ pub(super) struct State {
 
 pub(super) struct SliceEntry {
     pub(super) revision: Revision,
+    /// As its nodes have them.
+    host_tables: Vec<HostTable>,
     /// In the order of the desired state.
     pub(super) nodes: Vec<(SliverId, NodeEntry)>,
     pub(super) links: SliceLinksHandle,
@@ -86,7 +89,22 @@ impl State {
 
 impl SliceEntry {
     pub(super) fn new(revision: Revision) -> Self {
-        Self { revision, nodes: Vec::new(), links: SliceLinksHandle::new(), scheduled: None, keeper: None }
+        let (host_tables, links) = (Vec::new(), SliceLinksHandle::new());
+        Self { revision, host_tables, nodes: Vec::new(), links, scheduled: None, keeper: None }
+    }
+
+    /// Takes tables of names. One that was there before stays the same, so that nodes need not compare it.
+    pub(super) fn share(&mut self, tables: Vec<HostTable>) {
+        let before = std::mem::take(&mut self.host_tables);
+        let kept =
+            |table: HostTable| before.iter().find(|before| **before == table).cloned().unwrap_or(table);
+        self.host_tables = tables.into_iter().map(kept).collect();
+    }
+
+    /// Where a node's names come from.
+    pub(super) fn host_table(&self, node: &desired::Node) -> Option<(HostTable, u32)> {
+        let named = node.network.named?;
+        self.host_tables.get(named.table as usize).map(|table| (table.clone(), named.node))
     }
 
     pub(super) fn set_links(&mut self, context: &Arc<Context>, links: SliceLinks) {

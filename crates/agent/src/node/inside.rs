@@ -8,6 +8,7 @@ use testyard_runtime::ImageConfig;
 
 use crate::desired;
 use crate::facts::Fact;
+use crate::guest::{Inside, Names};
 
 /// What installs may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,27 +22,25 @@ pub(crate) struct InstallLimits {
 /// The guest's desired state. `revision` is 0; who sends it counts.
 pub(crate) fn inside(
     node: &desired::Node,
+    names: Names,
     domain: &str,
     image: &ImageConfig,
     servers: &[IpAddr],
     limits: InstallLimits,
     go: bool,
-) -> guest::Desired {
+) -> Inside {
     let name = node.hostname.as_str();
     // A bare name is a link's where there are links: `ping b` is to meet what the link does to packets.
-    let has_links = node.network.names.iter().any(|line| line.names.iter().any(|known| known == name));
-    let mut names = vec![format!("{name}.{domain}")];
-    names.extend((!has_links).then(|| name.to_owned()));
+    let mut own_names = vec![format!("{name}.{domain}")];
+    own_names.extend((!names.have(name)).then(|| name.to_owned()));
     let own = std::iter::once(IpAddr::V4(node.address.ipv4)).chain(node.address.ipv6.map(IpAddr::V6));
-    let own = own.map(|address| guest::HostsLine { address, names: names.clone() });
-    let others = node.network.names.iter();
-    let others = others.map(|line| guest::HostsLine { address: line.address, names: line.names.clone() });
-    guest::Desired {
+    let own = own.map(|address| guest::HostsLine { address, names: own_names.clone() });
+    let desired = guest::Desired {
         revision: 0,
         go,
         disk: format!("{}/{}", node.sliver, node.disk),
         hostname: name.to_owned(),
-        hosts: own.chain(others).collect(),
+        hosts: own.collect(),
         resolver: guest::Resolver { servers: servers.to_vec(), search: Vec::new() },
         host_keys: node
             .host_keys
@@ -96,7 +95,8 @@ pub(crate) fn inside(
         run: None,
         scheduled: Vec::new(),
         facts: None,
-    }
+    };
+    Inside { desired, names }
 }
 
 /// What the node may know about itself. `asks`: whether it may ask for more.

@@ -45,35 +45,41 @@ impl Task {
         let go = self.is_connected(wanted.node.disk);
         let domain = format!("{}.{}", wanted.slice_name.to_lowercase(), self.context.domain);
         let servers = &self.context.name_servers;
-        let mut desired =
-            inside(&wanted.node, &domain, &image.config, servers, self.context.install_limits, go);
+        let limits = self.context.install_limits;
+        let mut inside = inside(&wanted.node, wanted.names(), &domain, &image.config, servers, limits, go);
+        let desired = &mut inside.desired;
         desired.environment = wanted.environment.to_vec();
         desired.run = wanted.plays.run;
         desired.scheduled.clone_from(&wanted.plays.programs);
         desired.facts = Some(facts(&wanted.node, &wanted.about, self.context.facts.is_some()));
-        let last = self.told.as_ref().map_or(0, |told| told.revision);
+        let last = self.told.as_ref().map_or(0, |told| told.desired.revision);
         desired.revision = last;
-        if self.told.as_ref() != Some(&desired) {
+        if self.told.as_ref() != Some(&inside) {
             // Counting from the clock keeps revisions growing over restarts of the agent.
-            desired.revision =
+            inside.desired.revision =
                 u64::try_from((self.context.now)().as_millisecond()).unwrap_or(0).max(last + 1);
-            if let Err(error) = guest::encode(&desired) {
+            if let Err(error) = guest::encode(&inside.whole()) {
                 return Err(format!(
                     "what is asked for inside the node is too much ({error}, at most {} are possible): shorten its \
                      services and programs, or the users' keys",
                     guest::MAX_MESSAGE
                 ));
             }
-            conversation.tell(desired.clone());
-            self.told = Some(desired);
+            conversation.tell(inside.clone());
+            self.told = Some(inside);
             self.told_accounts = wanted.node.accounts_revision;
         }
         Ok(())
     }
 
+    /// What the guest was told last, but for names.
+    pub(super) fn told(&self) -> Option<&guest::Desired> {
+        self.told.as_ref().map(|told| &told.desired)
+    }
+
     /// Whether the guest knows what it should be and says nothing of the programs in it.
     pub(super) fn is_old_guest(&self) -> bool {
-        let (Some(report), Some(told)) = (&self.doing.heard.report, &self.told) else { return false };
+        let (Some(report), Some(told)) = (&self.doing.heard.report, self.told()) else { return false };
         report.revision == told.revision && report.scheduled.is_empty() && !told.scheduled.is_empty()
     }
 
@@ -85,11 +91,12 @@ impl Task {
             self.doing.silent = false;
             self.reached(Stage::GuestUp);
         }
-        if let (Some(report), Some(told)) = (&mut self.doing.heard.report, &self.told) {
-            report.services.truncate(told.installs.len() + told.executes.len());
+        let services = self.told().map(|told| told.installs.len() + told.executes.len());
+        if let (Some(report), Some(services)) = (&mut self.doing.heard.report, services) {
+            report.services.truncate(services);
         }
         let Some(report) = self.doing.heard.report.clone() else { return };
-        let current = self.told.as_ref().is_some_and(|told| told.revision == report.revision);
+        let current = self.told().is_some_and(|told| told.revision == report.revision);
         if report.stage >= guest::Stage::Prepared {
             self.reached(Stage::Prepared);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use testyard_fabric::links::NodePorts;
 use testyard_fabric::{Attachment, Fabric};
-use testyard_guest_protocol as guest;
+use testyard_model::host_table::HostTable;
 use testyard_model::id::{SliceId, SliceTag, SliverId};
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{Image, NodeKey, PowerSeen, PullProgress, Runtime};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::desired;
 use crate::facts;
-use crate::guest::{Conversation, Heard};
+use crate::guest::{Conversation, Heard, Inside, Names};
 use crate::images::Images;
 use crate::ledger::{Ended, Ledger, Record};
 use crate::links::SliceLinksHandle;
@@ -86,6 +86,8 @@ pub(crate) struct Wanted {
     pub(crate) about: Arc<desired::About>,
     /// `NAME=value` of the topology.
     pub(crate) environment: Arc<[String]>,
+    /// Names of the slice's interfaces, if the node knows its own as part of them.
+    pub(crate) host_table: Option<(HostTable, u32)>,
     /// With the restarts and reloads of the schedule.
     pub(crate) node: desired::Node,
     /// What the schedule has added.
@@ -95,6 +97,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    pub(crate) fn names(&self) -> Names {
+        match &self.host_table {
+            Some((table, node)) => Names::Of(table.clone(), *node),
+            None => Names::Spelled(self.node.network.names.clone()),
+        }
+    }
+
     /// Counts on from what was wanted before: a counter that fell would be a disk thrown away.
     pub(crate) fn follow(&mut self, before: Option<&Self>) {
         if let Some(before) = before {
@@ -172,7 +181,7 @@ pub(crate) struct Task {
     pub(super) doing: Doing,
     pub(super) image: Option<Image>,
     pub(super) conversation: Option<Conversation>,
-    pub(super) told: Option<guest::Desired>,
+    pub(super) told: Option<Inside>,
     pub(super) told_accounts: u64,
     pub(super) accounts_done: u64,
     pub(super) timeline: Vec<Milestone>,
@@ -492,7 +501,7 @@ impl Task {
         let seen = observed::Node {
             sliver: self.sliver,
             phase,
-            converged: at_rest && has_all(node, phase, self.told.as_ref(), report),
+            converged: at_rest && has_all(node, phase, self.told(), report),
             boot: boot.saturating_sub(restarts),
             disk: disk.saturating_sub(reloads),
             accounts_revision: self.accounts_done,

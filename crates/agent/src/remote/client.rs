@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::captures::Readers;
 use super::connection::{self, ConnectionError, Out, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
-use super::message::{Answer, Call, FromAgent, ToAgent, WITH_AHEAD};
+use super::message::{Answer, Call, FromAgent, ToAgent, WITH_AHEAD, WITH_HOST_TABLES};
 use crate::config::HostConfig;
 use crate::contract::{Ahead, Host, HostError, HostFacts, Standing};
 use crate::facts::{Facts, NoFact};
@@ -255,12 +255,12 @@ impl RemoteHost {
     /// Says that something is to be done, after `parts` of it. `reading` is filled with what comes of it beside the answer.
     async fn begin(
         &self,
-        call: Call,
+        mut call: Call,
         parts: Vec<desired::Slice>,
         reading: Option<&mut Option<CaptureStream>>,
     ) -> Result<(u64, oneshot::Receiver<Answer>), HostError> {
         let (answer, answered) = oneshot::channel();
-        let (id, out) = {
+        let (id, out, version) = {
             let mut state = self.lock();
             state.calls += 1;
             let id = state.calls;
@@ -272,10 +272,14 @@ impl RemoteHost {
             if let Some(reading) = reading {
                 *reading = Some(CaptureStream::relayed(line.readers.begin(id, line.out.clone())));
             }
-            (id, line.out.clone())
+            (id, line.out.clone(), line.version)
         };
         let told = |error: FrameError| HostError(error.to_string());
+        if let Call::Apply(slice) = call {
+            call = Call::Apply(Box::new(in_version(*slice, version)));
+        }
         for part in parts {
+            let part = in_version(part, version);
             out.send(&ToAgent::Part(Box::new(part))).await.map_err(told)?;
         }
         out.send(&ToAgent::Call { id, call }).await.map_err(told)?;
@@ -297,6 +301,10 @@ impl RemoteHost {
 /// An agent that answers something else than it was asked is of another mind than its version says.
 fn strange() -> HostError {
     HostError("its agent has given an answer that does not fit the question".to_owned())
+}
+
+fn in_version(slice: desired::Slice, version: u32) -> desired::Slice {
+    if version < WITH_HOST_TABLES { slice.spelled_out() } else { slice }
 }
 
 fn nodes_of(slice: &desired::Slice) -> (SliceId, HashSet<SliverId>) {

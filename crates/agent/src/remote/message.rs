@@ -25,10 +25,13 @@ pub struct Versions {
 }
 
 /// The versions of this program.
-pub const VERSIONS: Versions = Versions { least: 1, most: 2 };
+pub const VERSIONS: Versions = Versions { least: 1, most: 3 };
 
 /// The first with [`ToAgent::Ahead`].
 pub const WITH_AHEAD: u32 = 2;
+
+/// The first with [`desired::Slice::host_tables`].
+pub const WITH_HOST_TABLES: u32 = 3;
 
 /// What an agent says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,18 +11,21 @@ use testyard_fabric::capture::{
     CaptureEnd, CaptureError, CaptureEvent, CaptureRequest, CaptureStream, EndReason,
 };
 use testyard_model::host::HostLimits;
-use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::host_table::{HostTable, NamedNode, NamedPlace};
+use testyard_model::id::{Revision, SliceId, SliceTag, SliverId};
 use testyard_model::probe::Probed;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::message::{Answer, FIRST_CREDIT, FromAgent, Greeting, ToAgent, Versions};
+use super::frame::Frame;
+use super::message::{Answer, Call, FIRST_CREDIT, FromAgent, Greeting, ToAgent, Versions};
 use super::*;
 use crate::config::HostConfig;
 use crate::contract::{Host, HostError, HostFacts, Standing};
 use crate::facts::{Fact, Facts, NoFact};
+use crate::node::tests::desired_node;
 use crate::observed::LinksSeen;
 use crate::probe::Probe;
 use crate::{desired, observed};
@@ -372,6 +375,90 @@ async fn packets_beyond_the_credit_end_the_connection() {
     let end = connection.await.unwrap();
     assert!(matches!(end, ConnectionError::Protocol(_)), "{end}");
     drop(reader);
+}
+
+/// Two nodes on a link, whose names they share.
+fn named() -> desired::Slice {
+    let node = |(number, hostname): (u32, &str)| desired::Node {
+        sliver: SliverId::from_uuid(Uuid::from_u128(number.into())),
+        hostname: hostname.parse().unwrap(),
+        network: desired::NodeNetwork {
+            named: Some(desired::Named { table: 0, node: number }),
+            ..desired::NodeNetwork::default()
+        },
+        ..desired_node()
+    };
+    let place = |number: u8, hostname: &str| NamedPlace {
+        link: 0,
+        addresses: vec![[10, 1, 1, number].into()],
+        names: format!("{hostname}-l0").into(),
+    };
+    let named = |(number, hostname): (u8, &str)| NamedNode {
+        hostname: hostname.parse().unwrap(),
+        places: vec![place(number, hostname)],
+    };
+    desired::Slice {
+        slice: slice_id(),
+        tag: SliceTag(std::num::NonZeroU32::MIN),
+        name: "demo".into(),
+        about: desired::About {
+            urn: "urn:publicid:IDN+a+slice+demo".parse().unwrap(),
+            creator: "urn:publicid:IDN+a+user+ann".parse().unwrap(),
+            testbed: "testbed.example.net".parse().unwrap(),
+        },
+        revision: Revision(1),
+        nodes: [(0, "a"), (1, "b")].map(node).into(),
+        host_tables: vec![HostTable::new([(1, "a"), (2, "b")].map(named).into())],
+        links: Vec::new(),
+        environment: Vec::new(),
+        schedule: None,
+    }
+}
+
+/// The next message but that somebody is there.
+async fn said(agent: &mut DuplexStream) -> ToAgent {
+    loop {
+        let Frame::Message(body) = frame::read(agent, 1 << 20).await.unwrap() else { panic!("packets") };
+        match serde_json::from_slice(&body).unwrap() {
+            ToAgent::Alive => {}
+            message => return message,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_of_before_gets_names_as_it_knows_them() {
+    for (most, shared) in [(2, false), (3, true)] {
+        let remote = remote();
+        let (mut agent, _connection) = raw(&remote).await;
+        let versions = Versions { least: 1, most };
+        let greeting = Greeting { versions, program: "other 1".into(), instance: Uuid::from_u128(3) };
+        agent.write_all(&frame::message(&greeting).unwrap()).await.unwrap();
+        remote.standing().wait_for(|standing| *standing == Standing::Here).await.unwrap();
+        let Frame::Message(_welcome) = frame::read(&mut agent, 1 << 20).await.unwrap() else { panic!() };
+        assert!(matches!(said(&mut agent).await, ToAgent::Config(_)));
+        let telling = Arc::clone(&remote);
+        tokio::spawn(async move {
+            let _ = telling.apply(named()).await;
+        });
+        let ToAgent::Call { call: Call::Apply(applied), .. } = said(&mut agent).await else { panic!() };
+        let telling = Arc::clone(&remote);
+        tokio::spawn(async move {
+            let _ = telling.sync(vec![named()]).await;
+        });
+        let ToAgent::Part(part) = said(&mut agent).await else { panic!() };
+        assert_eq!(applied, part);
+        if shared {
+            assert_eq!(*part, named());
+        } else {
+            assert!(part.host_tables.is_empty());
+            let names = part.nodes.iter().map(|node| &node.network.names);
+            let names: Vec<Vec<&str>> = names
+                .map(|lines| lines.iter().flat_map(|line| &line.names).map(String::as_str).collect())
+                .collect();
+            assert_eq!(names, [["a-l0", "a", "b-l0", "b"]; 2]);
+        }
+    }
 }
 
 struct Knows;

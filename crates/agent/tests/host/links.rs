@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use testyard_agent::desired;
-use testyard_agent::observed::{LinksSeen, Phase};
+use testyard_agent::desired::{self, Named};
+use testyard_agent::observed::{self, LinksSeen, Phase};
 use testyard_fabric::Repair;
 use testyard_fabric::fake::{Call, Failure, Verb};
 use testyard_fabric::links::{HostLink, LinkEnd, NodePort, NodeRoute, PortId};
+use testyard_guest_protocol::HostsLine;
+use testyard_model::host_table::{HostTable, NamedNode, NamedPlace};
 use testyard_model::id::{Revision, SliverId};
 use testyard_model::impairment::Impairment;
 use testyard_model::link::LinkKind;
@@ -45,6 +47,10 @@ pub(crate) fn cabled() -> World {
         }];
     }
     world
+}
+
+fn all(slice: &observed::Slice) -> bool {
+    slice.nodes.iter().all(|node| node.converged)
 }
 
 fn plugs(world: &World, number: usize) -> Vec<PathBuf> {
@@ -177,7 +183,6 @@ async fn links_that_cannot_be_mended_say_so_and_come_back() {
 async fn a_change_while_it_runs_is_told_as_done_when_it_is_and_the_node_is_ready_all_the_while() {
     let mut world = cabled();
     let mut running = world.start().await;
-    let all = |slice: &testyard_agent::observed::Slice| slice.nodes.iter().all(|node| node.converged);
     running.until("made", all).await;
     for failures in [0, 2] {
         (1..=failures).for_each(|at| world.fabric.fail(Verb::Plug, at, Failure::Kernel("no route".into())));
@@ -209,6 +214,55 @@ async fn a_change_while_it_runs_is_told_as_done_when_it_is_and_the_node_is_ready
         })
         .await;
     assert!(underway, "a host has to be told before a node can be");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_all_nodes_share() {
+    let mut world = World::new(3);
+    let mut running = world.start().await;
+    running.until("ready", all).await;
+    let hosts = |world: &World, number: usize| {
+        let desired = world.runtime.node(&world.key(number)).unwrap().desired.unwrap();
+        let line = |line: &HostsLine| format!("{} {}", line.address, line.names.join(" "));
+        desired.hosts.iter().map(line).collect::<Vec<_>>()
+    };
+    let alone = hosts(&world, 2);
+    assert!(alone[0].ends_with(" node2"), "{alone:?}");
+    let named = |number: u8| NamedNode {
+        hostname: format!("node{number}").parse().unwrap(),
+        places: vec![NamedPlace {
+            link: 7,
+            addresses: vec![[10, 1, 1, number].into()],
+            names: format!("node{number}-cable").into(),
+        }],
+    };
+    for addresses in 2..5 {
+        let table = HostTable::new((0..addresses).map(named).collect());
+        world
+            .change(&running, |slice| {
+                slice.host_tables = vec![table.clone()];
+                // The last one's place is not there.
+                for (node, number) in slice.nodes.iter_mut().zip(0..) {
+                    node.network.named = Some(Named { table: number / 2, node: number });
+                }
+            })
+            .await;
+        let revision = world.slice.revision;
+        running.until("told", |slice| slice.revision == revision && all(slice)).await;
+        for number in [0, 1] {
+            let lines = hosts(&world, number);
+            let shared =
+                (0..addresses).map(|number| format!("10.1.1.{number} node{number}-cable node{number}"));
+            assert_eq!(lines[1..], shared.collect::<Vec<_>>());
+            // A bare name is a link's where the node has one.
+            assert_eq!(
+                lines[0].ends_with(&format!(" node{number}")),
+                number >= addresses.into(),
+                "{lines:?}"
+            );
+        }
+        assert_eq!(hosts(&world, 2), alone);
+    }
 }
 
 #[tokio::test(start_paused = true)]

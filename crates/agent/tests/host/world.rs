@@ -91,6 +91,7 @@ impl World {
             },
             revision: Revision(1),
             nodes: (0..nodes).map(node).collect(),
+            host_tables: Vec::new(),
             links: Vec::new(),
             environment: Vec::new(),
             schedule: None,

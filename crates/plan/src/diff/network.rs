@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
+use testyard_model::host_table::Listed;
 use testyard_model::name::ClientId;
 use testyard_model::topology::Variable;
 
 use crate::diff::{Change, Difference, HOST_NAME, note};
-use crate::network::names::Listed;
 use crate::network::pairs::pairs;
 use crate::network::parts::{NetworkLink, NetworkMember, NetworkNode, NetworkPlan};
 use crate::render::impairment_text;
@@ -166,7 +166,7 @@ fn names_changed(old: &NetworkPlan, new: &NetworkPlan) -> Vec<ClientId> {
     // A file that lists everything is the same for all but the bare names, and these follow from who is on which link,
     // which the other names say too.
     if old.listed() == Listed::All && new.listed() == Listed::All {
-        if old.all_lines() == new.all_lines() {
+        if old.host_table().all_lines() == new.host_table().all_lines() {
             return Vec::new();
         }
         return common(old, new).map(|(.., node)| node.clone()).collect();

@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use testyard_model::host_table::{Listed, MOST_LINES};
 use testyard_model::mac::Mac;
 use testyard_model::route::Routing;
 
-use crate::network::names::{Listed, MOST_LINES};
 use crate::network::parts::NetworkPlan;
 use crate::network::remarks::{Kind, Remarks};
 use crate::network::routes::MANY_NETWORKS;

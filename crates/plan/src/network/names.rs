@@ -1,41 +1,14 @@
-//! `/etc/hosts` of every node (deter.md §7.2).
-//!
-//! Each interface of each node has a line: `<node>-<link>`, and `<node>-<port>`, where the port is the interface's
-//! place among its node's, from 0. The bare name of a node stands at one of its interfaces, and which one depends on
-//! who asks: (a) for the node itself its first; (b) for a neighbour, the one on the first link of the asker's that both
-//! share; (c) for others, its first. Only that differs from node to node, so the rest is kept once and a file is put
-//! together when it is asked for.
+//! Names of a plan's interfaces, and `/etc/hosts` of every node (deter.md §7.2; the rule of the bare name is
+//! [`HostTable`]'s).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
+use testyard_model::host_table::{HostTable, HostsLine, Listed, MOST_LINES, NamedNode, NamedPlace};
 use testyard_model::name::{ClientId, Hostname};
 
 use crate::names::hostname;
 use crate::network::parts::{NetworkLink, NetworkNode, NetworkPlan, Place};
-
-/// The most lines that a file has. With more interfaces in the topology, a node's file lists the node and its
-/// neighbours, and of these no more than so many lines.
-pub const MOST_LINES: usize = 4096;
-
-/// A line of `/etc/hosts`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostsLine {
-    /// The address.
-    pub address: IpAddr,
-    /// Its names, the chief one first.
-    pub names: Vec<String>,
-}
-
-/// Which nodes a file lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// All of the topology.
-    All,
-    /// The node itself and those that it shares a link with.
-    Neighbours,
-}
 
 /// Names of every member of every link but the bare one, each nobody else's. Bare names of nodes come first, then
 /// `<node>-<link>`, then `<node>-<port>`: `web-1` is the node of that name if there is one, and not port 1 of `web`.
@@ -68,39 +41,23 @@ pub(crate) fn names(
 }
 
 impl NetworkPlan {
-    /// Which nodes the files of this plan list.
+    /// Which nodes the files of this plan list. To know it no name is made.
     #[must_use]
     pub fn listed(&self) -> Listed {
         let lines = self.index.lines;
         if lines > MOST_LINES { Listed::Neighbours } else { Listed::All }
     }
 
+    /// Names and addresses of all interfaces; nodes have their [`Self::number`].
+    #[must_use]
+    pub fn host_table(&self) -> &HostTable {
+        self.index.host_table.get_or_init(|| self.new_host_table())
+    }
+
     /// Lines of a node's `/etc/hosts` beside those of localhost; none if there is no such node.
     #[must_use]
     pub fn hosts_lines(&self, node: &ClientId) -> Vec<HostsLine> {
-        let Some(asker) = self.number(node) else { return Vec::new() };
-        let shared = self.shared_with(asker);
-        let mut lines = Vec::new();
-        match self.listed() {
-            Listed::All => {
-                for number in 0..self.nodes.len() as u32 {
-                    self.lines(number, asker, &shared, &mut lines);
-                }
-            }
-            Listed::Neighbours => {
-                self.lines(asker, asker, &shared, &mut lines);
-                let mut neighbours: Vec<u32> = shared.keys().copied().collect();
-                neighbours.sort_unstable();
-                for number in neighbours {
-                    if lines.len() >= MOST_LINES {
-                        break;
-                    }
-                    self.lines(number, asker, &shared, &mut lines);
-                }
-                lines.truncate(MOST_LINES);
-            }
-        }
-        lines
+        self.number(node).map(|asker| self.host_table().lines_for(asker)).unwrap_or_default()
     }
 
     /// The text of a node's `/etc/hosts`; empty if there is no such node.
@@ -120,13 +77,6 @@ impl NetworkPlan {
             let _ = writeln!(text, "{}\t{}", line.address, line.names.join(" "));
         }
         text
-    }
-
-    /// The lines of all files together, with each bare name at the node's first interface.
-    pub(crate) fn all_lines(&self) -> Vec<HostsLine> {
-        let (mut lines, shared) = (Vec::new(), HashMap::new());
-        (0..self.nodes.len() as u32).for_each(|number| self.lines(number, number, &shared, &mut lines));
-        lines
     }
 
     /// Whether all that names follow from is the same in another plan.
@@ -155,39 +105,17 @@ impl NetworkPlan {
         self.index.places.iter().map(around).sum()
     }
 
-    /// Where the asker's neighbours are on the first link that both share.
-    fn shared_with(&self, asker: u32) -> HashMap<u32, Place> {
-        let mut shared = HashMap::new();
-        for place in self.places(asker) {
-            for (node, member) in self.nodes_of(place.link).iter().zip(0..) {
-                let there = Place { link: place.link, member };
-                if *node != asker && !self.at(there).1.addresses.is_empty() {
-                    shared.entry(*node).or_insert(there);
-                }
-            }
-        }
-        shared
-    }
-
-    fn lines(&self, node: u32, asker: u32, shared: &HashMap<u32, Place>, lines: &mut Vec<HostsLine>) {
-        let addressed = |place: &&Place| !self.at(**place).1.addresses.is_empty();
-        let places = self.places(node);
-        let first = || places.iter().find(addressed).copied();
-        let all = self.index.names.get_or_init(|| names(&self.nodes, &self.links, &self.index.nodes_of));
-        let bare = if node == asker { first() } else { shared.get(&node).copied().or_else(first) };
-        for place in places.iter().filter(addressed) {
-            let names = &all[place.link as usize][place.member as usize];
-            let mut names: Vec<String> =
-                names.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-            if bare == Some(*place) {
-                names.push(self.nodes[node as usize].hostname.to_string());
-            }
-            if names.is_empty() {
-                continue;
-            }
-            for address in &self.at(*place).1.addresses {
-                lines.push(HostsLine { address: address.addr(), names: names.clone() });
-            }
-        }
+    fn new_host_table(&self) -> HostTable {
+        let mut names = names(&self.nodes, &self.links, &self.index.nodes_of);
+        let mut place = |place: &Place| NamedPlace {
+            link: place.link,
+            addresses: self.at(*place).1.addresses.iter().map(ipnet::IpNet::addr).collect(),
+            names: std::mem::take(&mut names[place.link as usize][place.member as usize]),
+        };
+        let nodes = self.nodes.iter().zip(&self.index.places).map(|(node, places)| NamedNode {
+            hostname: node.hostname.clone(),
+            places: places.iter().map(&mut place).collect(),
+        });
+        HostTable::new(nodes.collect())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use testyard_model::host_table::HostTable;
 use testyard_model::impairment::Impairment;
 use testyard_model::link::{Capture, LinkKind};
 use testyard_model::mac::Mac;
@@ -162,8 +163,8 @@ pub(crate) struct Index {
     pub(crate) graphs: Graphs,
     /// Addresses of all interfaces together.
     pub(crate) lines: usize,
-    /// Names of each link's members, but the bare ones, with spaces between; made when the first file is asked for.
-    pub(crate) names: OnceLock<Vec<Vec<Box<str>>>>,
+    /// Made when the first file is asked for.
+    pub(crate) host_table: OnceLock<HostTable>,
 }
 
 impl PartialEq for Index {
@@ -230,7 +231,7 @@ impl NetworkPlan {
         let graphs = Graphs::new(&links, &avoided, &places, &nodes_of);
         let members = links.iter().flat_map(|link| &link.members);
         let lines = members.map(|member| member.addresses.len()).sum();
-        let index = Index { numbers, places, nodes_of, graphs, lines, names: OnceLock::new() };
+        let index = Index { numbers, places, nodes_of, graphs, lines, host_table: OnceLock::new() };
         Self { nodes, links, routing, environment, avoided, index }
     }
 
@@ -273,7 +274,9 @@ impl NetworkPlan {
         places.iter().map(|place| self.at(*place))
     }
 
-    pub(crate) fn number(&self, client_id: &ClientId) -> Option<u32> {
+    /// A node's number among [`Self::nodes`].
+    #[must_use]
+    pub fn number(&self, client_id: &ClientId) -> Option<u32> {
         self.index.numbers.get(client_id).copied()
     }
 
