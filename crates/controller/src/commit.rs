@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use crate::slice::{Slice, Sliver};
 use crate::state::State;
 use crate::turn::Turn;
+use crate::weight::weigh;
 
 /// How often a change is worked out again because something was taken meanwhile.
 pub(crate) const ATTEMPTS: u32 = 4;
@@ -150,6 +151,7 @@ impl Core {
             let slice = self.shared.read().slice(urn).cloned();
             return Ok(Some((slice, proposal.told)));
         };
+        weigh(step.old.as_deref(), &step.new)?;
         match self.commit(step, reservation, Some(caller), Arc::clone(turn)).await {
             Ok(slice) => Ok(Some((slice, proposal.told))),
             Err(Some(refusal)) => Err(refusal),

@@ -52,6 +52,7 @@ mod state;
 mod turn;
 mod verb;
 mod view;
+mod weight;
 pub mod words;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -210,8 +210,18 @@ impl Network {
     }
 
     /// A node's programs.
-    pub(crate) fn programs(&self, node: &ClientId) -> Vec<Program> {
-        self.plan.node(node).map(|node| node.programs.clone()).unwrap_or_default()
+    pub(crate) fn programs(&self, node: &ClientId) -> &[Program] {
+        self.plan.node(node).map_or(&[], |node| &node.programs)
+    }
+
+    /// How many interfaces its links have.
+    pub(crate) fn interfaces_in_all(&self) -> usize {
+        self.plan.links().iter().map(|link| link.members.len()).sum()
+    }
+
+    /// How many of them are a node's.
+    pub(crate) fn interfaces_at(&self, node: &ClientId) -> usize {
+        self.plan.interfaces_of(node).count()
     }
 
     /// The plan as it is now, with everything that was changed while it runs.

@@ -187,7 +187,7 @@ impl Slice {
         let node = |sliver: &Arc<Sliver>| {
             let of_document = self.networks.iter().zip(0..).find(|((id, _), _)| **id == sliver.document);
             let Some(((_, network), table)) = of_document else { return sliver.body.node.clone() };
-            let programs = network.programs(&sliver.client_id);
+            let programs = network.programs(&sliver.client_id).to_vec();
             let network = network.node(&sliver.client_id, table);
             desired::Node { network, programs, ..sliver.body.node.clone() }
         };

@@ -7,9 +7,10 @@ mod support;
 use std::sync::Arc;
 
 use support::topology::{chain, up, update};
-use support::{ScriptedHost, Yard, ann, settings, slice_urn, whole};
+use support::{ScriptedHost, Yard, ann, request, settings, slice_urn, whole};
 use testyard_controller::AuditQuery;
 use testyard_controller::api::{Effort, Refusal, SliceView};
+use testyard_model::service::{Execute, Shell};
 use testyard_model::state::Operational as O;
 
 /// Where each node of a slice is.
@@ -126,4 +127,27 @@ async fn slivers_of_a_host_that_is_not_configured_say_so() {
         (lost.operational, lost.error.as_str()),
         (O::Ready, "host two is out of reach (it is not in the configuration): what runs there runs on")
     );
+}
+
+/// A host that cannot be told of one slice could be told of no other either.
+#[tokio::test]
+async fn what_is_too_much_for_a_host_to_be_told_is_refused() {
+    let yard = Yard::new(&[("one", 2), ("two", 2)]).await;
+    let heavy = |slice: &str, names: &[&str], megabytes: usize| {
+        let mut asked = request(slice, names);
+        for node in &mut asked.topology.nodes {
+            let command = "x".repeat(megabytes << 20);
+            node.services.executes = vec![Execute { shell: Shell::Sh, command, timeout: None }];
+        }
+        asked
+    };
+    let allocate = async |asked| yard.controller.allocate(&ann(), asked).await;
+    let text = allocate(heavy("s", &["a"], 30)).await.unwrap_err().to_string();
+    assert!(
+        text.contains("host one would have to be told 62 MB about this slice's nodes, and 50 MB"),
+        "{text}"
+    );
+    assert!(yard.status("s").await.is_err(), "nothing is kept of it");
+    // Each host has its own.
+    allocate(heavy("s", &["a", "b", "c", "d"], 10)).await.unwrap();
 }

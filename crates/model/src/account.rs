@@ -106,6 +106,12 @@ impl PublicKey {
         Ok(Self { kind: kind.to_owned(), blob: blob.to_owned(), comment: comment.trim_end().to_owned() })
     }
 
+    /// Bytes of its one-line form.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.kind.len() + self.blob.len() + self.comment.len() + 2
+    }
+
     /// The key without its comment: what makes it this key.
     #[must_use]
     pub fn identity(&self) -> (&str, &str) {
