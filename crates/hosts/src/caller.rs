@@ -165,6 +165,14 @@ impl Membership {
         Ok(from + until.duration_since(from) * 2 / 3)
     }
 
+    /// Whether it is of the testbed that made this token.
+    ///
+    /// # Errors
+    /// [`CallError::Records`] if it cannot be read.
+    pub fn is_of(&self, token: &Token) -> Result<bool, CallError> {
+        Ok(self.authority()?.fingerprint() == token.authority())
+    }
+
     fn identity(&self) -> Result<Identity, CallError> {
         Ok(Identity::from_pem(self.certificate.as_bytes(), self.key.as_bytes())?)
     }

@@ -8,6 +8,7 @@ use testyard_fetch::text::printable;
 
 use crate::contents::{Contents, Entry};
 use crate::dockerfile::{self, LONGEST};
+use crate::ignore::{self, Ignore, IgnoreError};
 use crate::{Limits, PrepareError, Prepared, Recipe, draft};
 
 /// What a Dockerfile is called, in the order in which it is looked for.
@@ -37,14 +38,26 @@ pub(crate) fn of_archive(
     let judged = dockerfile::judge(&text, label)?;
     let mut archive = Archive::new(limits)?;
     archive.text(NAMES[0], &judged.text).map_err(PrepareError::Room)?;
+    let ignore = ignore(contents, &folder, name)?;
     for (path, entry) in &contents.entries {
         let Some(inside) = path.strip_prefix(folder.as_bytes()) else { continue };
-        if inside.is_empty() || inside == NAMES[0].as_bytes() {
+        if inside.is_empty() || inside == NAMES[0].as_bytes() || ignore.excludes(inside) {
             continue;
         }
         archive.entry(contents, path, inside, entry).map_err(PrepareError::Room)?;
     }
     archive.finish(Recipe::Build { bases: judged.bases })
+}
+
+/// What is no part of the context: as the Dockerfile's own `.dockerignore` says, or the folder's.
+fn ignore(contents: &Contents, folder: &str, name: &str) -> Result<Ignore, PrepareError> {
+    let paths = [format!("{folder}{name}.dockerignore"), format!("{folder}.dockerignore")];
+    let Some(path) = paths.iter().find(|path| contents.entries.contains_key(path.as_bytes())) else {
+        return Ok(Ignore::default());
+    };
+    let bytes = contents.read(path, ignore::LONGEST).ok_or(IgnoreError::Text)?;
+    let text = String::from_utf8(bytes).map_err(|_| IgnoreError::Text)?;
+    Ok(Ignore::parse(&text)?)
 }
 
 /// The folder of the Dockerfile, with a slash or empty, and its name.

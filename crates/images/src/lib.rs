@@ -17,6 +17,7 @@ mod context;
 mod dockerfile;
 #[doc(hidden)]
 pub mod fuzzing;
+mod ignore;
 mod saved;
 mod sort;
 
@@ -28,6 +29,7 @@ use testyard_fetch::archive::ArchiveError;
 use testyard_model::image::ImageName;
 
 pub use dockerfile::{DockerfileError, MOST_INSTRUCTIONS};
+pub use ignore::IgnoreError;
 pub use saved::SavedError;
 
 use contents::Contents;
@@ -80,6 +82,9 @@ pub enum PrepareError {
     /// Its Dockerfile is not for us.
     #[error("its Dockerfile is not taken")]
     Dockerfile(#[from] DockerfileError),
+    /// Its `.dockerignore` is none.
+    #[error("its .dockerignore is not taken")]
+    Ignore(#[from] IgnoreError),
     /// Its image is not for us.
     #[error("the image that is saved in it is not taken")]
     Saved(#[from] SavedError),

@@ -92,6 +92,30 @@ fn archives_with_a_dockerfile() {
 }
 
 #[test]
+fn what_a_dockerignore_excludes_is_not_sent() {
+    let tar = |ignore: &str, text: &[u8]| {
+        make_tar(&[
+            ("lab/Dockerfile", b"FROM a:1\n"),
+            (ignore, text),
+            ("lab/key", b"x"),
+            ("lab/big/a", b""),
+            ("lab/big/b", b""),
+        ])
+    };
+    let with = |ignore: &str, text: &str| {
+        let (_, entries) = prepared(&tar(ignore, text.as_bytes()), 1 << 20).unwrap();
+        names(&entries).join(" ")
+    };
+    assert_eq!(with("lab/.dockerignore", "key\nbig\n!big/b\n"), "Dockerfile .dockerignore big/b");
+    // The Dockerfile itself is needed, whatever is said of it.
+    assert_eq!(with("lab/Dockerfile.dockerignore", "*\n"), "Dockerfile");
+    // That of another folder says nothing.
+    assert_eq!(with("lab/big/.dockerignore", "*\n"), "Dockerfile big/.dockerignore big/a big/b key");
+    assert!(refused(&tar("lab/.dockerignore", b"ok\n[")).contains("line 2 is no pattern"));
+    assert!(refused(&tar("lab/.dockerignore", b"\xff")).contains("UTF-8"));
+}
+
+#[test]
 fn archives_without_one() {
     let none = refused(&make_tar(&[("README", b""), ("a/b/Dockerfile", b"FROM a:1")]));
     assert!(none.contains("no Dockerfile") && none.contains("README, a"), "{none}");

@@ -11,6 +11,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use testyard_testkit::needs;
 use testyard_testkit::testbed::Testbed;
 use testyard_web::api::{Act, Event, Update};
 use testyard_web::{Client, SOCKET};
@@ -23,6 +24,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const CALLS: usize = 30;
 
 fn main() {
+    // Not for the nodes: a testbed that ends looks for what is left.
+    needs::docker();
     for (hosts, slices, nodes) in CASES {
         println!("{hosts} hosts, {slices} slices of {nodes} nodes");
         measure(hosts, slices, nodes);
@@ -45,7 +48,7 @@ fn measure(hosts: usize, slices: usize, nodes: usize) {
     let program = Path::new(env!("CARGO_BIN_EXE_testyard"));
     let door = format!("127.0.0.1:{}", Testbed::free_port());
     let room = slices * nodes / hosts;
-    let mut testbed = Testbed::init(program, |config| configured(config, hosts, room, &door));
+    let mut testbed = Testbed::init(program, |config| configured(&config, hosts, room, &door));
     testbed.serve();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     let client = Client::new(testbed.folder().join("run").join(SOCKET), None);
@@ -186,9 +189,11 @@ async fn until(mut so: impl AsyncFnMut() -> bool) {
     }
 }
 
-fn configured(config: String, hosts: usize, room: usize, door: &str) -> String {
-    let mut text =
-        config.replace("\n[host]\n", "\n").replace("#nodes_per_slice = 1000", "nodes_per_slice = 10000");
+/// As `init` has made it, with so many hosts in the place of its one.
+fn configured(config: &str, hosts: usize, room: usize, door: &str) -> String {
+    let is_of_its_host = |line: &str| line == "[host]" || line.starts_with("ports = ");
+    let rest: Vec<&str> = config.lines().filter(|line| !is_of_its_host(line)).collect();
+    let mut text = rest.join("\n").replace("#nodes_per_slice = 1000", "nodes_per_slice = 10000");
     let _ = write!(text, "\n[agents]\nbind = \"{door}\"\naddress = \"{door}\"\n");
     let _ = write!(text, "\n[[sliver_type]]\nname = \"docker-container\"\nruntime = \"fake\"\n");
     for number in 0..hosts {

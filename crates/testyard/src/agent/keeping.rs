@@ -37,6 +37,24 @@ impl Keeping {
         serde_json::from_slice(&text).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
     }
 
+    /// Refuses the token of a testbed where another one's controller has this host: each would take what the other wants for
+    /// leftovers, and who had it first would lose it without a word.
+    pub(super) fn admit(&self, token: &Token) -> Result<(), Failure> {
+        if !self.membership().exists() {
+            return Ok(());
+        }
+        let before = self.load()?;
+        if before.is_of(token).map_err(Failure::failed)? {
+            return Ok(());
+        }
+        Err(Failure::failed(format!(
+            "this machine is a host of another testbed, whose controller is at {}: for a second testbed give its agent folders of \
+             its own (--state, --run); if the machine has left the first one, remove {}",
+            before.controller,
+            self.membership().display()
+        )))
+    }
+
     /// Has the testbed let this host in, and keeps what it is given. Whoever asks again with the same token asks with the same
     /// key: an answer that was lost on the way is given again.
     pub(super) async fn enrol(&self, controller: &str, token: &Token) -> Result<Membership, CallError> {

@@ -167,6 +167,7 @@ async fn way(arguments: &Arguments) -> Result<Way, Failure> {
     let membership = match (&arguments.controller, &arguments.token) {
         (Some(controller), Some(token)) => {
             let token = keeping::read_token(token)?;
+            keeping.admit(&token)?;
             let membership = keeping.enrol(controller, &token).await.map_err(Failure::failed)?;
             tracing::info!(host = %token.host(), controller, "this machine is a host of the testbed");
             membership

@@ -172,6 +172,30 @@ fn who_comes_in_with_a_new_token_is_the_host() {
 }
 
 #[test]
+fn a_host_has_one_controller() {
+    let (one, two) = (
+        Bed::configured(&(agents() + HERE + &host("h1"))),
+        Bed::configured(&(agents() + HERE + &host("h1"))),
+    );
+    let agent = Agent::enrol(&one, "h1");
+    until(&one, "h1", "ready");
+    drop(agent);
+    // The token of another testbed, where that one's membership is.
+    let invitation = two.json("host add h1 --json");
+    let token = two.file("h1.token", invitation["token"].as_str().unwrap());
+    let come_in = format!("--controller {} --token {token}", invitation["controller"].as_str().unwrap());
+    let folders = format!("--state {} --run {}", one.path("h1").display(), one.path("h1-run").display());
+    let said = one.fails(&format!("agent {folders} {come_in}"), 1);
+    assert!(said.contains("a host of another testbed") && said.contains("membership.json"), "{said}");
+    // The first one has lost nothing by it; and with folders of its own the machine is the second one's, too.
+    let _first = Agent::start(&one, "h1", "");
+    until(&one, "h1", "ready");
+    let _second = Agent::start(&two, "h1", &come_in);
+    until(&two, "h1", "ready");
+    until(&one, "h1", "ready");
+}
+
+#[test]
 fn a_host_is_drained_and_removed() {
     let bed = Bed::configured(&(agents() + HERE + &host("h1") + &host("h2")));
     let agents = [Agent::enrol(&bed, "h1"), Agent::enrol(&bed, "h2")];
