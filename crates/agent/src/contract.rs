@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use testyard_fabric::capture::{CaptureError, CaptureRequest, CaptureStream};
 use testyard_model::host::HostLimits;
 use testyard_model::id::SliceId;
-use testyard_model::image::ImageName;
+use testyard_model::image::ImageSource;
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::RuntimeKind;
 use tokio::sync::{mpsc, watch};
@@ -64,7 +64,7 @@ pub struct Ahead {
     /// What will run them.
     pub runtime: RuntimeKind,
     /// Which.
-    pub image: ImageName,
+    pub image: ImageSource,
 }
 
 /// Whether a host can be spoken to.

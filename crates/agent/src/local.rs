@@ -20,6 +20,7 @@ use testyard_fabric::links::probe::TRAINS;
 use testyard_fabric::{Fabric, FabricError};
 use testyard_model::host::HostLimits;
 use testyard_model::id::{Revision, SliceId, SliverId};
+use testyard_model::image::ImageSource;
 use testyard_model::probe::Probed;
 use testyard_model::sliver_type::RuntimeKind;
 use testyard_runtime::{Pull, PullProgress, Runtime};
@@ -398,6 +399,13 @@ impl Host for LocalHost {
 
     fn ahead(&self, images: Vec<Ahead>) {
         for Ahead { runtime, image } in images.into_iter().take(MOST_AHEAD) {
+            let image = match image {
+                ImageSource::Name(image) => image,
+                ImageSource::Url(url) => {
+                    self.context.images.fetch_early(url);
+                    continue;
+                }
+            };
             let Some(runtime) = self.context.runtimes.get(&runtime).cloned() else { continue };
             // Nodes that come meanwhile wait for the same pull, and are told what goes wrong.
             tokio::spawn(async move {

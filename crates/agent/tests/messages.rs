@@ -413,6 +413,13 @@ fn messages_are_what_they_were() {
         ),
         ("to-agent-call-apply-across", call(Call::Apply(across()))),
         ("to-agent-call-probe-across", call(Call::Probe { slice: slice(), probes: halves })),
+        (
+            "to-agent-ahead-url",
+            ToAgent::Ahead(vec![testyard_agent::Ahead {
+                runtime: RuntimeKind::Docker,
+                image: "https://files.example.net/lab/Dockerfile".parse().unwrap(),
+            }]),
+        ),
         ("to-agent-call-apply-named", call(Call::Apply(named()))),
         ("to-agent-call-apply-image-of-url", call(Call::Apply(of_url()))),
     ];

@@ -23,7 +23,7 @@ impl Core {
             .iter()
             .filter_map(|node| {
                 let kind = kind(settings.sliver_types(), node.sliver_type.as_ref())?;
-                of(kind, node.image.as_ref().unwrap_or(&kind.default_image))
+                Some(of(kind, node.image.as_ref().unwrap_or(&kind.default_image)))
             })
             .collect();
         only.ahead(images);
@@ -33,7 +33,7 @@ impl Core {
     pub(crate) fn ahead<'n>(&self, nodes: impl IntoIterator<Item = &'n PlannedNode>) {
         let mut images: BTreeMap<&HostName, BTreeSet<Ahead>> = BTreeMap::new();
         for node in nodes {
-            images.entry(&node.host).or_default().extend(of(&node.sliver_type, &node.image));
+            images.entry(&node.host).or_default().insert(of(&node.sliver_type, &node.image));
         }
         for (host, images) in images {
             if let Some(driver) = self.drivers.get(host) {
@@ -53,7 +53,7 @@ fn kind<'k>(
     }
 }
 
-/// What is behind a URL is a slice's own, and is made in the place of a node: it waits for that.
-fn of(kind: &SliverType, image: &ImageSource) -> Option<Ahead> {
-    image.name().map(|image| Ahead { runtime: kind.runtime, image: image.clone() })
+/// Of a URL only the file comes ahead: it is made in the place of a node, and waits for that.
+fn of(kind: &SliverType, image: &ImageSource) -> Ahead {
+    Ahead { runtime: kind.runtime, image: image.clone() }
 }

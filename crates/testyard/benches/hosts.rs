@@ -16,8 +16,9 @@ use testyard_testkit::testbed::Testbed;
 use testyard_web::api::{Act, Event, Update};
 use testyard_web::{Client, SOCKET};
 
-/// Hosts, slices, nodes of each slice.
-const CASES: [(usize, usize, usize); 2] = [(1, 1, 1_000), (100, 10, 1_000)];
+/// Hosts, slices, nodes of each slice, and whether those are a ring.
+const CASES: [(usize, usize, usize, bool); 3] =
+    [(1, 1, 1_000, false), (1, 1, 1_000, true), (100, 10, 1_000, false)];
 /// For how long nothing is done, to see what that costs.
 const IDLE: Duration = Duration::from_secs(30);
 /// Calls of each kind.
@@ -26,9 +27,10 @@ const CALLS: usize = 30;
 fn main() {
     // Not for the nodes: a testbed that ends looks for what is left.
     needs::docker();
-    for (hosts, slices, nodes) in CASES {
-        println!("{hosts} hosts, {slices} slices of {nodes} nodes");
-        measure(hosts, slices, nodes);
+    for (hosts, slices, nodes, ring) in CASES {
+        let shape = if ring { "in a ring" } else { "without links" };
+        println!("hosts: {hosts}, slices: {slices}, nodes of each: {nodes}, {shape}");
+        measure(hosts, slices, nodes, ring);
     }
 }
 
@@ -44,7 +46,7 @@ impl Drop for Agents {
     }
 }
 
-fn measure(hosts: usize, slices: usize, nodes: usize) {
+fn measure(hosts: usize, slices: usize, nodes: usize, ring: bool) {
     let program = Path::new(env!("CARGO_BIN_EXE_testyard"));
     let door = format!("127.0.0.1:{}", Testbed::free_port());
     let room = slices * nodes / hosts;
@@ -64,7 +66,7 @@ fn measure(hosts: usize, slices: usize, nodes: usize) {
     runtime.block_on(until(async || all_ready(&client).await));
     let begun = Instant::now();
     for slice in 0..slices {
-        let update = Update { topology: topology(nodes), ..no_update() };
+        let update = Update { topology: topology(nodes, ring), ..no_update() };
         runtime.block_on(client.update(&format!("s{slice}"), &update)).expect("the slice fits");
     }
     let asked = begun.elapsed();
@@ -226,10 +228,15 @@ fn start(testbed: &Testbed, number: usize, door: &str, token: Option<&Path>) -> 
     agent.spawn().expect("the program starts")
 }
 
-fn topology(nodes: usize) -> Value {
+fn topology(nodes: usize, ring: bool) -> Value {
     let all: serde_json::Map<String, Value> =
         (0..nodes).map(|number| (format!("n{number}"), serde_json::json!({}))).collect();
-    serde_json::json!({ "testyard": 1, "nodes": all })
+    let link = |number: usize| {
+        let ends = [number, (number + 1) % nodes].map(|number| format!("n{number}"));
+        serde_json::json!({ "name": format!("l{number}"), "between": ends })
+    };
+    let links: Vec<Value> = (0..nodes).filter(|_| ring).map(link).collect();
+    serde_json::json!({ "testyard": 1, "nodes": all, "links": links })
 }
 
 fn no_update() -> Update {

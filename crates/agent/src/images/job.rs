@@ -1,16 +1,12 @@
 //! One image on its way, for all nodes of a slice that name its URL.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sha2::{Digest as _, Sha256};
 use testyard_fabric::{Attachment, Fabric};
-use testyard_fetch::download::{self, FetchError, Limits, Network, Reach};
 use testyard_fetch::text::chain;
 use testyard_images::{PrepareError, Prepared, Recipe};
 use testyard_model::id::{SliceId, SliverId};
@@ -21,6 +17,7 @@ use testyard_runtime::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::images::fetching::fetch;
 use crate::images::users::User;
 use crate::images::{Ask, Images, Trouble};
 use crate::node::task::Report;
@@ -235,32 +232,16 @@ impl Work {
         Ok(Reserved { images, sliver: job.sliver, before, kept: false })
     }
 
-    /// Downloads the file, and says what it is made of.
+    /// The file, as it was fetched before anybody asked for it, or now.
     async fn fetch(&self) -> Result<(File, Content), Trouble> {
-        let job = Arc::clone(&self.job);
-        let workshop = Arc::clone(&self.images.workshop);
-        let (stop, _guard) = stopped_when_dropped();
-        let download = move || {
-            let settings = &workshop.settings;
-            let room = |error: io::Error| Trouble::Passing(format!("there is no room on the host: {error}"));
-            let mut file = tempfile::tempfile_in(&workshop.folder).map_err(room)?;
-            let limits = Limits { bytes: settings.download, time: settings.time() };
-            let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-            let network = Network::new(&workshop.name_servers, Vec::new(), hosts, Path::new("/"))
-                .reaching(Reach::Public { also: settings.allowed.clone() });
-            let mut watch = Watch { log: &job.log, stop: &stop, shown: None };
-            download::download(job.url.address(), limits, &network, &mut file, &mut watch)
-                .map_err(of_fetch)?;
-            job.log.step("checking what was fetched");
-            let content = content(&mut file).map_err(room)?;
-            if job.url.sha256().is_some_and(|wanted| wanted != content.as_str()) {
-                return Err(Trouble::Final(format!(
-                    "its SHA-256 is {content}, which is not what the URL asks for"
-                )));
-            }
-            Ok((file, content))
-        };
-        tokio::task::spawn_blocking(download).await.map_err(|error| Trouble::Passing(error.to_string()))?
+        let (images, job) = (&self.images, &self.job);
+        let early = images.lock().early.take(&job.url);
+        if let Some(early) = early
+            && let Some(fetched) = early.wait(&job.log).await
+        {
+            return Ok(fetched);
+        }
+        fetch(&images.workshop, &job.url, &job.log).await
     }
 
     async fn make_of(&self, maker: &dyn Maker, mut file: File, content: &Content) -> Result<Image, Trouble> {
@@ -351,69 +332,10 @@ impl From<MakeError> for Trouble {
     }
 }
 
-fn of_fetch(error: FetchError) -> Trouble {
-    let remedy = match &error {
-        FetchError::Refused(..) => "; operators allow networks by images.urls.networks",
-        _ => "",
-    };
-    match error {
-        FetchError::Write(_) | FetchError::GivenUp => Trouble::Passing(chain(&error)),
-        error => Trouble::Final(format!("{}{remedy}", chain(&error))),
-    }
-}
-
 fn of_prepare(error: PrepareError) -> Trouble {
     match error {
         PrepareError::Room(_) => Trouble::Passing(chain(&error)),
         error => Trouble::Final(chain(&error)),
-    }
-}
-
-fn content(file: &mut File) -> io::Result<Content> {
-    file.rewind()?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            length => hasher.update(&buffer[..length]),
-        }
-    }
-    let text: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    text.parse().map_err(io::Error::other)
-}
-
-/// A flag for a thread that must end when whoever waits for it does.
-fn stopped_when_dropped() -> (Arc<AtomicBool>, impl Drop) {
-    struct Guard(Arc<AtomicBool>);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    (Arc::clone(&stop), Guard(stop))
-}
-
-/// Tells how a download goes on.
-struct Watch<'w> {
-    log: &'w MakeLog,
-    stop: &'w AtomicBool,
-    shown: Option<u64>,
-}
-
-impl download::Watch for Watch<'_> {
-    fn note(&mut self, line: &str) {
-        self.log.line(line);
-    }
-
-    fn progress(&mut self, done: u64, total: Option<u64>) -> bool {
-        if self.shown != Some(done >> 20) {
-            self.shown = Some(done >> 20);
-            let of = total.map(|total| format!(" of {}", total >> 20)).unwrap_or_default();
-            self.log.step(format!("fetching: {}{of} MiB", done >> 20));
-        }
-        !self.stop.load(Ordering::Relaxed)
     }
 }
 

@@ -10,6 +10,8 @@
 //! the URL may change, and nodes of a slice are to be alike. Two slices whose URLs have the same content share the image, since
 //! both have shown that they can have it. A job that nobody waits for any more is ended.
 
+mod early;
+mod fetching;
 mod job;
 mod settings;
 mod users;
@@ -25,6 +27,7 @@ use testyard_model::image::{Content, ImageUrl};
 use testyard_runtime::{Image, MakeError, Maker, Runtime};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
+use crate::images::early::Earlies;
 use crate::images::job::{Job, Work};
 use crate::images::users::{User, Users};
 use crate::ledger::Record;
@@ -76,6 +79,7 @@ pub(crate) struct Images {
 struct State {
     jobs: HashMap<(SliceId, ImageUrl), Arc<Job>>,
     users: Users,
+    early: Earlies,
     /// Held by who makes or removes the image of a content.
     contents: HashMap<Content, Arc<tokio::sync::Mutex<()>>>,
 }

@@ -44,6 +44,11 @@ impl Users {
         self.0.values().any(|user| user.content == *content)
     }
 
+    /// Whether a node uses what a URL had.
+    pub(super) fn have(&self, url: &ImageUrl) -> bool {
+        self.0.values().any(|user| user.url == *url)
+    }
+
     /// The content that a URL has for a slice.
     pub(super) fn content(&self, slice: SliceId, url: &ImageUrl) -> Option<Content> {
         self.0.values().find(|user| user.slice == slice && user.url == *url).map(|user| user.content.clone())

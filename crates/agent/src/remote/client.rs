@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::captures::Readers;
 use super::connection::{self, ConnectionError, Out, send_all};
 use super::frame::{self, Frame, FrameError, LONGEST};
-use super::message::{Answer, Call, FromAgent, ToAgent, WITH_AHEAD, WITH_HOST_TABLES};
+use super::message::{Answer, Call, FromAgent, ToAgent, WITH_AHEAD, WITH_HOST_TABLES, WITH_URLS_AHEAD};
 use crate::config::HostConfig;
 use crate::contract::{Ahead, Host, HostError, HostFacts, Standing};
 use crate::facts::{Facts, NoFact};
@@ -372,8 +372,9 @@ impl Host for RemoteHost {
         }
     }
 
-    fn ahead(&self, images: Vec<Ahead>) {
+    fn ahead(&self, mut images: Vec<Ahead>) {
         if let Some(line) = self.lock().line.as_ref().filter(|line| line.version >= WITH_AHEAD) {
+            images.retain(|ahead| line.version >= WITH_URLS_AHEAD || ahead.image.url().is_none());
             line.out.hint(&ToAgent::Ahead(images));
         }
     }

@@ -33,6 +33,9 @@ pub const WITH_AHEAD: u32 = 2;
 /// The first with [`desired::Slice::host_tables`].
 pub const WITH_HOST_TABLES: u32 = 3;
 
+/// The first whose [`ToAgent::Ahead`] may have URLs.
+pub const WITH_URLS_AHEAD: u32 = 3;
+
 /// What an agent says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
@@ -88,7 +91,7 @@ pub enum ToAgent {
         /// Which.
         id: u64,
     },
-    /// These images will be asked for soon. From version 2 on.
+    /// These images will be asked for soon. From version 2 on; those of URLs from version 3 on.
     Ahead(Vec<Ahead>),
     /// The answer to a question.
     Told {

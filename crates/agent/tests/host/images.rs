@@ -64,6 +64,31 @@ async fn images_come_ahead_of_their_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_of_urls_come_ahead_of_their_nodes() {
+    let web = web(&[("/Dockerfile", "FROM debian:12\nRUN make\n")]);
+    let mut world = World::new(0);
+    let mut running = world.start().await;
+    let ahead = |path: &str| Ahead { runtime: RuntimeKind::Fake, image: web.url(path).parse().unwrap() };
+    running.host.ahead(vec![ahead("/Dockerfile"), ahead("/Dockerfile"), ahead("/nowhere")]);
+    until(|| web.asked().len() == 2).await;
+    assert_eq!(world.runtime.builds(), 0, "a build has the place of its node");
+    let nodes = |path: &str| self::world(2, &web.url(path)).slice.nodes;
+    world.change(&running, |slice| slice.nodes = nodes("/Dockerfile")).await;
+    running.until_phase(Phase::Ready).await;
+    assert_eq!((web.asked().len(), world.runtime.builds()), (2, 1));
+    // What is there is not fetched again.
+    running.host.ahead(vec![ahead("/Dockerfile")]);
+    world.change(&running, |slice| slice.nodes.clear()).await;
+    running.until("gone", |slice| slice.nodes.is_empty()).await;
+    // What could not be fetched is tried again for whoever asks, who is told.
+    world.change(&running, |slice| slice.nodes = nodes("/nowhere")).await;
+    let seen = running.until_phase(Phase::Failed).await;
+    assert!(seen.nodes[0].problem.as_ref().unwrap().contains("404"), "{seen:#?}");
+    assert_eq!(web.asked().len(), 3);
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slice_keeps_what_it_has_when_the_url_changes() {
     let web = web(&[("/Dockerfile", "FROM debian:12\nRUN one\n")]);
     let mut world = world(2, &web.url("/Dockerfile"));
